@@ -55,7 +55,7 @@ def test_calibration_is_kept_and_used(tmp_path: Path) -> None:
     assert loaded.calibration is not None
     assert np.mean(scores >= loaded.threshold) == pytest.approx(loaded.calibration.strong_share)
     assert "not calibrated" in router.route("x").reason
-    assert loaded.calibration.sentence.startswith("strong share 25% asked; strong share")
+    assert loaded.calibration.sentence.startswith("asked for: strong share 25%; ")
     # A reason is of its prompt: how the threshold was set is the same for every one.
     made, number = loaded.route("x"), r"-?\d\.\d+"
     assert re.fullmatch(rf"score {number} (<|>=) threshold {number}", made.reason.split("; ")[0])

@@ -264,10 +264,9 @@ def test_shares_of_one_prompt_by_hand_and_of_one_sample_each() -> None:
 
 def test_a_belief_in_words() -> None:
     assert Belief(np.zeros(1), 0.625, 0.875).sentence == (
-        "targets of believed gain: how much better the strong model's answers are believed to be. Where the two "
-        "models' "
-        "answers differ, the strong model's count 88% and the weak model's 12%, because of the answers that the weak "
-        "model gives repeatedly the strong one gives 62%, too"
+        "each target is a believed gain: by how much the strong model's answers are better, as far as agreement among "
+        "the answers shows it. The strong model gives 62% of the answers that the weak model repeats, so where the two "
+        "differ, the strong model counts 88% and the weak model 12%"
     )
     for slope, said in ((1.2, "gives 100%"), (-0.1, "gives 0%")):  # estimates of small samples
         assert said in Belief(np.zeros(1), slope, 0.5).sentence

@@ -311,3 +311,34 @@ async def test_embeddings_that_are_none_are_named(rows: list[object]) -> None:
         fake.embeddings = rows
         with pytest.raises(EndpointError, match="rows without an embedding each"):
             await client.embed(["a"])
+
+
+@pytest.mark.parametrize(
+    ("variable", "advice"),
+    [
+        ("DEMUR_TEST_KEY", "it refuses the key that DEMUR_TEST_KEY holds: is that a key of this endpoint?"),
+        (None, "no key was sent: name the variable that holds it, MODEL@URL#VARIABLE"),
+    ],
+)
+async def test_a_refused_key_is_told_from_a_missing_one(
+    monkeypatch: pytest.MonkeyPatch, variable: str | None, advice: str
+) -> None:
+    monkeypatch.setenv("DEMUR_TEST_KEY", "wrong")
+    async with fake_endpoint(by_seed, key="right") as fake:
+        with pytest.raises(EndpointError) as raised:
+            await ask(fake, api_key_env=variable)
+    assert advice in str(raised.value)
+
+
+async def test_a_404_names_the_models_that_the_endpoint_has() -> None:
+    async def listed(request: web.Request) -> web.Response:
+        return web.json_response({"data": [{"id": f"model-{i}"} for i in range(9)]})
+
+    app = web.Application()
+    app.router.add_get("/v1/models", listed)
+    async with on_loopback(app) as address:
+        with pytest.raises(EndpointError) as raised:
+            async with EndpointClient(Endpoint("model-99", f"{address}/v1")) as client:
+                await client.complete("Why?", SETTINGS, range(1))
+    assert str(raised.value).endswith("; the models that it has: model-0, model-1, model-2, model-3, model-4, model-5, "
+        "model-6, model-7, ...")

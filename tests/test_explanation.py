@@ -322,3 +322,13 @@ def test_a_score_beyond_all_training_prompts_is_said_to_be_one() -> None:
     assert "the weak model answers at any strong share but 100%" in "\n".join(below.lines)
     few = Explanation("p", made, (0.004, 0.004), None, None, "none")
     assert "at a strong share below 0.4%" in "\n".join(few.lines)
+
+
+@pytest.mark.parametrize(
+    ("chance", "told"),
+    [(True, "near 0, not 0.5, where neither is better"), (False, "The score is on the same scale")],
+)
+def test_an_explanation_says_why_a_score_is_not_its_neighbours_targets(saved: str, chance: bool, told: str) -> None:
+    found = replace(Router.load(saved).explain("jazz pizza 2"), chance=chance)
+    assert found.lines[-1].startswith("  A target is what the samples of that one prompt showed: 0, ")
+    assert told in found.lines[-1]

@@ -155,6 +155,17 @@ async def test_an_outage_of_the_strong_model_saves_nothing(tmp_path: Path) -> No
     assert counted == pytest.approx(routed.usd_strong)
 
 
+async def test_an_outage_of_both_models_names_both(tmp_path: Path) -> None:
+    async with gateway(tmp_path, retries=0) as found:
+        point(found, "127.0.0.1:1", ("weak", "strong"))
+        for prompt, first, then in ((HARD, "large", "small"), (EASY, "small", "large")):
+            status, _, body = await found.ask(prompt)
+            assert status == 502
+            assert body["error"]["message"] == (
+                f"No model answers ({first}: could not be reached; {then}: could not be reached)."
+            )
+
+
 async def test_an_outage_is_said_in_words_with_its_address(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     async with gateway(tmp_path, retries=0, breaker_failures=1, fallback=False) as found:
         point(found, "127.0.0.1:1", ("strong",))

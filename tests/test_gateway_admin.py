@@ -93,7 +93,7 @@ async def test_the_period_and_the_bills_are_of_the_requests_that_were_asked(tmp_
     assert (large["whole"]["requests"], len(large["recent"])) == (2, 2)
     assert got["points"][-1]["answered"] == {"small": 1, "large": 2}
     assert wrong.status == 400
-    shared = "strong share 50% asked; strong share 50% of 18 of your prompts"
+    shared = "asked for: strong share 50%; 50% of your prompts (18) go to the strong model"
     assert stats["in_common"] == f"Each score is compared with the threshold of 0.5000 ({shared})."
     for recent in (stats["recent"], got["recent"]):  # a row says what is its own: score, sign, threshold
         signs = [re.match(r"score 0\.\d+ (<|>=) threshold 0\.500; unlike", row["reason"]) for row in recent]
@@ -104,7 +104,7 @@ def test_a_rows_reason_is_without_what_all_have_in_common(tmp_path: Path) -> Non
     save_router(tmp_path)
     router = PromptRouter.load(tmp_path, encoder=LetterEncoder())
     router = replace(router, other_pair="another pair than it was trained for")
-    shared = " (strong share 50% asked; strong share 50% of 18 of your prompts)"
+    shared = " (asked for: strong share 50%; 50% of your prompts (18) go to the strong model)"
     noted = "; another pair than it was trained for"
     rows = {
         f"score 0.3 < threshold 0.5{noted}": "score 0.3 < threshold 0.5",

@@ -154,7 +154,7 @@ async def test_while_the_database_is_away_a_process_knows_its_own(
     held._ask_again = 0.0
     assert await held.find(["x"]) == KnownConversation(ONE, "x")
     held.close()
-    assert capsys.readouterr().err == "demur: conversations: the database is away (OSError)\n"
+    assert capsys.readouterr().err == f"demur: conversations: {tmp_path / 'c.sqlite'} cannot be used (OSError)\n"
 
 
 async def test_the_oldest_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

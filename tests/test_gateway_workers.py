@@ -181,7 +181,8 @@ async def test_a_port_that_is_taken_is_said_at_once(tmp_path: Path, more: list[s
             )
             said, complaint = await asyncio.wait_for(child.communicate(), 20)
     assert (child.returncode, said) == (2, b"")
-    assert f"127.0.0.1:{port} cannot be listened on: Address already in use" in complaint.decode()
+    assert f"127.0.0.1:{port} is taken by process {os.getpid()} (" in complaint.decode()
+    assert "give another port with --port" in complaint.decode()
 
 
 async def test_what_is_wrong_with_the_first_worker_is_said_once(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from demur.evaluation.results import payback, usd_at_share
 from demur.evaluation.signals import signals
 from demur.gate.quality.two_stages import Use
 from demur.gate.router import Router
+from demur.measure.kept_point import KeptPoint
 from demur.measure.threshold import Calibration, threshold_for_quality
 from demur.methods import SimilarityWeighted
 from demur.models.encoders.encoder import LetterEncoder
@@ -126,14 +127,14 @@ LITTLE = ". That is 51% of the large model's quality"  # .18 of .35
 @pytest.mark.parametrize(
     ("kept", "ends"),
     [
-        ((0.1, 0.08), f"{LITTLE}; for 95% of it 10% of calls stay local, saving 8%"),
-        ((0.1, -0.03), f"{LITTLE}; for 95% of it 10% of calls stay local, costing 3% more"),
-        ((0.1, None), f"{LITTLE}; for 95% of it 10% of calls stay local"),
+        (KeptPoint(0.9, 0.952, 0.08), f"{LITTLE}; for 95% of it 10% of calls stay local, saving 8%"),
+        (KeptPoint(0.9, 0.95, -0.03), f"{LITTLE}; for 95% of it 10% of calls stay local, costing 3% more"),
+        (KeptPoint(0.9, 0.97, None), f"{LITTLE}; for 97% of it 10% of calls stay local"),
         ((), f"{LITTLE}; no threshold keeps 95% of it on these prompts"),
         (None, LITTLE),
     ],
 )
-def test_a_high_price_in_quality_is_said_in_words(kept: tuple[float, float | None] | None, ends: str) -> None:
+def test_a_high_price_in_quality_is_said_in_words(kept: KeptPoint | tuple[()] | None, ends: str) -> None:
     said = replace(SAID, quality=(0.18, 0.15, 0.21), strong_quality=0.35, kept=kept)
     assert said.sentence.endswith(f"(86 test prompts){ends}")
     assert said.sentence.count("quality .18 [.15, .21] of .35 always-strong") == 1
@@ -141,7 +142,8 @@ def test_a_high_price_in_quality_is_said_in_words(kept: tuple[float, float | Non
 
 def test_little_given_up_needs_no_words() -> None:
     """.81 of .90 is 90 %."""
-    assert replace(SAID, quality=(0.81, 0.7, 0.9), strong_quality=0.9, kept=(0.5, 0.4)).sentence.endswith("prompts)")
+    kept = KeptPoint(0.5, 0.95, 0.4)
+    assert replace(SAID, quality=(0.81, 0.7, 0.9), strong_quality=0.9, kept=kept).sentence.endswith("prompts)")
 
 
 def test_what_keeping_the_quality_leaves_local(tmp_path: Path, pair: Pair) -> None:
@@ -160,14 +162,13 @@ def test_what_keeping_the_quality_leaves_local(tmp_path: Path, pair: Pair) -> No
     missed = np.cumsum(sums[order])[-1] - np.cumsum(sums[order])  # by how many go to the strong model
     least = int(np.flatnonzero(missed <= 0.05 * len(texts))[0]) + 1
     assert said.kept
-    assert said.kept[0] == pytest.approx(1 - least / len(texts), abs=0.02)
-    assert said.kept[1] == pytest.approx(said.kept[0])  # the weak model is free
+    assert said.kept.strong_share == pytest.approx(least / len(texts), abs=0.02)
+    assert said.kept.saved == pytest.approx(1 - said.kept.strong_share)  # the weak model is free
 
 
 def test_the_share_that_keeps_most_quality_is_the_one_that_calibrate_would_set() -> None:
-    """Of 300 prompts with rising scores the weak model fails on the last 31; .95 of always-strong allows 15 misses.
-
-    So 16 go to the strong model, whatever else is tried: 284 of 300 stay, and at prices of 0 and 1 as much is saved.
+    """Of 300 prompts with rising scores the weak model fails on the last 31: .95 of always-strong allows 15 misses, a
+    fifth of the gain six. So 25 go to the strong model, 275 of 300 stay, and at prices of 0 and 1 as much is saved.
     """
     rows = [TrainingPrompt(text, float("z" in text), 1.0, 0.0) for text in ("zz z", "aa a", "za z", "a aa") * 2]
     prompts = train_router(LetterEncoder(), SimilarityWeighted(), rows, weak="small", strong="large")
@@ -175,9 +176,11 @@ def test_the_share_that_keeps_most_quality_is_the_one_that_calibrate_would_set()
     quality = (np.arange(n) < n - 31).astype(float), np.ones(n)
     texts, usd = [f"new {i}" for i in range(n)], (np.zeros(n), np.ones(n))
     said = headline(Router(prompts), looked, texts, on="prompts", threshold=2.0, quality=quality, usd=usd)
-    assert said.kept == pytest.approx((284 / 300, 284 / 300))
-    again = threshold_for_quality(looked.scores, *quality, 0.95, on="prompts")
-    assert again.strong_share == pytest.approx(16 / 300)
+    assert said.kept
+    found = said.kept.strong_share, said.kept.kept, said.kept.saved
+    assert found == pytest.approx((25 / 300, 294 / 300, 275 / 300))
+    again = threshold_for_quality(looked.scores, *quality, said.kept.kept, on="prompts")
+    assert again.strong_share == pytest.approx(25 / 300)
 
 
 def test_evaluate_and_replay_say_the_same_of_the_same_prompts(tmp_path: Path, pair: Pair) -> None:
@@ -320,7 +323,7 @@ def test_without_gold_evaluate_says_how_to_get_it_and_takes_grades_by_hand(tmp_p
     assert first.exit_code == 0, first.output
     assert "10 graded" in first.output
     assert "the same command goes on" in first.output
-    with pytest.raises(InputError, match="10 of the router's prompts are graded; 20 are needed"):
+    with pytest.raises(InputError, match="10 prompts are graded, 10 of them are training prompts of the router; 20 such are"):
         demur.evaluate(run=run)
     assert "believed" in demur.report(run=run).read_text(encoding="utf-8")  # few grades break no report
     second = RUNNER.invoke(app, ["grade", "--run", run, "--number", "30"], input=keys[10:])

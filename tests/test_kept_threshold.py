@@ -70,7 +70,7 @@ def test_grades_change_the_quality_alone(tmp_path: Path, pair: Pair) -> None:
     graded = [json.dumps(row) + "\n" for row in rows]
     (tmp_path / "run" / GRADES_FILE).write_text("".join(graded[:10]))
     few = RUNNER.invoke(app, ["run", str(file)])
-    assert "no test prompt has gold answers, and 10 graded by hand are fewer than 20" in few.output
+    assert "no test prompt has gold answers, and 10 training prompts graded by hand are fewer than 20" in few.output
     (tmp_path / "run" / GRADES_FILE).write_text("".join(graded))
     said = RUNNER.invoke(app, ["run", str(file)])
     assert "the quality is measured on 24 prompts graded by hand" in said.output

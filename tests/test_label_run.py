@@ -130,7 +130,7 @@ def test_answers_that_decline_are_counted() -> None:
         "hard": sampled("抱歉,我无法回答这个问题。", "230"),
     }
     found = declined_note(Sampled(PROMPTS, PairSamples(side, SAMPLES.strong), "small", "large"))
-    assert found.startswith("answers that decline: 2 of small, 0 of large")
+    assert found.startswith("answers that decline to answer: 2 of small, 0 of large")
     assert declined_note(Sampled(PROMPTS, SAMPLES, "small", "large")) == ""
 
 

@@ -6,6 +6,7 @@ import io
 import re
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 
@@ -83,3 +84,46 @@ def test_an_interrupt_while_the_command_line_is_imported_is_one_line() -> None:
     script = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]["scripts"]["demur"]
     done = subprocess.run([sys.executable, "-c", code, script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (130, "demur: stopped before anything was done\n")
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({"total": 480, "before": 0, "completed": 96, "seconds": 192.0}, "stage: 96 of 480, 0.5/s, 12:48 left"),
+        ({"total": None, "before": 0, "completed": 50, "seconds": 10.0}, "stage: 50, 5.0/s"),
+        ({"total": 1200, "before": 0, "completed": 0, "seconds": 60.0}, "stage: 0 of 1,200, --:-- left"),
+    ],
+)
+def test_a_stage_as_a_line(given: dict[str, float | bool | None], line: str) -> None:
+    assert progress._line_of(task(**given)) == line  # type: ignore[arg-type]
+
+
+def test_a_log_gets_lines_while_a_stage_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stage that reports nothing for a while is written of as well, and a finished one no more."""
+    page = io.StringIO()
+    monkeypatch.setattr(progress, "err", Terminal(file=page, width=100))
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.01)
+    with progress_bar() as show:
+        show("counting", 2, 2)
+        show("measuring", 1, 4)
+        end = time.monotonic() + 10
+        while "measuring: 1 of 4" not in page.getvalue():
+            assert time.monotonic() < end
+            time.sleep(0.01)
+    assert "counting: " not in page.getvalue()
+    bars = page.getvalue().splitlines()[-2:]
+    assert [line.split()[0] for line in bars] == ["counting", "measuring"]  # as at a terminal, at the end
+
+
+def test_quiet_writes_no_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = io.StringIO()
+    monkeypatch.setattr(progress, "err", Terminal(file=page, width=100))
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.001)
+    token = printing.QUIET.set(True)
+    try:
+        with progress_bar() as show:
+            show("measuring", 1, 4)
+            time.sleep(0.05)
+    finally:
+        printing.QUIET.reset(token)
+    assert page.getvalue() == ""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
 import demur
-from demur.evaluation.results import EvaluationRow, verdict_by_grades
+from demur.evaluation.results import Evaluation, EvaluationRow, verdict_by_grades
 from demur.measure.curve import cost_quality_curve
 from demur.models.encoders.encoder import LetterEncoder
 from demur.records import FloatArray
@@ -68,3 +69,28 @@ def test_a_pair_whose_strong_model_is_the_weaker_one_is_named_and_has_no_figures
     assert said.endswith("against 1.000): always use the weak model; CPT and APGR have no meaning")
     assert math.isnan(found.rows[0].curve.apgr)
     assert math.isnan(found.rows[0].curve.cpt(0.5))
+
+
+def shown(**scores: FloatArray) -> str:
+    """What is said of routers with these scores, the first of which serves: 200 prompts, every fourth needs the strong
+    model.
+    """
+    weak = (np.arange(200) % 4 > 0).astype(float)
+    rows = tuple(EvaluationRow(name, cost_quality_curve(each, weak, np.ones(200))) for name, each in scores.items())
+    found = SimpleNamespace(rows=rows, served=next(iter(scores)))
+    return Evaluation.passed_over.fget(found)  # type: ignore[attr-defined, no-any-return]
+
+
+def test_why_a_router_with_a_higher_apgr_does_not_serve() -> None:
+    """A single pair of 200 prompts in another order is chance; scores that know the answer are not."""
+    need = (np.arange(200) % 4 == 0).astype(float)
+    guess = np.random.default_rng(1).random(200)
+    other = guess.copy()
+    low, high = np.flatnonzero(need)[np.argsort(guess[need > 0])[0]], np.flatnonzero(need == 0)[0]
+    other[[low, high]] = guess[[high, low]] if guess[high] > guess[low] else guess[[low, high]]
+    said = shown(kernel=guess, knn=other)
+    assert said.startswith("knn has a higher APGR than kernel, which serves: +0.0")
+    assert said.endswith("on the same prompts, which cannot be told from chance")
+    assert shown(kernel=guess, knn=need).endswith("on the same prompts; `demur train --serve knn` serves it")
+    assert shown(kernel=need, knn=guess) == ""
+    assert shown(**{"kernel": guess, "paper preset, sw": need}) == ""  # which is there to be compared with

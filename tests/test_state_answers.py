@@ -119,7 +119,7 @@ def test_labels_on_texts_need_what_the_models_state(tmp_path: Path, writers: pai
         y for name, y in targets.items() if name.startswith("colour")
     )
     assert all("<<" in row.response_a for row in labels.preferences)  # the whole text is kept
-    said = "no rule reads the final answer of 192 texts: 192 are compared"
+    said = "no final answer was found in 192 long texts: 192 are compared"
     assert any(note.startswith(said) for note in labels.notes)
     again = demur.label(run=run, entailment="exact", state_answers="on")
     assert statements(writers) == before + 2 * 24 * 4  # nothing is asked twice

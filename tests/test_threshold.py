@@ -113,11 +113,11 @@ def test_one_score_that_is_not_finite_is_refused(scores: list[float]) -> None:
 
 def test_a_calibration_says_what_it_was_set_on() -> None:
     found = Calibration(0.5, 0.25, 1200, "strong share 30%")
-    assert found.sentence == "strong share 30% asked; strong share 25% of 1,200 of your prompts"
+    assert found.sentence == "asked for: strong share 30%; 25% of your prompts (1,200) go to the strong model"
     alone = Calibration(0.5, 0.25, 8, "x", on="them", gate=False, unknown=0.1)
     assert alone.sentence == (
-        "x asked; strong share 25% of 8 of them; 10% are unknown and go where the setting `unknown` says; "
-        "without the gate"
+        "asked for: x; 25% of them (8) go to the strong model; 10% of them are unknown and go where the setting "
+        "`unknown` says; without the gate"
     )
 
 

@@ -115,8 +115,8 @@ def test_an_unknown_prompt_is_left_out_and_counted() -> None:
     assert found.told == pytest.approx(2 / 3)
     assert "labelled: 2 of 3 prompts (67%)" in found.labelled_sentence
     assert "weak model 67%, strong 33%, both 33%" in found.labelled_sentence
-    assert any("1 prompt has no label" in line and "--from judge" in line for line in found.notes)
-    assert any("routers learn of 1 of them that nothing is gained there" in line for line in found.notes)
+    assert any(line.startswith("1 prompt gets no label, because ") for line in found.notes)
+    assert any("from 1 of them routers learn that nothing is gained there" in line for line in found.notes)
     assert found.preferences[0].target == pytest.approx(0.75)  # a helpless weak model beside a sure strong one, lam 1/2
 
 
@@ -343,8 +343,10 @@ def test_how_many_answers_were_cut_and_how_many_prompts_told() -> None:
     with pytest.raises(InputError, match=r"none of 3 prompts can be labelled from its samples \(most answers of both"):
         check_told(rows, 3)
     check_told(rows, 4)
-    (note,) = unknown_notes(rows)
-    assert f"unknown: 3 prompts have no label (2 {CUT_OFF}; 1 {NONE_EQUAL}); they are in unknown.jsonl" in note
+    why, after = unknown_notes(rows)
+    assert why.startswith("3 prompts get no label, because the samples do not show which model is needed (")
+    assert f"(2: {CUT_OFF}; 1: {NONE_EQUAL}); they are in unknown.jsonl" in why
+    assert "`demur label --from judge` labels them" in after
     assert unknown_notes([]) == []
 
 

@@ -46,7 +46,7 @@ from demur.routing.prompt_router import PromptRouter
 from demur.routing.train_run import train_run
 from demur.routing.verdict import RouterVerdict, recorded_verdict
 from demur.runs.dry_run import sample_dry
-from demur.runs.lineage import keep_made, keep_run_file
+from demur.runs.lineage import keep_advice, keep_made, keep_run_file
 from demur.runs.preflight import check_run, check_training
 from demur.runs.record import begin_run, check_same_run, keep_sampling, with_absolute_files, with_absolute_paths
 from demur.runs.run import Own, Run, open_run
@@ -354,7 +354,9 @@ def train(
         config.save()  # now that the routers are there
         gate_stage(opened, router)
         fitted = router.method if isinstance(router.method, Classifier) else None
-        return load_served(opened, fitted)  # read again, because the run's store is closed now
+        found = load_served(opened, fitted)  # read again, because the run's store is closed at the end
+        keep_advice(config.folder, training_headline(found).kept or None)
+        return found
 
 
 def evaluate(

@@ -6,21 +6,26 @@ import json
 from pathlib import Path
 
 from demur.routing.verdict import recorded_verdict
-from demur.runs.steps import ANYWAY, sample_command
+from demur.runs.steps import ANYWAY, sample_command, share_note
 
 
 def advice_lines(command: str, router: Path | None) -> tuple[str, ...]:
-    """The lines that advise a ``command`` on a saved router: before one that says --anyway, more prompts."""
-    if router is None or ANYWAY not in command:
+    """The lines that advise a ``command`` on a saved router: why the strong share that it names, and before one that
+    says --anyway, more prompts.
+    """
+    if router is None:
         return (f"next: {command}",)
-    verdict = recorded_verdict(_record(router))
+    why = (share_note(router.parent),) if " --strong-share " in command and router.name == "router" else ()
+    share = tuple(filter(None, why))
+    verdict = recorded_verdict(_record(router)) if ANYWAY in command else None
     if verdict is None or verdict.learned:
-        return (f"next: {command}",)
+        return (*share, f"next: {command}")
     prompts, again = sample_command(router.parent)
     more = f"to about {verdict.enough:,}" if verdict.enough else "of other kinds"
     return (
         f"it learned from {verdict.n:,} prompts: add some {more} to {prompts}; answers that are there are kept",
         f"next: {again}",
+        *share,
         f"or, as it is: {command}",
     )
 

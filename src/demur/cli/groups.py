@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from demur.cli import printing
 from demur.cli.advice import advice_lines
 from demur.cli.examples import EXAMPLES
 from demur.config import runs_beside
+from demur.runs.lock import work_on
 from demur.runs.steps import USUAL, next_command, steps_of
 
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # the library that typer stands on is its own business
@@ -156,7 +158,13 @@ def show_path(folder: str = USUAL) -> None:
         about = printing.printable(step.done or step.about)
         typer.echo(f"  {mark} {step.name:<{width}}  {about}")
     typer.echo("")
-    for line in advice_lines(next_command(Path(folder)), Path(folder) / "router"):
+    if work := work_on(Path(folder)):
+        typer.echo(f"{work} is at work on this run; once it has ended, the command below shows what comes next")
+        option = "" if folder == USUAL else f" --run {shlex.quote(folder)}"
+        lines: tuple[str, ...] = (f"next: demur status{option}",)
+    else:
+        lines = advice_lines(next_command(Path(folder)), Path(folder) / "router")
+    for line in lines:
         typer.echo(printing.printable(line))
     if not any(step.done for step in steps):
         typer.echo("or:   demur demo   (two real local models, two to five minutes, nothing to set up)")

@@ -34,7 +34,7 @@ from demur.errors import DemurError, InputError, of_the_system
 from demur.evaluation.thresholds.criterion import CRITERIA, USUAL_SHARE, Criterion
 from demur.limits import from_mapping
 from demur.runs.lineage import wish_of
-from demur.runs.steps import current_threshold, is_router, prompts_of_run, threshold_of
+from demur.runs.steps import current_threshold, first_share, is_router, prompts_of_run, share_note, threshold_of
 
 OWN_PROMPTS = (
     "no prompts are given, so the threshold is set on the run's own, {prompts}; those that trained the router are "
@@ -231,7 +231,8 @@ def report(run: RunFolder = "run", allow_endpoint: AllowEndpoint = None, json: A
     from demur.pipeline import report
 
     printing.outdated_stages_of(Path(run))
-    page = report(run=run, allow_endpoints=allow_endpoint or ())
+    with progress_bar() as progress:
+        page = report(run=run, allow_endpoints=allow_endpoint or (), progress=progress)
     return printing.as_json({"page": page}) if json else _report_written(page, run)
 
 
@@ -252,14 +253,17 @@ pages_commands(app)
 
 def _ask_share(router: str, prompts: str) -> float:
     """The strong share that a person at a terminal asks for. Raises InputError elsewhere, with what is there now."""
-    now = current_threshold(Path(router))
+    at, now = Path(router), current_threshold(Path(router))
+    usual = first_share(at.parent) if at.name == "router" else USUAL_SHARE
+    said = share_note(at.parent) if at.name == "router" else ""
+    note = f"; {said}" if said else ""
     if not sys.stdin.isatty():
         raise InputError(
-            f"{router}: {now}; say what you wish, such as demur calibrate {prompts} --strong-share 0.3, --usd-per-1k, "
-            "--keep-quality or --risk"
+            f"{router}: {now}; say what you wish, such as demur calibrate {prompts} --strong-share {usual:.2g}, "
+            f"--usd-per-1k, --keep-quality or --risk{note}"
         )
-    typer.echo(f"{router}: {now}")
-    share: float = typer.prompt("Share of calls for the strong model", default=USUAL_SHARE, type=float)
+    typer.echo(f"{router}: {now}{note}")
+    share: float = typer.prompt("Share of calls for the strong model", default=usual, type=float)
     return share
 
 

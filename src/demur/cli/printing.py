@@ -273,13 +273,7 @@ def print_trained(router: Router, run: Path, *, verbose: bool = False) -> None:
     lines([router.sentence])
     if verbose:
         gate_trials(router.trials, router.lines[1:])
-    following = next_command(run)
-    if "--strong-share " in following and not found.calibrated:
-        explanation(
-            f"the share below is one to begin with; --strong-share {found.strong_share:.2g} sets what the line above "
-            "says, and `demur report` has others"
-        )
-    next_step(following, run / "router")
+    next_in(run)
 
 
 def calibration(found: Calibration, router: str, *, dry_run: bool = False) -> None:
@@ -312,8 +306,8 @@ def _sentence_on_grades(found: Outcome) -> str:
         return f"no test prompt has gold answers: the quality is measured on {found.graded:,} prompts graded by hand"
     if found.graded:
         return (
-            f"no test prompt has gold answers, and {found.graded:,} graded by hand are fewer than {FEWEST_GRADED}, so "
-            f"the quality is believed; go on with `demur grade --run {found.folder}`"
+            f"no test prompt has gold answers, and {found.graded:,} training prompts graded by hand are fewer than "
+            f"{FEWEST_GRADED}, so the quality is believed; go on with `demur grade --run {found.folder}`"
         )
     return "no test prompt has gold answers: the quality is believed; grade some by hand with `demur grade`"
 

@@ -1,9 +1,13 @@
-"""The progress bar: of each stage how much is done, how much per second, and the time left at that rate."""
+"""The progress bar: of each stage how much is done, how much per second, and the time left at that rate.
+
+Where stderr is no terminal, as in a log, a bar would be drawn once, at the end: a line per stage is written at intervals.
+"""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
@@ -13,6 +17,8 @@ from rich.text import Text
 
 from demur.cli.printing import QUIET, err
 from demur.records import Progress
+
+LINE_SECONDS = 20.0  # between two lines on a stage that goes on
 
 
 @contextmanager
@@ -35,7 +41,10 @@ def progress_bar() -> Iterator[Progress]:
         bar.update(stages[stage], completed=done, total=total or None)
 
     try:
-        yield show
+        with ExitStack() as stack:
+            if not err.is_terminal and not QUIET.get():
+                stack.enter_context(_lines_at_intervals(bar))
+            yield show
     except KeyboardInterrupt as stopped:
         if stages:
             bar.stop()
@@ -45,6 +54,35 @@ def progress_bar() -> Iterator[Progress]:
     finally:
         if stages:
             bar.stop()
+
+
+@contextmanager
+def _lines_at_intervals(bar: Bar) -> Iterator[None]:
+    """Writes a line on the newest stage, and on others that moved, until they are finished and the block ends."""
+    ended, written = threading.Event(), dict[int, float]()
+
+    def write() -> None:
+        while not ended.wait(LINE_SECONDS):
+            for task in bar.tasks:
+                moved = written.get(task.id) != task.completed
+                if not task.finished and (moved or (task is bar.tasks[-1] and task.total is not None)):
+                    written[task.id] = task.completed
+                    err.print(_line_of(task), markup=False, soft_wrap=True)
+
+    writer = threading.Thread(target=write, daemon=True)
+    writer.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        writer.join()
+
+
+def _line_of(task: Any) -> str:
+    """A stage as text, such as "measuring samples: 96 of 480, 0.5/s, 12:48 left"."""
+    done = f"{task.completed:,.0f}" + (f" of {task.total:,.0f}" if task.total is not None else "")
+    figures = (column.render(task).plain for column in (Rate(_whole()), TimeLeft(_whole())))
+    return ", ".join([f"{task.description}: {done}", *filter(None, figures)])
 
 
 class Rate(TextColumn):

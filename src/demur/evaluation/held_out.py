@@ -145,8 +145,9 @@ def _graded_quality(run: Run, router: PromptRouter) -> tuple[IntArray, Pair]:
     rows = [i for i, one in enumerate(router.training) if one.prompt in grades]
     if len(rows) < FEWEST_GRADED:
         raise InputError(
-            f"{run.config.folder / GRADES_FILE}: {len(rows)} of the router's prompts are graded; {FEWEST_GRADED} are "
-            f"needed, 100 are better: demur grade --run {run.config.run}"
+            f"{run.config.folder / GRADES_FILE}: {count_of(len(grades), 'prompt is', 'prompts are')} graded, {len(rows)} of "
+            f"them are training prompts of the router; {FEWEST_GRADED} such are needed, 100 are better: demur grade --run "
+            f"{run.config.run}"
         )
     found = np.array([grades[router.training[i].prompt] for i in rows], dtype=float)
     return np.array(rows), (found[:, 0], found[:, 1])

@@ -8,6 +8,15 @@ from demur.records import dollars, on_one_line
 from demur.routing.prompt_router import Decision, TrainingPrompt
 
 SCALE = "target: 0, the weak model is enough, to 1, the strong one is needed; .5, neither is better"
+TARGETS = (
+    "A target is what the samples of that one prompt showed: 0, the weak model is enough; 0.5, neither is better; 1, the "
+    "strong one is needed."
+)
+CHANCE = (
+    "The score is learned from all training prompts and is a chance: that the strong model is right and the weak one "
+    "wrong. So it is near 0, not 0.5, where neither is better."
+)
+SMOOTHED = "The score is on the same scale, learned from all training prompts."
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +30,7 @@ class Explanation:
     usd_other: float | None  # of the other one
     second_stage: str  # what the gate would do, or why there is none
     usd_checked: float | None = None  # of the draft and every extra sample, where the gate takes part
+    chance: bool = False  # the score is P(strong right and weak wrong); else it is on the scale of the targets
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -32,8 +42,9 @@ class Explanation:
             f"  {self.turns}",
             f"  second stage: {self.second_stage}",
             f"  {self._money}",
-            f"  the most similar training prompts (cosine first; {SCALE}):",
+            "  the most similar training prompts, each after its cosine:",
             *near,
+            *([f"  {TARGETS} {CHANCE if self.chance else SMOOTHED}"] if near else []),
         )
 
     @property

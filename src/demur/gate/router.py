@@ -267,7 +267,8 @@ class Router:
         weak = usd["weak"]
         checked = weak * (1 + extra) if decision.wants_samples and weak is not None else None
         return Explanation(
-            prompt, decision, (low, high), usd[chosen], usd[other], self._second_stage(decision), checked
+            *(prompt, decision, (low, high), usd[chosen], usd[other], self._second_stage(decision), checked),
+            chance=self.prompt_router.curve is not None,
         )
 
     def _second_stage(self, decision: Decision) -> str:

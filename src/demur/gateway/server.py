@@ -138,7 +138,9 @@ def _bind(settings: GatewaySettings, *, shared: bool = False, ports: tuple[int, 
     """The sockets of the service and, where it has its own, of the operator. Raises InputError."""
     main = bind_socket(settings.host, ports[0] if ports else settings.port, shared=shared)
     admin = ports[1] if ports else settings.operator_port(port_of(main))
-    return main, None if admin is None else bind_socket(settings.admin_host, admin, shared=shared)
+    if admin is None:
+        return main, None
+    return main, bind_socket(settings.admin_host, admin, shared=shared, option="admin_port in the settings")
 
 
 def _bind_all(settings: GatewaySettings, count: int) -> list[Sockets]:

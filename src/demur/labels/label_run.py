@@ -165,7 +165,7 @@ def declined_note(sampled: Sampled) -> str:
     if not any(count for _, count in counts):
         return ""
     said = ", ".join(f"{count:,} of {name}" for name, count in counts)
-    return f"answers that decline: {said}; they are one meaning, which confirms nothing"
+    return f"answers that decline to answer: {said}; they never count as agreement"
 
 
 def from_grades(sampled: Sampled, name: str, grader: Grader | None = None) -> Labels:

@@ -20,8 +20,10 @@ from demur.sampling.rounds import Settle
 
 
 def settle_of(run: Run) -> Settle:
-    """What sampling a run's prompts stops by; a worker can be sent it."""
-    return partial(settled_prompts, n=run.config.sampling.fewest, meanings=run.shipped_meanings)
+    """What sampling a run's prompts stops by; a worker can be sent it. It is asked about some at a time, so it shows no
+    progress of its own: that of sampling counts all.
+    """
+    return partial(settled_prompts, n=run.config.sampling.fewest, meanings=run.shipped_meanings.quiet())
 
 
 def settled_prompts(prompts: Sequence[Prompt], samples: PairSamples, *, n: int, meanings: Meanings) -> frozenset[str]:

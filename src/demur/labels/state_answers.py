@@ -61,9 +61,8 @@ def state_answers(run: Run) -> list[str]:
         return []
     if wanted == "auto" and missing and any(side.endpoint.price is None or side.estimate.usd for side in sides):
         return [
-            f"no rule reads the final answer of {count_of(missing, 'text')}; --state-answers on asks the models that "
-            "wrote them "
-            f"to state it, {cost}"
+            f"no final answer was found in {count_of(missing, 'long text')}; `demur label --state-answers on` asks the "
+            f"models that wrote them to state it, {cost}"
         ]
     try:
         run_to_end(_ask(run, sides))
@@ -73,9 +72,8 @@ def state_answers(run: Run) -> list[str]:
         return [f"final answers of long texts are not stated: {error}"]
     texts = sum(len(side.texts) for side in sides)
     return [
-        f"no rule reads the final answer of {count_of(texts, 'text')}: {len(run.stated):,} are compared by what their "
-        "model "
-        f"states of them, the others as they are ({missing:,} asked now, {cost})"
+        f"no final answer was found in {count_of(texts, 'long text')}: {len(run.stated):,} are compared by the final "
+        f"answer that their model stated, the others as a whole ({missing:,} asked now, {cost})"
     ]
 
 

@@ -106,6 +106,11 @@ class CostQualityCurve:
             return np.full(RESAMPLES, math.nan)
         return self._resample(metric, self._samples)
 
+    def apgr_beyond(self, other: CostQualityCurve) -> tuple[float, float, float]:
+        """How much higher its APGR is than that of another curve of the same prompts, and the paired 95 % interval."""
+        low, high = percentile_interval(self.draws("apgr") - other.draws("apgr"))
+        return self.apgr - other.apgr, float(low), float(high)
+
     def band(self, shares: FloatArray) -> FloatArray:
         """(2, m) pointwise 95 % interval of mean quality at these strong shares, both models' drawn again.
 

@@ -38,8 +38,10 @@ class Calibration:
         if not self.n:  # before anything is learned there is nothing to set it on
             return self.asked
         alone = "" if self.gate else "; without the gate"
-        untold = f"; {self.unknown:.0%} are unknown and go where the setting `unknown` says" if self.unknown else ""
-        return f"{self.asked} asked; strong share {self.strong_share:.0%} of {self.n:,} of {self.on}{untold}{alone}"
+        setting = "of them are unknown and go where the setting `unknown` says"
+        untold = f"; {self.unknown:.0%} {setting}" if self.unknown else ""
+        reached = f"{self.strong_share:.0%} of {self.on} ({self.n:,}) go to the strong model"
+        return f"asked for: {self.asked}; {reached}{untold}{alone}"
 
     def beside(self, strong: int, weak: int) -> Calibration:
         """The same counted over all prompts: so many more go to either model whatever their score."""

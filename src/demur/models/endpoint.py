@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from demur.errors import EndpointError
-from demur.models.prices import LOCAL, PRIVATE, Price, price_of
+from demur.models.prices import GIVEN, LOCAL, PRIVATE, Price, price_of
 
 OPENAI_HOST = "api.openai.com"
 LISTED_TIERS = {OPENAI_HOST: {"batch": 0.5}}  # host -> service tier -> what its list prices are multiplied by
@@ -67,7 +67,7 @@ class Endpoint:
     def _own_price(self) -> Price | None:
         if self.usd_per_million_input is None or self.usd_per_million_output is None:
             return None
-        return Price(self.usd_per_million_input / 1e6, self.usd_per_million_output / 1e6, "price as given")
+        return Price(self.usd_per_million_input / 1e6, self.usd_per_million_output / 1e6, GIVEN)
 
     @property
     def _base_price(self) -> Price | None:

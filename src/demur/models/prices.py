@@ -10,9 +10,10 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
-from demur.records import Sample
+from demur.records import Sample, dollars
 
 LOCAL = "served on this machine"
+GIVEN = "price as given"
 COUNTED_PRIVATE = "a private address, counted as $0"
 PRIVATE = f"{COUNTED_PRIVATE} (MODEL@URL#usd=IN/OUT if it costs)"
 UNKNOWN = "price unknown"
@@ -53,6 +54,14 @@ class Price:
     def batch_factor(self) -> float:
         """What an answer of a batch API costs, as a share of this price; 1 where that is not known."""
         return self.tiers.get("batch", 1.0)
+
+    @property
+    def told(self) -> str:
+        """Where it comes from; of one that was given also what it is, since a single number is both prices."""
+        if self.source != GIVEN:
+            return self.source
+        each = dollars(1e6 * self.usd_per_input_token), dollars(1e6 * self.usd_per_output_token)
+        return f"{GIVEN}, {each[0]} in and {each[1]} out per million tokens"
 
     @property
     def charges(self) -> bool:

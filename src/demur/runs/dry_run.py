@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from demur.config import RunConfig
+from demur.models.endpoint import authorization
 from demur.records import Progress, no_progress
 from demur.runs.run import open_run
 from demur.sampling.cost import PairEstimate, PairSpend
@@ -21,7 +22,10 @@ def sample_dry(
     *,
     batch: bool = False,
 ) -> PairSpend:
-    """Announce the estimate, by ``batch`` (an API, or files) or directly; returns what the samples have cost so far."""
+    """Announce the estimate, by ``batch`` (an API, or files) or directly; returns what the samples have cost so far.
+
+    Raises EndpointError, after the estimate, where a key that sampling needs is not there.
+    """
     with TemporaryDirectory() as empty:
         there = config if config.store or Path(config.store_at).exists() else replace(config, run=empty)
         with open_run(there, progress=progress) as run:
@@ -29,4 +33,7 @@ def sample_dry(
                 given = (config, run.pair, run.prompts, run.samples, run.store)
                 found = estimate_pair(*given, full=run.for_measuring)
                 announce(found.by_batches(run.pair) if batch else found)
+                for endpoint, side in ((run.pair.weak, found.weak), (run.pair.strong, found.strong)):
+                    if side.missing and not batch:
+                        authorization(endpoint)  # sampling would end at a key that is missing, too
             return spend_of(config, run.pair, run.prompts, run.samples, run.store)

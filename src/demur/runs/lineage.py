@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 from demur.files import hash_of_file, write_whole
+from demur.measure.kept_point import KeptPoint
 
 MADE = "made.json"
 Stage = Literal["samples", "labels", "routers", "report"]
 REPORT = "report.html"
-RUN_FILE, WISH = "run file", "wish"
+RUN_FILE, WISH, ADVICE = "run file", "wish", "advised share"
 OUTDATED: Mapping[Stage, tuple[Stage, str]] = {  # a stage, what it is made from, and the command that makes it
     "labels": ("samples", "demur label"),
     "routers": ("labels", "demur train"),
@@ -111,6 +113,23 @@ def wish_of(folder: Path) -> tuple[str, str] | None:
     """Prompts and options by which a run's threshold was set last; None where that is not known."""
     kept = _read_lineage(folder).get(WISH)
     return (named_from_here(kept["source"]), kept["content"]) if kept else None
+
+
+def keep_advice(folder: Path, point: KeptPoint | None) -> None:
+    """Keep the strong share that is advised for the routers that are there; None: none is known to keep quality."""
+    made = _read_lineage(folder)
+    content = json.dumps(asdict(point)) if point else ""
+    source = made.get("routers", {}).get("content", "")
+    write_whole(folder / MADE, json.dumps(made | {ADVICE: {"content": content, "source": source}}) + "\n")
+
+
+def advice_of(folder: Path) -> KeptPoint | None:
+    """What `keep_advice` kept; None where it was of other routers, or of an earlier version."""
+    made = _read_lineage(folder)
+    kept = made.get(ADVICE, {})
+    if not kept.get("content") or kept["source"] != made.get("routers", {}).get("content"):
+        return None
+    return KeptPoint(**json.loads(kept["content"]))
 
 
 def named_from_here(path: str) -> str:

@@ -11,11 +11,14 @@ from typing import Any
 
 from demur.config import RunConfig, load_run, tier_name
 from demur.errors import DemurError, InputError
+from demur.measure.kept_point import KEPT
+from demur.measure.threshold import Calibration
 from demur.models.allowed_endpoints import serving_options
 from demur.models.local import model_spec
 from demur.records import count_of
 from demur.runs.lineage import (
     REPORT,
+    advice_of,
     named_from_here,
     outdated_report,
     outdated_stages,
@@ -27,7 +30,7 @@ from demur.serving_file import ServingGateway, serving_gateways
 
 USUAL = "run"  # the folder that commands take without --run
 UNFINISHED = "not finished"
-FIRST_SHARE = 0.3  # of calls to the strong model, that is advised where nobody has asked for one
+FIRST_SHARE = 0.3  # of calls to the strong model, where nothing is known of what a share keeps
 OTHER_SHARE = 0.02  # a strong share that differs by this much is another one than was asked for
 ANYWAY = " --anyway"  # as commands say it
 SAMPLE = "demur sample prompts.jsonl --weak MODEL@http://HOST/v1 --strong MODEL@https://HOST/v1"
@@ -59,7 +62,7 @@ def steps_of(folder: Path) -> tuple[Step, ...]:
     labels = _lines(folder / "preferences.jsonl")
     threshold = threshold_of(router)
     anyway = _anyway(record)
-    strong_share = config.strong_share if config and run_file_of(folder) else FIRST_SHARE
+    strong_share = config.strong_share if config and run_file_of(folder) else first_share(folder)
     measured = [name for name in (REPORT, "graded.jsonl", "grades.jsonl") if (folder / name).is_file()]
     outdated = bool(outdated_report(folder))
     ledger, gateways = folder / "ledger.sqlite", serving_gateways(folder)
@@ -110,6 +113,29 @@ def calibrate_command(prompts: str, router: Path, strong_share: float) -> str:
     """The command that sets a saved router's threshold by a share of calls to the large model."""
     share = strong_share if 0 < round(strong_share, 2) < 1 else FIRST_SHARE  # neither model alone is set by a share
     return _calibrate(prompts, f"--strong-share {share:.2g}", router)
+
+
+def first_share(folder: Path) -> float:
+    """The strong share to begin with: the least that keeps most of the quality, where the run's own samples tell."""
+    point = advice_of(folder)
+    return point.share if point and 0 < point.share < 1 else FIRST_SHARE
+
+
+def share_note(folder: Path) -> str:
+    """Why that share; empty where another was asked for, or a threshold is set."""
+    if not is_router(folder / "router") or wish_of(folder) or run_file_of(folder):
+        return ""
+    if threshold_of(folder / "router") is not None:
+        return ""
+    point, begin = advice_of(folder), f"{FIRST_SHARE:.0%} is a share to begin with"
+    if point is None:
+        return f"what a share keeps is not known; {begin}"
+    if point.share <= 0:
+        return f"the small model alone keeps {point.kept:.0%} of the large model's quality (believed); {begin}"
+    if point.share >= 1:
+        return f"no share keeps {KEPT:.0%} of the large model's quality (believed); {begin}"
+    paid = f" and {point.money}" if point.money else ""
+    return f"a strong share of {point.share:.0%} keeps {point.kept:.0%} of the large model's quality (believed){paid}"
 
 
 def sample_command(folder: Path) -> tuple[str, str]:
@@ -166,7 +192,10 @@ def after_replay(file: str, router: Path, share: float, *, tried: bool) -> tuple
     asked = float(wish[1].split()[1]) if wish and wish[1].startswith("--strong-share ") else share
     if round(abs(share - asked), 3) < OTHER_SHARE:
         return serve_command(router), ""
-    why = f"{asked:.0%} were asked for, and {share:.0%} of these prompts go to the strong model; to set it by these:"
+    why = (
+        f"the threshold was set so that {asked:.0%} of other prompts go to the strong model; of these it is {share:.0%}. To "
+        f"have {asked:.0%} of prompts like these:"
+    )
     return calibrate_command(file, router, asked), why
 
 
@@ -216,7 +245,7 @@ def current_threshold(router: Path) -> str:
     found = _json(router / "router.json").get("calibration")
     if not found:
         return "no threshold is set yet"
-    return f"the threshold is {found['threshold']:.4f} ({found['asked']} asked, {found['strong_share']:.0%} reached)"
+    return f"the threshold is {found['threshold']:.4f} ({Calibration(**found).sentence})"
 
 
 def _config(folder: Path) -> RunConfig | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from demur.models.endpoint import Endpoint
 from demur.models.prices import COUNTED_PRIVATE, PRIVATE, UNKNOWN, UNPRICED, usd_paid
 from demur.records import Prompt, Sample, count_of, dollars
-from demur.sampling.sample import Estimate, Samples, distinct_prompts
+from demur.sampling.sample import OBSERVED, Estimate, Samples, distinct_prompts
 
 CUT_SHARE = 0.02  # of a model's answers: from here on it is said that they were cut
 
@@ -98,7 +98,11 @@ class PairEstimate:
         )
         if all(side.observed for side in self.all if side.missing):
             return f", {dollars(expected)} expected with answers as long as those so far"
-        return f", {dollars(least)} to {dollars(expected)} expected by the length of the answers"
+        longest = max(side.completion_tokens // side.missing for side in self.all if side.missing)
+        return (
+            f", {dollars(least)} expected if each answer is one token and {dollars(expected)} if each is {longest:,} "
+            f"(--max-tokens); from {OBSERVED} answers of each model on, their length decides"
+        )
 
     @property
     def _limit(self) -> str:
@@ -238,7 +242,7 @@ def batch_words(endpoint: Endpoint, before: str) -> str:
 
 
 def _price_source(endpoint: Endpoint) -> str:
-    return f"{endpoint.model}: {endpoint.price.source if endpoint.price else UNPRICED}"
+    return f"{endpoint.model}: {endpoint.price.told if endpoint.price else UNPRICED}"
 
 
 def _tokens(side: Estimate) -> tuple[int, int]:

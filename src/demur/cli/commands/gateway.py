@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -155,10 +156,9 @@ def add_key(
 
     limits = {"usd": usd, "usd_per_day": usd_per_day, "usd_per_month": usd_per_month}
     typer.echo(new_key(file, name, requests_per_minute=requests_per_minute, **limits))
-    printing.err.print(
-        f'demur: kept as a hash in {file}; serve with keys = "{file}" in the settings, or reload', markup=False
-    )
+    printing.err.print(f"demur: kept as a hash in {file}", markup=False)
     printing.err.print("demur: clients send it as the header Authorization: Bearer KEY (an OpenAI client's api_key)")
+    printing.next_step(f'demur serve --config FILE, with keys = "{file}" in it; a running gateway that has it: kill -HUP PID')
 
 
 @keys_app.command("list")
@@ -171,7 +171,10 @@ def list_keys(file: KeyFile = DEFAULT_KEYS, json: AsJson = False) -> None:
         {name: getattr(key, name) for name in ("name", "requests_per_minute", "usd", "usd_per_day", "usd_per_month")}
         for key in keys
     ]
-    return printing.as_json(limits) if json else printing.table(limits)
+    if json:
+        return printing.as_json(limits)
+    printing.table(limits)
+    return printing.next_step(f"demur key spend{_option(file)}")
 
 
 @keys_app.command("remove")
@@ -183,7 +186,8 @@ def remove_key(
     from demur.gateway.clients.keys import remove_key
 
     remove_key(file, name)
-    typer.echo(f"{file}: {name} is removed; reload a running gateway (kill -HUP, or POST /admin/reload)")
+    typer.echo(f"{file}: {name} is removed")
+    printing.next_step("kill -HUP PID, or POST /admin/reload: a running gateway takes the key until then")
 
 
 @keys_app.command("spend")
@@ -197,4 +201,12 @@ def key_spend(
     from demur.gateway.ledger.totals.key_spend import key_spend
 
     found = key_spend(file, ledger, name=name)
-    return printing.as_json([one.as_dict() for one in found]) if json else printing.table([one.shown for one in found])
+    if json:
+        return printing.as_json([one.as_dict() for one in found])
+    printing.table([one.shown for one in found])
+    return printing.next_step(f"demur ledger {shlex.quote(ledger)} --by key")
+
+
+def _option(file: Path) -> str:
+    """What another command must say of the file of keys."""
+    return "" if file == DEFAULT_KEYS else f" --file {shlex.quote(str(file))}"

@@ -41,7 +41,7 @@ def grade(
     stopped = _ask(grading)
     typer.echo(f"{shares(list(read_grades(grading.file).values()))} ({grading.file})")
     more = "the same command goes on; " if stopped else ""
-    return typer.echo(f"next: {more}{_use_of(grading, run)}")
+    return printing.next_step(f"{more}{_use_of(grading, run)}")
 
 
 def _use_of(grading: Grading, run: str) -> str:

@@ -23,6 +23,11 @@ AllowEndpoint = Annotated[
     typer.Option(help=ALLOW_HELP),
 ]
 
+USES = {  # task of a model of the catalogue -> the command that uses it
+    "chat": "demur sample prompts.jsonl --weak {name} --strong MODEL@URL",
+    "encoder": "demur train --encoder {name}",
+    "entailment": "demur label",
+}
 USUAL_ROUTER = "run/router"
 RouterFolder = Annotated[str, typer.Option(help="Folder of a saved router.")]
 RunOfRouter = Annotated[str | None, typer.Option(help="Folder of the run; its router is RUN/router.")]
@@ -140,11 +145,14 @@ def fetch(
     json: AsJson = False,
 ) -> None:
     """Fetch a model, unless it is here already. Its content hash is verified."""
-    from demur.models.catalogue import fetch
+    from demur.models.catalogue import fetch, model
 
     with progress_bar() as progress:
         path = fetch(name, progress=progress)
-    return printing.as_json({"path": path}) if json else typer.echo(path)
+    if json:
+        return printing.as_json({"path": path})
+    typer.echo(path)
+    return printing.next_step(USES.get(model(name).task, "demur models").format(name=name))
 
 
 def doctor(

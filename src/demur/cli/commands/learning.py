@@ -11,6 +11,7 @@ import typer
 from demur.cli import printing
 from demur.records import count_of
 
+USUAL_FOLDER = "run/learn"
 Folder = Annotated[str, typer.Option("--folder", help="Folder of what is learned.")]
 
 
@@ -31,9 +32,11 @@ def learn(
     from demur.learning.process import learn
 
     learn(settings, once=once, beside=beside, told=lambda status: printing.lines([f"learning: {status.sentence}"]))
+    if once:
+        printing.next_step("demur routers")
 
 
-def routers(folder: Folder = "run/learn") -> None:
+def routers(folder: Folder = USUAL_FOLDER) -> None:
     """List the routers that learning has tried, and their gains. The one that serves is marked."""
     from demur.learning.process import tried_routers
 
@@ -48,19 +51,25 @@ def rollback(
     version: Annotated[
         int | None, typer.Argument(help="A version's number.  [default: the promoted one before]")
     ] = None,
-    folder: Folder = "run/learn",
+    folder: Folder = USUAL_FOLDER,
 ) -> None:
     """Serve an earlier version again. A running gateway switches within a second."""
     from demur.learning.process import rollback
 
     printing.lines([f"version {rollback(folder, version)} serves now"])
+    printing.next_step(f"demur routers{_option(folder)}")
+
+
+def _option(folder: str) -> str:
+    """What another command must say of the folder."""
+    return "" if folder == USUAL_FOLDER else f" --folder {shlex.quote(folder)}"
 
 
 def forget(
     ledger: Annotated[str, typer.Option(help="SQLite file or postgresql:// URL.")] = "run/ledger.sqlite",
     key: Annotated[str | None, typer.Option(help="Name of a client's key.")] = None,
     older_than: Annotated[float | None, typer.Option(help="Age in days.", min=0)] = None,
-    folder: Folder = "run/learn",
+    folder: Folder = USUAL_FOLDER,
 ) -> None:
     """Erase kept prompts by client key or age. This covers the ledger and all that was learned from them."""
     from demur.learning.forget import forget

@@ -72,7 +72,9 @@ def reproduce(
     if json:
         return printing.as_json(found)
     printing.lines(found.lines)
-    return printing.next_in(run) if run else None
+    if run:
+        return printing.next_in(run)
+    return printing.next_step("demur reproduce --run RUN, the same of a run of your own with [test] sets")
 
 
 def overhead(
@@ -111,7 +113,11 @@ def overhead(
             allow_endpoints=allow_endpoint or (),
             progress=progress,
         )
-    return printing.as_json(found) if json else printing.lines(found.lines)
+    if json:
+        return printing.as_json(found)
+    printing.lines(found.lines)
+    option = f" --run {shlex.quote(run)}" if run else ""
+    return printing.next_step(f"demur train{option} --serve NAME, with the router whose time and quality suit you")
 
 
 def simulate(
@@ -206,7 +212,10 @@ def judge(
             reasoning_effort=reasoning_effort,
             progress=progress,
         )
-    return printing.as_json(found) if json else printing.lines(found.lines)
+    if json:
+        return printing.as_json(found)
+    printing.lines(found.lines)
+    return printing.next_step(f"demur label --from judge --judge {shlex.quote(judge)}, to label a run by this judge")
 
 
 def signals(

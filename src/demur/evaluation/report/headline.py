@@ -18,6 +18,7 @@ from demur.evaluation.tiers import believed_mean, tier_choices, tier_usd, tiers_
 from demur.gate.quality.believed_quality import believed_quality, check_belief
 from demur.gate.quality.two_stages import Use
 from demur.gate.router import Router
+from demur.measure.kept_point import KEPT, KeptPoint, least_quality
 from demur.measure.threshold import tried_thresholds
 from demur.measure.tiers import take_chosen
 from demur.models.prices import PRIVATE
@@ -33,7 +34,6 @@ FREE = (
     " (a private address counts as $0; if it costs: `demur sample` again with --strong-usd IN/OUT, then `demur train`)"
 )
 ENOUGH = 0.9  # of always-strong's quality; where less is served, the line says so in words
-KEPT = 0.95  # of it that is offered instead
 Pair = tuple[FloatArray, FloatArray]  # of the weak and the strong model, (n,) each
 Costs = tuple[FloatArray | None, FloatArray | None]  # the same; None where a price is unknown
 
@@ -59,9 +59,9 @@ class Headline:
     gate: str = ""  # how a gate takes part; empty: none does
     by_setting: float = 0.0  # fraction of the prompts whose need is unknown, which go to one model whatever their score
     shares: tuple[tuple[str, float], ...] = ()  # of calls, by tier, where there are more than two models
-    # Share of calls that stay local, and what is saved (None: unknown), at the highest threshold that keeps `KEPT` of
-    # always-strong's quality on these prompts; empty where none does; None where it was not looked for.
-    kept: tuple[float, float | None] | tuple[()] | None = None
+    # Where most of the large model's quality is kept on these prompts; empty where no threshold keeps it; None where it
+    # was not looked for.
+    kept: KeptPoint | tuple[()] | None = None
     strong_private: bool = False  # the strong model counts as $0 for its private address alone
     by_grades: bool = False  # a person graded the `judged` prompts
     forecast: bool = False  # no model was asked most of the `judged` prompts: quality is told by their scores alone
@@ -109,9 +109,9 @@ class Headline:
             return said
         if not self.kept:
             return f"{said}; no threshold keeps {KEPT:.0%} of it on these prompts"
-        local, saved = self.kept
+        point, saved = self.kept, self.kept.saved
         money = "" if saved is None else f", saving {saved:.0%}" if saved >= 0 else f", costing {-saved:.0%} more"
-        return f"{said}; for {KEPT:.0%} of it {local:.0%} of calls stay local{money}"
+        return f"{said}; for {point.kept:.0%} of it {1 - point.strong_share:.0%} of calls stay local{money}"
 
     @property
     def _of(self) -> str:
@@ -190,20 +190,23 @@ def _is_forecast(router: PromptRouter, texts: Sequence[str], judged: BoolArray) 
 
 def _kept_point(
     router: Router, looked: Looked, quality: Pair, judged: BoolArray, usd: Costs
-) -> tuple[float, float | None] | tuple[()]:
+) -> KeptPoint | tuple[()]:
     """`Headline.kept`, by the same expectation as the headline; of the thresholds that calibration would try."""
     forced = router.prompt_router.forced_role
     told = ~looked.unknown if forced and not looked.unknown.all() else np.ones(len(judged), dtype=bool)
+    weak, alone = (float(side[judged].mean()) for side in quality)
+    wanted = least_quality(weak, alone)
     expected = router.expected_scores(looked.scores, router.serving_gate)
     for threshold in tried_thresholds(expected.final[told])[::-1].tolist():
         use = expected.use(threshold).with_fixed_role(looked.unknown, forced)
         strong = use.strong.mean(axis=1)
         served = strong * quality[1] + (1 - strong) * quality[0]
-        if served[judged].mean() >= KEPT * quality[1][judged].mean() - 1e-12:
+        if served[judged].mean() >= wanted - 1e-12:
             saved = None
             if usd[0] is not None and usd[1] is not None and usd[1].sum() > 0:
                 saved = 1 - float(use.cost(usd[0], usd[1]).sum() / usd[1].sum())
-            return 1 - float(strong.mean()), saved
+            kept = float(served[judged].mean()) / alone if alone else 1.0
+            return KeptPoint(float(strong.mean()), kept, saved)
     return ()
 
 

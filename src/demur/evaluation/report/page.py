@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
@@ -16,6 +17,7 @@ from demur.evaluation.report.tables import (
     choice_rows,
     reference_rows,
     router_rows,
+    served_share,
     terms,
 )
 from demur.evaluation.results import Evaluation, Example
@@ -29,6 +31,7 @@ from demur.runs.lineage import REPORT, keep_report
 PICTURES = "curve.png", "curve.svg"
 SHOWN_EXAMPLES = 12  # of each kind: right and wrong, or far from and near to the threshold
 SHOWN = 160  # characters of a text in an example
+OPTION = re.compile(r"--[a-z]+(?:-[a-z]+)*")
 WIDE, NARROW = (10.0, 5.2), (4.4, 4.6)  # inches of the curve on a page that is wide, or narrow
 
 
@@ -50,13 +53,13 @@ def page(found: Evaluation) -> str:
     title = f"demur: {found.strong} and {found.weak}"
     parts = [
         f"<h1>{escape(title)}</h1>",
-        f'<p class="headline">{escape(found.headline.brief)}.</p>',
+        f'<p class="headline">{prose(found.headline.brief)}.</p>',
         _cards(found),
-        *(f"<p>{escape(line)}</p>" for line in (f"{found.headline.sentence}.", _verdict(found), *_lead(found)) if line),
+        *(f"<p>{prose(line)}</p>" for line in (f"{found.headline.sentence}.", _verdict(found), *_lead(found)) if line),
         _curve(found),
         f"<h2>What other shares of calls to {escape(found.strong)} would give</h2>",
-        table(choice_columns(found), choice_rows(found)),
-        f'<p class="faint">{escape(_about_choices(found))}</p>',
+        f'<p class="faint">{prose(_about_choices(found))}</p>',
+        table(choice_columns(found), choice_rows(found), served=served_share(found)),
         _list(_sentence(line) for line in (*found.told, found.pricing, found.payback) if line),
         "<h2>Routers</h2>" + _routers(found) + _terms(found),
         _gate(found),
@@ -82,6 +85,11 @@ def document(title: str, parts: Sequence[str]) -> str:
     )
 
 
+def prose(text: str) -> str:
+    """A sentence as HTML; the options of commands in it are not broken at their hyphens."""
+    return OPTION.sub(r"<span class=option>\g<0></span>", escape(text))
+
+
 def _verdict(found: Evaluation) -> str:
     return f"{found.verdict}." if found.verdict else ""
 
@@ -93,8 +101,8 @@ def _cards(found: Evaluation) -> str:
     if line.quality is not None and line.strong_quality is not None:
         routed, low, high = map(short, line.quality)
         about = f"95 % interval {low} to {high}; always {strong}: {short(line.strong_quality)}"
-        if line.by_grades:
-            about += f"; measured on {line.judged:,} graded prompts"
+        if line.judged is not None:
+            about += f"; {'measured on' if line.by_grades else 'of'} the {line.judged:,} {_judged(found)}"
         cards.append((line.quality_name, routed, about))
     if line.usd is not None:
         cards.append(("cost per 1,000 calls", dollars(line.usd), f"always {strong}: {dollars(line.usd_strong or 0.0)}"))
@@ -108,9 +116,18 @@ def _cards(found: Evaluation) -> str:
 
 def _about_choices(found: Evaluation) -> str:
     """What the tables are of, where the headline is of more prompts."""
-    which = "graded prompts" if found.headline.by_grades else DECIDED
-    told = f" of the {found.n_test:,} {which}" if found.headline.judged is not None else ""
-    return f"By the served router's score{told}; choose one with demur calibrate --strong-share."
+    line, by = found.headline, "By the served router's score alone; choose a share with demur calibrate --strong-share."
+    if line.judged is None:
+        return by
+    return (
+        f"{by} The share and the cost in the first row are of all {line.prompts:,} prompts; everything else is of the "
+        f"{found.n_test:,} {_judged(found)}."
+    )
+
+
+def _judged(found: Evaluation) -> str:
+    """Which prompts quality is of, where that is not all."""
+    return "graded prompts" if found.headline.by_grades else f"prompts {DECIDED}"
 
 
 def _set_of_curve(found: Evaluation) -> str:
@@ -118,10 +135,9 @@ def _set_of_curve(found: Evaluation) -> str:
     line = found.headline
     if line.judged is None or line.judged_share is None:
         return ""
-    which = "graded prompts" if line.by_grades else f"prompts {DECIDED}"
     return (
-        f" All of it is of the {line.judged:,} {which}: {line.judged_share:.0%} of these go to {found.strong}, and "
-        f"{line.strong_share:.0%} of all {line.prompts:,}, as the first line says."
+        f" All of it is of the {line.judged:,} {_judged(found)}: {line.judged_share:.0%} of these go to "
+        f"{found.strong}, and {line.strong_share:.0%} of all {line.prompts:,}, as the first line says."
     )
 
 
@@ -140,11 +156,11 @@ def _curve(found: Evaluation) -> str:
         )
     wide, narrow = (_svg(figures.curve_figure(found, *size)) for size in (WIDE, NARROW))
     pictures = f'<div class="wide">{wide}</div><div class="narrow">{narrow}</div>'
-    return f"<figure>{pictures}<figcaption>{escape(about)}</figcaption></figure>"
+    return f"<figure>{pictures}<figcaption>{prose(about)}</figcaption></figure>"
 
 
 def _list(lines: Iterable[str]) -> str:
-    return f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul>"
+    return f"<ul>{''.join(f'<li>{prose(line)}</li>' for line in lines)}</ul>"
 
 
 def _sentence(line: str) -> str:
@@ -189,7 +205,7 @@ def _believed_prompts(found: Evaluation) -> str:
 
 
 def _terms(found: Evaluation) -> str:
-    return "".join(f'<p class="faint">{escape(line)}</p>' for line in terms(found))
+    return "".join(f'<p class="faint">{prose(line)}</p>' for line in terms(found))
 
 
 def _gate(found: Evaluation) -> str:
@@ -197,7 +213,7 @@ def _gate(found: Evaluation) -> str:
     if not found.trials and not found.remarks:
         return ""
     rows = table(COLUMNS_OF_GATE, [trial.cells for trial in found.trials]) if found.trials else ""
-    remarks = "".join(f"<p>{escape(line)}</p>" for line in found.remarks)
+    remarks = "".join(f"<p>{prose(line)}</p>" for line in found.remarks)
     return f"<details><summary>The gate: what checking weak answers is worth</summary>{rows}{remarks}</details>"
 
 
@@ -214,7 +230,7 @@ def _labelled_by(kind: str) -> str:
 
 def figure_html(figure: object, caption: str) -> str:
     """A drawing and its caption, in the page's colours."""
-    return f"<figure>{_svg(figure)}<figcaption>{escape(caption)}</figcaption></figure>"
+    return f"<figure>{_svg(figure)}<figcaption>{prose(caption)}</figcaption></figure>"
 
 
 def _svg(figure: object) -> str:

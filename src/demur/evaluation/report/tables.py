@@ -27,16 +27,33 @@ def choice_columns(found: Evaluation) -> tuple[str, ...]:
 
 
 def choice_rows(found: Evaluation) -> list[tuple[str, ...]]:
-    """What the served router gives and costs at some strong shares, from always weak to always strong."""
+    """What is served now, as in the first line; then what the served router's score gives and costs at some strong
+    shares, from always weak to always strong.
+    """
     curve = next(row.curve for row in found.rows if row.router == found.served)
     whole = usd_at_share(curve, 1.0)
-    rows: list[tuple[str, ...]] = []
+    rows = [_served_row(found, curve)] if found.headline.quality else []
     for share in CHOICES:
         quality, cost = float(np.interp(share, curve.strong_shares, curve.qualities)), usd_at_share(curve, share)
         gap = "-" if curve.gain <= 0 else f"{(quality - curve.weak_quality) / curve.gain:.0%}"
         saved = "unknown" if cost is None or not whole else f"{1 - cost / whole:.0%}"
         rows.append((f"{share:.0%}", number(quality), gap, usd(cost), saved))
     return rows
+
+
+def served_share(found: Evaluation) -> str:
+    """The name of the row of `choice_rows` that is served now."""
+    line = found.headline
+    among = "" if line.judged is None else f" of all {line.prompts:,} prompts"
+    return f"{line.strong_share:.0%}{among}, as served"
+
+
+def _served_row(found: Evaluation, curve: CostQualityCurve) -> tuple[str, ...]:
+    line = found.headline
+    assert line.quality is not None, "a row of what is served has a quality"
+    gap = "-" if curve.gain <= 0 else f"{(line.quality[0] - curve.weak_quality) / curve.gain:.0%}"
+    saved = "unknown" if line.saved is None else f"{line.saved:.0%}"
+    return served_share(found), number(line.quality[0]), gap, usd(line.usd), saved
 
 
 def reference_rows(found: Evaluation) -> list[tuple[str, ...]]:

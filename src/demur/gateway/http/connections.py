@@ -6,12 +6,14 @@ A client that does not complete its header, or stops reading, is cut off. Reques
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import socket
 import sys
 import termios
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, cast
 
 from aiohttp import web
@@ -23,10 +25,13 @@ from demur.gateway.http.openai_bodies import ApiError
 LARGEST_HEADER = 16 * 1024
 KEEPALIVE_SECONDS = 75.0  # of an idle connection: a little more than balancers keep theirs
 BACKLOG = 2048
+LISTENS = "0A"  # state of a socket in /proc/net/tcp
 
 
-def bind_socket(host: str, port: int, *, shared: bool = False) -> socket.socket:
-    """A socket that is bound and not yet listened on; ``shared``: others may be bound beside it. Raises InputError."""
+def bind_socket(host: str, port: int, *, shared: bool = False, option: str = "--port") -> socket.socket:
+    """A socket that is bound and not yet listened on; ``shared``: others may be bound beside it; ``option``: what sets
+    its port. Raises InputError.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -37,8 +42,28 @@ def bind_socket(host: str, port: int, *, shared: bool = False) -> socket.socket:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         made.bind(address)
     except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise InputError(
+                f"{host}:{port} is taken by {_listener_on(port)}; end that one, or give another port with {option}"
+            ) from None
         raise InputError(f"{host}:{port} cannot be listened on: {error.strerror}") from None
     return made
+
+
+def _listener_on(port: int) -> str:
+    """The process that listens on a port, as far as Linux tells us."""
+    waiting = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with suppress(OSError):
+            rows = [line.split() for line in Path(table).read_text(encoding="ascii").splitlines()[1:]]
+            there = [row for row in rows if row[3] == LISTENS and int(row[1].rpartition(":")[2], 16) == port]
+            waiting |= {f"socket:[{row[9]}]" for row in there}
+    for link in Path("/proc").glob("[0-9]*/fd/*") if waiting else ():
+        with suppress(OSError):  # of another user, or just closed
+            if str(link.readlink()) in waiting:
+                name = Path("/proc", link.parts[2], "comm").read_text(encoding="utf-8").strip()
+                return f"process {link.parts[2]} ({name})"
+    return "another process"
 
 
 def port_of(listening: socket.socket) -> int:

@@ -41,11 +41,16 @@ class LedgerPage:
         if self.whole is not None:
             said = f"of the last {count_of(len(self.records), 'record')}, shown here: {said}"
             return (
-                *map(_line, self.records),
+                *self._rows,
                 said,
                 f"in all: {count_of(self.whole.requests, 'request')}; {self.whole.sentence}",
             )
-        return (*map(_line, self.records), said)
+        return (*self._rows, said)
+
+    @property
+    def _rows(self) -> tuple[str, ...]:
+        """A line per record under the names of its columns; none of no record."""
+        return (_HEAD, *map(_line, self.records)) if self.records else ()
 
     @property
     def _without_prompts(self) -> str:
@@ -100,13 +105,19 @@ def _printable(text: str, width: int) -> str:
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text[:width])[:width]
 
 
+_HEAD = (
+    f"{'time':<14}  {'asked for':<20} -> {'answered by':<24} {'score':>6}  {'status':>6}  {'took':>11}  "
+    f"{'cost':>10}  outcome"
+)
+
+
 def _line(record: LedgerRecord) -> str:
     at = datetime.fromtimestamp(record.at).strftime("%m-%d %H:%M:%S")
     score = "     -" if record.score is None else f"{record.score:6.3f}"
     usd = "unknown" if record.usd is None else dollars(record.usd)
     asked, model = _printable(record.asked, 20), _printable(record.model, 24) or "-"
     return (
-        f"{at}  {asked:<20} -> {model:<24} {score}  {record.status}  "
+        f"{at}  {asked:<20} -> {model:<24} {score}  {record.status:>6}  "
         f"{1000 * record.total_seconds:8.1f} ms  {usd:>10}  {record.outcome}{_why(record)}"
     )
 

@@ -61,6 +61,9 @@ class Table(Protocol):
     def changes(self) -> int | None:
         """A number that changes when another process writes; None where that is not known. It does not wait."""
 
+    def failed(self, error: Exception) -> str:
+        """What cannot be used, and why, for the operator."""
+
     def close(self) -> None:
         """Close it."""
 
@@ -74,6 +77,7 @@ class SqliteTable:
         if path != MEMORY:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        self._path = path
         self._db = sqlite3.connect(path, timeout=WAIT_SECONDS, check_same_thread=False, isolation_level=None)
         self._db.execute("pragma journal_mode = wal")
         self._db.execute("pragma synchronous = off")  # what a crash of the machine loses is not worth a wait
@@ -86,6 +90,11 @@ class SqliteTable:
     def changes(self) -> int | None:
         """See `Table.changes`."""
         return int(self._db.execute("pragma data_version").fetchone()[0])
+
+    def failed(self, error: Exception) -> str:
+        """See `Table.failed`."""
+        why = error if isinstance(error, sqlite3.Error) else type(error).__name__
+        return f"{self._path} cannot be used ({why})"
 
     def close(self) -> None:
         """Close the file."""
@@ -107,6 +116,10 @@ class PostgresTable:
     def changes(self) -> int | None:
         """See `Table.changes`."""
         return None
+
+    def failed(self, error: Exception) -> str:
+        """See `Table.failed`; without the error's own text, which may hold the password."""
+        return f"PostgreSQL is away ({type(error).__name__})"
 
     def close(self) -> None:
         """Close the connection."""
@@ -280,7 +293,7 @@ class ConversationRecords:
             found = await self._wait_for(work)
         except Exception as error:  # whatever it is, requests are answered; its text may hold the URL's password
             if not self._rest:
-                print(f"demur: conversations: the database is away ({type(error).__name__})", file=sys.stderr)
+                print(f"demur: conversations: {self._table.failed(error)}", file=sys.stderr)
             self._rest = min(REST_SECONDS, 2 * self._rest or FIRST_REST)
             self._failed_at = time.monotonic()
             self._ask_again = self._failed_at + self._rest

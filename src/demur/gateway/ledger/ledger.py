@@ -107,6 +107,8 @@ class Backend(Protocol):
 
     def usd_spent(self, keys: Sequence[str]) -> dict[str, Spent]: ...
 
+    def failed(self, error: Exception) -> str: ...  # what could not be written, in words for the operator
+
     def close(self) -> None: ...
 
 
@@ -150,6 +152,11 @@ class SqliteBackend:
         now = time.time()
         return _spent_of(self._db.execute(_spent_query("?", len(keys)), [*_periods(now), *keys]), now)
 
+    def failed(self, error: Exception) -> str:
+        """Which file cannot be written, and why."""
+        why = error if isinstance(error, sqlite3.Error | OSError) else type(error).__name__
+        return f"{self._path} cannot be written ({why})"
+
     def close(self) -> None:
         """Close the file."""
         self._db.close()
@@ -189,6 +196,10 @@ class PostgresBackend:
         with self._connection.transaction() as db:
             rows = db.execute(_spent_query("%s", len(keys)), [*_periods(now), *keys]).fetchall()
         return _spent_of(rows, now)
+
+    def failed(self, error: Exception) -> str:
+        """That the server cannot be reached; without its own text, which may hold a password."""
+        return f"PostgreSQL is away ({type(error).__name__})"
 
     def close(self) -> None:
         """Close the connection."""
@@ -288,10 +299,11 @@ class Ledger:
         return []
 
     def _note(self, error: Exception | None) -> None:
-        """Report when the database fails and when it is back, without its own text, which may hold a password."""
+        """Report when records cannot be written, and when they can again."""
         if self._away != (error is not None):
             self._away = error is not None
-            _say(f"the database is away ({type(error).__name__}); records wait" if error else "the database is back")
+            what = self._backend.failed(error) if error else "it is written again"
+            _say(f"{what}; records wait, and requests are served" if error else what)
 
     def _tell_spent(self) -> None:
         names = self._admission.limited if self._admission else []

@@ -32,6 +32,7 @@ class Checked:
     extra_samples: int = 0
     void: bool = False  # the gate's signals were missing
     fallback: bool = False  # the weak model is down
+    failed: tuple[str, ...] = ()  # why, for the error where no other model answers either
     refused: bool = False  # or cannot answer this kind of request
     model: str = ""  # as `Choice.model`
     forced: bool = False  # as `Choice.forced`
@@ -64,7 +65,7 @@ async def first_answer(
     """
     role, reason = choice.role, choice.reason
     order: list[Role | None] = [role, *others, None]
-    refused, refusal = False, None
+    refused, refusal, failed = False, None, list(choice.failed if isinstance(choice, Checked) else ())
     for side, then in pairwise(order):
         assert side is not None, "None stands last"
         upstream, asked_at = upstreams[side], time.perf_counter()
@@ -78,8 +79,9 @@ async def first_answer(
         except UpstreamDown as error:
             if refusal:
                 return refusal
+            failed.append(str(error))
             if then is None:
-                raise no_model_left(error) from error
+                raise no_model_left(error, failed) from error
             refused = error.refused
             reason += f"; {error}, so the {then} model answers"
             continue
@@ -89,6 +91,7 @@ async def first_answer(
         if then and (refused or is_temporary(answer.status)):
             refusal = found if refused and answer.whole is not None else None
             reason += f"; {_failure(found, refused)}, so the {then} model does"
+            failed.append(f"{found.model}: answered {answer.status}")
             answer.close()
             continue
         return found
@@ -100,9 +103,9 @@ def _failure(found: Sent, refused: bool) -> str:
     return f"{found.model} cannot answer this: it {said}" if refused else f"{found.model} {said}"
 
 
-def no_model_left(error: UpstreamDown) -> ApiError:
-    """The error when no model is left to ask."""
-    said = f"No model answers ({error})."
+def no_model_left(error: UpstreamDown, failed: Sequence[str]) -> ApiError:
+    """The error when no model is left to ask; ``failed``: what each of those that were asked did, the last one too."""
+    said = f"No model answers ({'; '.join(failed)})."
     if error.retry_after is not None:
         wait = math.ceil(error.retry_after)
         return ApiError(429, said, "requests", "rate_limit_exceeded", retry_after=wait, outcome="upstream_error")
@@ -127,10 +130,12 @@ async def checked_draft(
         draft = await DraftChecker(decider, upstreams["weak"], sent, calls).check(first)
     except UpstreamDown as error:
         if not fallback:
-            raise no_model_left(error) from error
+            raise no_model_left(error, [str(error)]) from error
         reason = f"{choice.reason}; {error}, so the strong model answers"
         seconds = time.perf_counter() - started
-        return Checked("strong", reason, first.score, seconds, fallback=True, refused=error.refused)
+        return Checked(
+            "strong", reason, first.score, seconds, fallback=True, failed=(str(error),), refused=error.refused
+        )
     seconds = time.perf_counter() - started
     if draft is None:
         alone = decider.router.prompt_router.decide(first.score, threshold=first.threshold)

@@ -44,10 +44,10 @@ class Belief:
         """The result as one sentence."""
         confirmed = min(1.0, max(0.0, self.slope))
         return (
-            "targets of believed gain: how much better the strong model's answers are believed to be. Where the two "
-            f"models' answers differ, the strong model's count {self.strong_weight:.0%} and the weak model's "
-            f"{1 - self.strong_weight:.0%}, because of the answers that the weak model gives repeatedly the strong one "
-            f"gives {confirmed:.0%}, too"
+            "each target is a believed gain: by how much the strong model's answers are better, as far as agreement "
+            f"among the answers shows it. The strong model gives {confirmed:.0%} of the answers that the weak model "
+            f"repeats, so where the two differ, the strong model counts {self.strong_weight:.0%} and the weak model "
+            f"{1 - self.strong_weight:.0%}"
         )
 
 

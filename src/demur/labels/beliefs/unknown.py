@@ -153,13 +153,15 @@ def unknown_notes(unknown: Sequence[UnknownPrompt]) -> list[str]:
     if not unknown:
         return []
     counts = Counter(one.reason for one in unknown).most_common()
+    why = "; ".join(f"{count}: {reason}" for reason, count in counts)
     guessed = sum(one.target is not None for one in unknown)
-    learned = f"routers learn of {guessed} of them that nothing is gained there; " if guessed else ""
+    learned = f"; from {guessed} of them routers learn that nothing is gained there" if guessed else ""
+    without = count_of(len(unknown), "prompt gets", "prompts get")
     return [
-        f"unknown: {count_of(len(unknown), 'prompt has', 'prompts have')} no label "
-        f"({'; '.join(f'{count} {why}' for why, count in counts)}); {learned}"
-        "they are in unknown.jsonl, and prompts like them go where `unknown` says, to the strong model by default; "
-        "`--from judge` labels them"
+        f"{without} no label, because the samples do not show which model is needed ({why}); they are in "
+        f"{UNKNOWN_FILE}{learned}",
+        "prompts like these go to the strong model when served, unless `demur train --unknown` says otherwise; `demur "
+        "label --from judge` labels them",
     ]
 
 

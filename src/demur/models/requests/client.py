@@ -177,7 +177,8 @@ class EndpointClient:
                 answer = await self._suspect(path, sent, reply)
                 if answer is not None:
                     return answer
-                raise self._failure(path, reply, prompt)
+                listed = await self._listed_models() if reply.status == 404 else []
+                raise self._failure(path, reply, prompt, listed)
             self._leave_out({field}, sent)
 
     def fit(self, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -214,8 +215,18 @@ class EndpointClient:
                 return found.answer
         return None
 
-    def _failure(self, path: str, reply: _Reply, prompt: str) -> EndpointError:
-        advice = _advice(reply.status, self.endpoint.base_url)
+    async def _listed_models(self) -> list[str]:
+        """The models that the endpoint says it has; none where it does not say."""
+        assert self._session is not None, "use `async with EndpointClient(endpoint)`"
+        url, headers = f"{self.endpoint.base_url}/models", authorization(self.endpoint)
+        try:
+            async with self._session.get(url, headers=headers, allow_redirects=False) as response:
+                return [str(row["id"]) for row in json.loads(await self._body(response, "/models"))["data"]]
+        except (EndpointError, aiohttp.ClientError, TimeoutError, ValueError, LookupError, TypeError, RecursionError):
+            return []
+
+    def _failure(self, path: str, reply: _Reply, prompt: str, listed: Sequence[str]) -> EndpointError:
+        advice = _advice(reply.status, self.endpoint, listed)
         said = f"{self._where(path)} answered {reply.status}: {as_json(reply.text)}{advice}"
         named = f"{said} (prompt {as_json(prompt)[:60]!r})"
         if blames_prompt(reply.status, reply.text):
@@ -293,6 +304,7 @@ class EndpointClient:
 
 
 _TIME = "time (timeout_seconds)"
+LISTED_MODELS = 8  # of those that an endpoint has, in the error about one that it does not have
 
 
 def _same_model(requested: str, answered: str) -> bool:
@@ -301,8 +313,17 @@ def _same_model(requested: str, answered: str) -> bool:
     return one in other or other in one
 
 
-def _advice(status: int, base_url: str) -> str:
-    key = "; is the key right? Its variable is named MODEL@URL#VARIABLE, or api_key_env in the run file"
-    versioned = re.search(r"/v\d", urlsplit(base_url).path)  # as nearly every base URL of OpenAI's protocol is
-    path = "; are model and URL right?" if versioned else f"; did you forget /v1? Try {base_url.rstrip('/')}/v1"
-    return {401: key, 403: key, 404: path}.get(status, "")
+def _advice(status: int, endpoint: Endpoint, listed: Sequence[str]) -> str:
+    """What to look at; ``listed``: the models that the endpoint says it has."""
+    if status in (401, 403):
+        if endpoint.api_key_env:
+            return f"; it refuses the key that {endpoint.api_key_env} holds: is that a key of this endpoint?"
+        return "; no key was sent: name the variable that holds it, MODEL@URL#VARIABLE (in a run file: api_key_env)"
+    if status != 404:
+        return ""
+    if listed:
+        names = ", ".join(as_json(name) for name in listed[:LISTED_MODELS])
+        return f"; the models that it has: {names}{', ...' if len(listed) > LISTED_MODELS else ''}"
+    if re.search(r"/v\d", urlsplit(endpoint.base_url).path):  # as nearly every base URL of OpenAI's protocol is
+        return "; are model and URL right?"
+    return f"; did you forget /v1? Try {endpoint.base_url.rstrip('/')}/v1"
