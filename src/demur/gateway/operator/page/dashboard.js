@@ -71,19 +71,27 @@ function drawCharts() {
   }
 }
 let curve = null, curveDrawn = "";
+const signed = x => (x < 0 ? "−" : "") + Math.abs(x).toFixed(1);
+// Each version: [prompts that it learned from, believed gain per prompt, its interval's ends, whether it was promoted].
 function showCurve(points) {
   $("curve").hidden = !points.length;
   const wanted = JSON.stringify([points, colour("weak"), innerWidth]);
   if (!points.length || wanted === curveDrawn) return;
   curveDrawn = wanted;
-  const place = $("curve_chart"), axis = { stroke: colour("faint"), grid: { stroke: colour("grid"), width: 1 }, ticks: { stroke: colour("line"), width: 1 }, font: "12px system-ui, sans-serif" };
-  const line = (name, ink, width, dash) => ({ label: name, stroke: colour(ink), width, dash, points: { show: !dash, size: 7 }, value: (u, x) => x === null || x === undefined ? "" : x.toFixed(4) });
+  const place = $("curve_chart"), [n, gain, low, high] = [p => p[0], p => 100 * p[1], p => 100 * p[2], p => 100 * p[3]];
   const promoted = points.filter(p => p[4]).length, last = points[points.length - 1];
-  place.setAttribute("aria-label", "Learning curve: " + points.length + " versions were tried, " + promoted + " promoted; the last, of " + last[0] + " prompts: " + last[1].toFixed(4) + ", from " + last[2].toFixed(4) + " to " + last[3].toFixed(4));
+  const words = count(points.length) + (points.length === 1 ? " router was" : " routers were") + " learned, " + (promoted || "none") + " promoted. The newest, from " + count(last[0]) + " prompts, is believed to give " + signed(gain(last)) + " right answers more per 100 prompts than choosing at random (95 % interval " + signed(low(last)) + " to " + signed(high(last)) + ").";
+  $("curve_words").textContent = words; place.setAttribute("aria-label", "Learning curve. " + words);
+  const axis = { stroke: colour("faint"), grid: { stroke: colour("grid"), width: 1 }, ticks: { stroke: colour("line"), width: 1 }, font: "12px system-ui, sans-serif", labelFont: "12px system-ui, sans-serif", labelSize: 20 };
+  const line = (name, ink, width, size, more) => ({ label: name, stroke: colour(ink), width, points: { show: true, size, ...more } });
+  const bottom = Math.min(0, ...points.map(low)), top = Math.max(0, ...points.map(high)), room = 0.08 * (top - bottom) || 1;
+  const stroke = (u, parts, ink, dash) => { u.ctx.save(); u.ctx.strokeStyle = colour(ink); u.ctx.lineWidth = 2 * devicePixelRatio; u.ctx.setLineDash(dash); u.ctx.beginPath(); for (const [x0, y0, x1, y1] of parts) { u.ctx.moveTo(x0, y0); u.ctx.lineTo(x1, y1); } u.ctx.stroke(); u.ctx.restore(); };
+  const bars = u => { const x = v => u.valToPos(v, "x", true), y = v => u.valToPos(v, "y", true); stroke(u, points.map(p => [x(n(p)), y(low(p)), x(n(p)), y(high(p))]), "weak", []); stroke(u, [[u.bbox.left, y(0), u.bbox.left + u.bbox.width, y(0)]], "none", [6, 4]); };
   if (curve) curve.destroy();
-  curve = new uPlot({ width: place.clientWidth, height: 220, scales: { x: { time: false } }, legend: { ...legend, live: false }, cursor: { drag: { x: false, y: false } }, padding: [8, 22, 0, 0],
-    series: [{ label: "prompts" }, line("gain", "weak", 2), line("lower end", "none", 1, [3, 3]), line("upper end", "none", 1, [3, 3]), { ...line("promoted", "strong", 0), points: { show: true, size: 11, fill: colour("strong") } }],
-    axes: [{ ...axis, size: 32 }, { ...axis, size: 64 }] }, [...[0, 1, 2, 3].map(i => points.map(p => p[i])), points.map(p => p[4] ? p[1] : null)], place);
+  curve = new uPlot({ width: place.clientWidth, height: 260, legend: { ...legend, live: false }, cursor: { show: false }, padding: [8, 22, 0, 0], hooks: { draw: [bars] },
+    scales: { x: { time: false, range: [0, 1.05 * Math.max(...points.map(n))] }, y: { range: [bottom - room, top + room] } },
+    series: [{ label: "prompts" }, line("learned (bar: 95 % interval)", "weak", 1, 8, { fill: colour("paper") }), line("promoted", "strong", 0, 12, { fill: colour("strong") })],
+    axes: [{ ...axis, size: 34, label: "prompts learned from" }, { ...axis, size: 52, label: "right answers per 100" }] }, [points.map(n), points.map(gain), points.map(p => p[4] ? gain(p) : null)], place);
 }
 function redraw() { for (const id in drawn) { drawn[id].destroy(); delete drawn[id]; } if (series) drawCharts(); }
 for (const query of ["(prefers-color-scheme: dark)", "print"]) matchMedia(query).addEventListener("change", redraw);
