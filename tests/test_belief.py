@@ -113,8 +113,8 @@ def test_the_default_is_believed_gain_and_says_what_it_believed() -> None:
     assert {row.kind for row in found.preferences} == {"entropy believed"}
     assert found.preferences[0].slope == pytest.approx(0.5)  # WW 0, 1, 1 and SW 0, 1, 0
     assert found.preferences[0].strong_weight == 1.0
-    assert "the strong one gives 50%, too" in found.notes[0]
-    assert "the strong model's count 100% and the weak model's 0%" in found.notes[0]
+    assert "The strong model gives 50% of the answers that the weak model repeats" in found.notes[0]
+    assert "the strong model counts 100% and the weak model 0%" in found.notes[0]
 
 
 @pytest.mark.parametrize("silence", [REFUSED, [""] * 4])

@@ -340,5 +340,6 @@ async def test_a_404_names_the_models_that_the_endpoint_has() -> None:
         with pytest.raises(EndpointError) as raised:
             async with EndpointClient(Endpoint("model-99", f"{address}/v1")) as client:
                 await client.complete("Why?", SETTINGS, range(1))
-    assert str(raised.value).endswith("; the models that it has: model-0, model-1, model-2, model-3, model-4, model-5, "
-        "model-6, model-7, ...")
+    assert str(raised.value).endswith(
+        "; the models that it has: model-0, model-1, model-2, model-3, model-4, model-5, model-6, model-7, ..."
+    )

@@ -114,7 +114,9 @@ def test_the_last_records_are_not_taken_for_all(tmp_path: Path) -> None:
     head, *shown, last, everything = ledger(path).lines
     assert head.split("  ")[0] == "time"
     assert [head.index(one) for one in ("-> ", "score", "outcome")] == [  # over what they name
-        shown[0].index("-> "), shown[0].index("0.200"), shown[0].index("ok")
+        shown[0].index("-> "),
+        shown[0].index("0.200"),
+        shown[0].index("ok"),
     ]
     assert len(shown) == 20
     assert last.startswith("of the last 20 records, shown here: 20 requests, 0% of those routed strong; $0.02 paid")

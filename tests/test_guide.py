@@ -104,7 +104,7 @@ def test_training_advises_the_share_that_the_status_does_and_calibrate_takes_the
 ) -> None:
     said(*sample_of(pair, "--run", "mine"))
     said("label", "--entailment", "exact", "--run", "mine")
-    trained = said("train", "--methods", "logistic", "--gate", "off", "--run", "mine")
+    trained = said("train", "--methods", "logistic", "--run", "mine")
     keeps = re.search(r"a strong share of (\d+)% keeps (\d+)% of the large model's quality \(believed\)", trained)
     assert keeps is not None
     assert int(keeps[2]) >= 95
@@ -181,7 +181,7 @@ def test_a_dry_run_of_sampling_says_what_it_costs_and_changes_nothing(pair: Pair
     output = said(*sample_of(pair, "--dry-run", "--strong-usd", "10/10", "--weak-usd", "0"))
     assert "dry run; to sample: 360 answers on 60 prompts" in output
     assert "(small: price as given, $0 in and $0 out per million tokens; " in output  # one number is both, and said
-    assert "large: price as given, $10 in and $10 out per million tokens)" in output
+    assert "large: price as given, $10.00 in and $10.00 out per million tokens)" in output
     assert "at most $" in output
     assert "swapped" not in output
     swapped = said(*sample_of(pair, "--dry-run", "--strong-usd", "0", "--weak-usd", "2.5/10"))

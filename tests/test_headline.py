@@ -27,8 +27,7 @@ from demur.evaluation.results import payback, usd_at_share
 from demur.evaluation.signals import signals
 from demur.gate.quality.two_stages import Use
 from demur.gate.router import Router
-from demur.measure.kept_point import KeptPoint
-from demur.measure.threshold import Calibration, threshold_for_quality
+from demur.measure.threshold import Calibration, KeptPoint, threshold_for_quality
 from demur.methods import SimilarityWeighted
 from demur.models.encoders.encoder import LetterEncoder
 from demur.prompts import load_prompts
@@ -323,7 +322,7 @@ def test_without_gold_evaluate_says_how_to_get_it_and_takes_grades_by_hand(tmp_p
     assert first.exit_code == 0, first.output
     assert "10 graded" in first.output
     assert "the same command goes on" in first.output
-    with pytest.raises(InputError, match="10 prompts are graded, 10 of them are training prompts of the router; 20 such are"):
+    with pytest.raises(InputError, match="10 prompts are graded, 10 are training prompts of the router; 20 such are"):
         demur.evaluate(run=run)
     assert "believed" in demur.report(run=run).read_text(encoding="utf-8")  # few grades break no report
     second = RUNNER.invoke(app, ["grade", "--run", run, "--number", "30"], input=keys[10:])

@@ -10,7 +10,7 @@ import pytest
 
 from demur.evaluation.report.figures import INK, PALETTE, curve_figure
 from demur.evaluation.report.headline import Headline
-from demur.evaluation.report.page import page
+from demur.evaluation.report.page import page, prose
 from demur.evaluation.report.tables import choice_rows, reference_rows, router_rows, terms
 from demur.evaluation.results import Evaluation, EvaluationRow, Example
 from demur.measure.curve import cost_quality_curve
@@ -149,7 +149,13 @@ def test_other_shares_by_hand() -> None:
     assert rows["50%"] == ("1.000", "100%", "$1.00", "50%")
     assert rows["100%"] == ("1.000", "100%", "$2.00", "0%")
     unpriced = replace(found, rows=(EvaluationRow("sw", cost_quality_curve(1.0 - weak, weak, strong)),))
-    assert choice_rows(unpriced)[5][2:] == ("100%", "unknown", "unknown")
+    assert choice_rows(unpriced)[6][2:] == ("100%", "unknown", "unknown")
+    assert choice_rows(found)[0] == ("30%, as served", "0.800", "60%", "$0.07", "68%")  # the first line's own figures
+    some = replace(found, headline=replace(HEADLINE, judged=20, judged_share=0.45))
+    assert choice_rows(some)[0][0] == "30% of all 30 prompts, as served"
+    told = "in the first row are of all 30 prompts; everything else is of the 30 prompts whose samples"
+    assert told in page(some)
+    assert "of the 20 prompts whose samples" in page(some)
 
 
 def test_every_cell_of_a_router_has_its_interval() -> None:
@@ -268,3 +274,8 @@ def test_the_table_says_which_prompts_it_counts_where_the_first_line_counts_more
     said = "Shares and costs of the table are of its 30 prompts, those of the first line of all 50."
     assert said in page(fewer)
     assert said in terms(fewer)
+
+
+def test_an_option_of_a_command_is_not_broken_over_a_line() -> None:
+    assert prose("see <demur> --strong-share .3") == ("see &lt;demur&gt; <span class=option>--strong-share</span> .3")
+    assert "<span class=option>--strong-share</span>" in page(evaluation())

@@ -274,7 +274,7 @@ def test_a_share_is_counted_over_prompts_that_cannot_be_told_too() -> None:
     assert share_of_scored(0.9, 6, 0, 2) == 1.0
     found = Calibration(0.5, 2 / 6, 6, "strong share 50%").beside(2, 0)
     assert (found.strong_share, found.n, found.unknown) == (0.5, 8, 0.25)
-    assert "25% are unknown" in found.sentence
+    assert "25% of them are unknown" in found.sentence
     with pytest.raises(InputError, match="none of 3 prompts have a score"):
         share_of_scored(0.5, 0, 3, 0)
 

@@ -1,6 +1,7 @@
 """The progress bar: of each stage how much is done, how much per second, and the time left at that rate.
 
-Where stderr is no terminal, as in a log, a bar would be drawn once, at the end: a line per stage is written at intervals.
+Where stderr is no terminal, as in a log, a bar would be drawn once, at the end: lines on each stage are written at
+intervals.
 """
 
 from __future__ import annotations

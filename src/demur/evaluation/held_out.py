@@ -144,10 +144,10 @@ def _graded_quality(run: Run, router: PromptRouter) -> tuple[IntArray, Pair]:
     grades = read_grades(run.config.folder / GRADES_FILE)
     rows = [i for i, one in enumerate(router.training) if one.prompt in grades]
     if len(rows) < FEWEST_GRADED:
+        given = count_of(len(grades), "prompt is", "prompts are")
         raise InputError(
-            f"{run.config.folder / GRADES_FILE}: {count_of(len(grades), 'prompt is', 'prompts are')} graded, {len(rows)} of "
-            f"them are training prompts of the router; {FEWEST_GRADED} such are needed, 100 are better: demur grade --run "
-            f"{run.config.run}"
+            f"{run.config.folder / GRADES_FILE}: {given} graded, {len(rows)} are training prompts of the router; "
+            f"{FEWEST_GRADED} such are needed, 100 are better: demur grade --run {run.config.run}"
         )
     found = np.array([grades[router.training[i].prompt] for i in rows], dtype=float)
     return np.array(rows), (found[:, 0], found[:, 1])

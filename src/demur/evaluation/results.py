@@ -96,14 +96,16 @@ class Evaluation:
 
     @property
     def passed_over(self) -> str:
-        """Where another method's APGR is higher than that of the router that serves: whether that is told from chance."""
+        """Where another method's APGR is higher than the served router's: whether that is told from chance."""
         served = next(row for row in self.rows if row.router == self.served)
         methods = [row for row in self.rows if ", " not in row.router and not math.isnan(row.curve.apgr)]
         best = max(methods, key=lambda row: row.curve.apgr, default=served)
         more, low, high = best.curve.apgr_beyond(served.curve)
         if best is served or not more > 0:
             return ""
-        told = f"{best.router} has a higher APGR than {served.router}, which serves: {more:+.3f} [{low:+.3f}, {high:+.3f}]"
+        told = (
+            f"{best.router} has a higher APGR than {served.router}, which serves: {more:+.3f} [{low:+.3f}, {high:+.3f}]"
+        )
         if low <= 0:
             return f"{told} on the same prompts, which cannot be told from chance"
         return f"{told} on the same prompts; `demur train --serve {best.router}` serves it"

@@ -9,8 +9,8 @@ from demur.routing.prompt_router import Decision, TrainingPrompt
 
 SCALE = "target: 0, the weak model is enough, to 1, the strong one is needed; .5, neither is better"
 TARGETS = (
-    "A target is what the samples of that one prompt showed: 0, the weak model is enough; 0.5, neither is better; 1, the "
-    "strong one is needed."
+    "A target is what the samples of that one prompt showed: 0, the weak model is enough; 0.5, neither is better; 1, "
+    "the strong one is needed."
 )
 CHANCE = (
     "The score is learned from all training prompts and is a chance: that the strong model is right and the weak one "

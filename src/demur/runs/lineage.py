@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from demur.files import hash_of_file, write_whole
-from demur.measure.kept_point import KeptPoint
+from demur.measure.threshold import KeptPoint
 
 MADE = "made.json"
 Stage = Literal["samples", "labels", "routers", "report"]

@@ -11,8 +11,7 @@ from typing import Any
 
 from demur.config import RunConfig, load_run, tier_name
 from demur.errors import DemurError, InputError
-from demur.measure.kept_point import KEPT
-from demur.measure.threshold import Calibration
+from demur.measure.threshold import KEPT, Calibration
 from demur.models.allowed_endpoints import serving_options
 from demur.models.local import model_spec
 from demur.records import count_of
@@ -193,8 +192,8 @@ def after_replay(file: str, router: Path, share: float, *, tried: bool) -> tuple
     if round(abs(share - asked), 3) < OTHER_SHARE:
         return serve_command(router), ""
     why = (
-        f"the threshold was set so that {asked:.0%} of other prompts go to the strong model; of these it is {share:.0%}. To "
-        f"have {asked:.0%} of prompts like these:"
+        f"the threshold was set so that {asked:.0%} of other prompts go to the strong model; of these it is "
+        f"{share:.0%}. To have {asked:.0%} of prompts like these:"
     )
     return calibrate_command(file, router, asked), why
 

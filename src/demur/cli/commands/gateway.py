@@ -158,7 +158,9 @@ def add_key(
     typer.echo(new_key(file, name, requests_per_minute=requests_per_minute, **limits))
     printing.err.print(f"demur: kept as a hash in {file}", markup=False)
     printing.err.print("demur: clients send it as the header Authorization: Bearer KEY (an OpenAI client's api_key)")
-    printing.next_step(f'demur serve --config FILE, with keys = "{file}" in it; a running gateway that has it: kill -HUP PID')
+    printing.next_step(
+        f'demur serve --config FILE, with keys = "{file}" in it; a running gateway that has it: kill -HUP PID'
+    )
 
 
 @keys_app.command("list")

@@ -18,8 +18,7 @@ from demur.evaluation.tiers import believed_mean, tier_choices, tier_usd, tiers_
 from demur.gate.quality.believed_quality import believed_quality, check_belief
 from demur.gate.quality.two_stages import Use
 from demur.gate.router import Router
-from demur.measure.kept_point import KEPT, KeptPoint, least_quality
-from demur.measure.threshold import tried_thresholds
+from demur.measure.threshold import KEPT, KeptPoint, least_quality, tried_thresholds
 from demur.measure.tiers import take_chosen
 from demur.models.prices import PRIVATE
 from demur.records import BoolArray, FloatArray, IntArray, dollars
@@ -188,9 +187,7 @@ def _is_forecast(router: PromptRouter, texts: Sequence[str], judged: BoolArray) 
     return 2 * asked < int(judged.sum())
 
 
-def _kept_point(
-    router: Router, looked: Looked, quality: Pair, judged: BoolArray, usd: Costs
-) -> KeptPoint | tuple[()]:
+def _kept_point(router: Router, looked: Looked, quality: Pair, judged: BoolArray, usd: Costs) -> KeptPoint | tuple[()]:
     """`Headline.kept`, by the same expectation as the headline; of the thresholds that calibration would try."""
     forced = router.prompt_router.forced_role
     told = ~looked.unknown if forced and not looked.unknown.all() else np.ones(len(judged), dtype=bool)

@@ -102,7 +102,7 @@ def _cards(found: Evaluation) -> str:
         routed, low, high = map(short, line.quality)
         about = f"95 % interval {low} to {high}; always {strong}: {short(line.strong_quality)}"
         if line.judged is not None:
-            about += f"; {'measured on' if line.by_grades else 'of'} the {line.judged:,} {_judged(found)}"
+            about += f"; {'measured on' if line.by_grades else 'of'} the {line.judged:,} {_judged_prompts(found)}"
         cards.append((line.quality_name, routed, about))
     if line.usd is not None:
         cards.append(("cost per 1,000 calls", dollars(line.usd), f"always {strong}: {dollars(line.usd_strong or 0.0)}"))
@@ -121,11 +121,11 @@ def _about_choices(found: Evaluation) -> str:
         return by
     return (
         f"{by} The share and the cost in the first row are of all {line.prompts:,} prompts; everything else is of the "
-        f"{found.n_test:,} {_judged(found)}."
+        f"{found.n_test:,} {_judged_prompts(found)}."
     )
 
 
-def _judged(found: Evaluation) -> str:
+def _judged_prompts(found: Evaluation) -> str:
     """Which prompts quality is of, where that is not all."""
     return "graded prompts" if found.headline.by_grades else f"prompts {DECIDED}"
 
@@ -136,7 +136,7 @@ def _set_of_curve(found: Evaluation) -> str:
     if line.judged is None or line.judged_share is None:
         return ""
     return (
-        f" All of it is of the {line.judged:,} {_judged(found)}: {line.judged_share:.0%} of these go to "
+        f" All of it is of the {line.judged:,} {_judged_prompts(found)}: {line.judged_share:.0%} of these go to "
         f"{found.strong}, and {line.strong_share:.0%} of all {line.prompts:,}, as the first line says."
     )
 

@@ -61,7 +61,7 @@ class Table(Protocol):
     def changes(self) -> int | None:
         """A number that changes when another process writes; None where that is not known. It does not wait."""
 
-    def failed(self, error: Exception) -> str:
+    def describe_failure(self, error: Exception) -> str:
         """What cannot be used, and why, for the operator."""
 
     def close(self) -> None:
@@ -91,8 +91,8 @@ class SqliteTable:
         """See `Table.changes`."""
         return int(self._db.execute("pragma data_version").fetchone()[0])
 
-    def failed(self, error: Exception) -> str:
-        """See `Table.failed`."""
+    def describe_failure(self, error: Exception) -> str:
+        """See `Table.describe_failure`."""
         why = error if isinstance(error, sqlite3.Error) else type(error).__name__
         return f"{self._path} cannot be used ({why})"
 
@@ -117,8 +117,8 @@ class PostgresTable:
         """See `Table.changes`."""
         return None
 
-    def failed(self, error: Exception) -> str:
-        """See `Table.failed`; without the error's own text, which may hold the password."""
+    def describe_failure(self, error: Exception) -> str:
+        """See `Table.describe_failure`; without the error's own text, which may hold the password."""
         return f"PostgreSQL is away ({type(error).__name__})"
 
     def close(self) -> None:
@@ -293,7 +293,7 @@ class ConversationRecords:
             found = await self._wait_for(work)
         except Exception as error:  # whatever it is, requests are answered; its text may hold the URL's password
             if not self._rest:
-                print(f"demur: conversations: {self._table.failed(error)}", file=sys.stderr)
+                print(f"demur: conversations: {self._table.describe_failure(error)}", file=sys.stderr)
             self._rest = min(REST_SECONDS, 2 * self._rest or FIRST_REST)
             self._failed_at = time.monotonic()
             self._ask_again = self._failed_at + self._rest

@@ -107,7 +107,7 @@ class Backend(Protocol):
 
     def usd_spent(self, keys: Sequence[str]) -> dict[str, Spent]: ...
 
-    def failed(self, error: Exception) -> str: ...  # what could not be written, in words for the operator
+    def describe_failure(self, error: Exception) -> str: ...  # what could not be written, in words for the operator
 
     def close(self) -> None: ...
 
@@ -152,7 +152,7 @@ class SqliteBackend:
         now = time.time()
         return _spent_of(self._db.execute(_spent_query("?", len(keys)), [*_periods(now), *keys]), now)
 
-    def failed(self, error: Exception) -> str:
+    def describe_failure(self, error: Exception) -> str:
         """Which file cannot be written, and why."""
         why = error if isinstance(error, sqlite3.Error | OSError) else type(error).__name__
         return f"{self._path} cannot be written ({why})"
@@ -197,7 +197,7 @@ class PostgresBackend:
             rows = db.execute(_spent_query("%s", len(keys)), [*_periods(now), *keys]).fetchall()
         return _spent_of(rows, now)
 
-    def failed(self, error: Exception) -> str:
+    def describe_failure(self, error: Exception) -> str:
         """That the server cannot be reached; without its own text, which may hold a password."""
         return f"PostgreSQL is away ({type(error).__name__})"
 
@@ -302,7 +302,7 @@ class Ledger:
         """Report when records cannot be written, and when they can again."""
         if self._away != (error is not None):
             self._away = error is not None
-            what = self._backend.failed(error) if error else "it is written again"
+            what = self._backend.describe_failure(error) if error else "it is written again"
             _say(f"{what}; records wait, and requests are served" if error else what)
 
     def _tell_spent(self) -> None:
