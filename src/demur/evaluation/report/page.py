@@ -102,7 +102,7 @@ def _cards(found: Evaluation) -> str:
         routed, low, high = map(short, line.quality)
         about = f"95 % interval {low} to {high}; always {strong}: {short(line.strong_quality)}"
         if line.judged is not None:
-            about += f"; {'measured on' if line.by_grades else 'of'} the {line.judged:,} {_judged_prompts(found)}"
+            about += f"; {'measured on' if line.by_grades else 'of the'} {line.judged:,} {_judged_prompts(found)}"
         cards.append((line.quality_name, routed, about))
     if line.usd is not None:
         cards.append(("cost per 1,000 calls", dollars(line.usd), f"always {strong}: {dollars(line.usd_strong or 0.0)}"))
