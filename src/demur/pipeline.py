@@ -353,8 +353,7 @@ def train(
         router = train_stage(opened)
         config.save()  # now that the routers are there
         gate_stage(opened, router)
-        fitted = router.method if isinstance(router.method, Classifier) else None
-        found = load_served(opened, fitted)  # read again, because the run's store is closed at the end
+        found = load_served(opened, router.method if isinstance(router.method, Classifier) else None)  # opened again
         keep_advice(config.folder, training_headline(found).kept or None)
         return found
 
