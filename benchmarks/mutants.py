@@ -191,6 +191,8 @@ EQUIVALENT = {  # key of a mutant -> why no test can tell it from the original
         "a number and a word begin with no letter in common"
     ),
     "meaning/saturated_prompts.py: self._hopeless = False -> self._hopeless = True": "it is set before it is read",
+    "meaning/rules/content.py: if not all(one <= other or other <= one for one, other in pairs): -> "
+    "if not all(one <= other or (other < one) for one, other in pairs):": "of equal sets the first comparison holds",
     "meaning/rules/content.py: "
     "longest = next((n for n in range(len(text) - i, 1, -1) if text[i : i + n] in question), 0) -> "
     "longest = next((n for n in range(((len(text)) + (i)), 1, -1) if text[i : i + n] in question), 0)": (

@@ -40,6 +40,7 @@ def test_the_language_of_a_text(text: str, language: str) -> None:
 def test_mostly_english_prompts_keep_the_english_encoder() -> None:
     assert KnownLanguages.of(ENGLISH[:80] + GERMAN[:20]).encoder == "bge-small-6"
     assert KnownLanguages.of(ENGLISH[:79] + GERMAN[:21]).encoder == "multilingual-e5-small"
+    assert KnownLanguages.of(GERMAN).encoder == "multilingual-e5-small"  # no share of English at all
     assert KnownLanguages.of(["42", "Paris"]).encoder == "bge-small-6"  # nothing is told of them
 
 

@@ -137,6 +137,8 @@ ASKED = "Was ist die Hauptstadt von Australien?"
         ("日本の首都はどこですか?", "日本の首都東京", "日本の首都東京"),  # without a copula a word might be cut
         ("ABC社の社長は誰ですか?", "ABC社の社長は田中です。", "田中"),
         ("何ですか?", "です", "です"),  # an ending alone is all there is
+        ("Was sind die drei Farben?", "die drei farben waren", "die drei farben waren"),  # question and copula alone
+        ("What are the colours of the flag?", "the colours of the flag were", "the colours of the flag were"),
     ],
 )
 def test_what_is_left_beside_the_question(question: str, answer: str, left: str) -> None:

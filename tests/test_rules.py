@@ -699,6 +699,11 @@ def test_identifiers_differ_by_their_digits(a: str, b: str, differ: bool) -> Non
         ("H₂O", "h2o"),
         ("2½", "2 1/2"),
         ("№ 5", "number 5"),
+        (r"\boxed{4}", "4"),  # either box is opened
+        (r"\fbox{4}", "4"),
+        ("f (5)", "f (5)"),  # brackets without a word are part of what is said
+        ("point (a, b)", "point (a, b)"),
+        ("point (of no return)", "point of no return"),
         ("", ""),
         ("?!", "?!"),
     ],
