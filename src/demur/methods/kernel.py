@@ -152,10 +152,12 @@ class KernelRidge(Estimator):
 
     def _normal_equations(self, X: FloatArray, y: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
         """The sums over all rows: of so many rows together by ``mapping``, then one after another."""
-        system, right = np.zeros((len(self.centres_),) * 2), np.zeros(len(self.centres_))
-        for part, of_part in self.mapping(NormalEquations(self._kernel), rows_together(X, y, weight)):
+        parts = iter(self.mapping(NormalEquations(self._kernel), rows_together(X, y, weight)))
+        system, right = next(parts)
+        for part, of_part in parts:
             system += part
             right += of_part
+            del part  # 128 MB, which would be held while the next one is summed
         return system, right
 
     def _strong(self, X: FloatArray) -> FloatArray:
