@@ -113,7 +113,9 @@ def test_what_an_entailment_is_known_by() -> None:
     shipped = entailment_identity("shipped")
     assert shipped.startswith("onnx ")
     assert meaning_identity("shipped") == f"{shipped} at 0.1"
-    assert entailment_identity("llm:m@http://127.0.0.1:1/v1") == entailment_identity("llm:m@http://127.0.0.1:1/v1")
+    judges = [entailment_identity(f"llm:{name}@http://127.0.0.1:1/v1") for name in ("m", "m", "n")]
+    assert judges[0] == judges[1] != judges[2]
+    assert judges[0].startswith("llm m@http://127.0.0.1:1/v1 ")
     assert own_name(exact_match) == "own:demur.meaning.entailment.exact_match"
     assert own_name(Asked()) == "own:test_compare.Asked"
     with pytest.raises(InputError, match=r"an entailment of your own, me\.mine; give it again \(entailment=\)"):

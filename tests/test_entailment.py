@@ -370,6 +370,7 @@ async def test_a_judge_says_one_word() -> None:
         found = await LLMEntailment(client).score([("Paris", city) for city in replies])
         assert found.tolist() == [[0, 0, 1], [1, 0, 0], [0, 1, 0]]
         assert all(body["max_tokens"] <= 4 and body["temperature"] == 0 for body in fake.requests)
+        assert all("messages" in body for body in fake.requests)  # by its chat template: it is asked, not continued
 
 
 async def test_a_judge_that_says_neither_is_an_error_and_not_kept() -> None:

@@ -252,6 +252,7 @@ def test_two_options_of_one_text_are_not_told_apart() -> None:
         ("x = 4\nx + 1", 5.0),  # what it shows, before what it set last
         ("x = 4\ny = 6", 6.0),
         ("ans = True\nx = 5", 5.0),  # a truth is no number
+        ("ans = True\nresult = 3\nx = 5", 3.0),  # the first of the names that holds one
         ("def f():\n    return 2\ndef g():\n    return 3\nx = f() + g()", 5.0),
         ("def f(x):\n    'Twice.'\n    y: int = 2 * x\n    return y\nans = f(f(3))", 12.0),
         ("x = [3, 4, 5]\nans = x[1]", 4.0),

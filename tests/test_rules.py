@@ -285,6 +285,14 @@ def test_one_of_so_many_parts_is_read_as_written(text: str, parts: int) -> None:
     assert (found.value, hundredth.value) == (Fraction(1, parts), Fraction(1, 100))
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_numbers_of_a_hundred_zeros_are_read_and_longer_ones_are_not(sign: int) -> None:
+    found = quantities.parse_quantity(f"1e{100 * sign}")
+    assert found is not None
+    assert found.value == Fraction(10) ** (100 * sign)
+    assert quantities.parse_quantity(f"1e{101 * sign}") is None
+
+
 def test_the_rule_is_named() -> None:
     assert ruling("```\na = 1\n```", "```\na  =  1\n```") == ("code", True)
     assert ruling("2 hours", "120 min") == ("numbers and units", True)

@@ -106,7 +106,7 @@ def _run(tree: ast.Module) -> float | None:
     except (_NoValueError, _ReturnError, ArithmeticError, TypeError, ValueError, LookupError, RecursionError):
         return None
     named = [machine.names[name] for name in RESULT_NAMES if name in machine.names]
-    for value in (*named[:1], machine.shown, machine.last):
+    for value in (*named, machine.shown, machine.last):
         if isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)
     return None
