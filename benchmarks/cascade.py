@@ -70,7 +70,7 @@ def main() -> None:
         weak, strong = row.curve.weak_quality, row.curve.strong_quality
         print(f"{found.n_test} questions tested; weak {weak:.3f}, strong {strong:.3f}")
         if given.run:
-            demur.train(run=run, methods="kernel", gate="auto", encoder=given.encoder)
+            demur.train(run=run, methods="kernel", gate="auto", unknown="score", encoder=given.encoder)
 
 
 if __name__ == "__main__":
