@@ -106,18 +106,18 @@ def main() -> None:
         ]
         samples = PairSamples(*({p.id: a for p, a in zip(prompts, s, strict=True)} for s in (weak, strong)))
         config = LabelConfig(kind="believed", entailment="exact")
-        rows = label_prompts(prompts, samples, meanings, config, weak="weak", strong="strong").preferences
-        target = {row.prompt: row.target for row in rows}
-        told = np.array([prompt.text in target for prompt in prompts])
-        texts = [prompt.text for prompt in prompts if prompt.text in target]
-        y, outcome = np.array([target[text] for text in texts]), (right[0] * (1 - right[1]))[told]
-        X = embeddings(texts, "bge-small")
-        print(
-            f"\n{name}: {len(texts)} prompts, outcome {outcome.mean():.3f}; believed {own[told].mean():.3f}, ", end=""
-        )
-        print(f"by both (weight {weight:.2f}) {weighed[told].mean():.3f}")
+        found = label_prompts(prompts, samples, meanings, config, weak="weak", strong="strong")
+        target = {row.id: row.target for row in found.unknown if row.target is not None}  # learned, not measured on
+        target |= {row.id: row.target for row in found.preferences}
+        y = np.array([target.get(prompt.id, np.nan) for prompt in prompts])
+        learned, labelled = np.isfinite(y), {row.id for row in found.preferences}
+        told = np.array([prompt.id in labelled for prompt in prompts])
+        outcome = (right[0] * (1 - right[1]))[told]
+        X = embeddings([prompt.text for prompt in prompts], "bge-small")
+        print(f"\n{name}: {told.sum()} prompts of {learned.sum()} learned, outcome {outcome.mean():.3f}; ", end="")
+        print(f"believed {own[told].mean():.3f}, by both (weight {weight:.2f}) {weighed[told].mean():.3f}")
         for method in ("kernel", "sw", "logistic"):
-            scores = held_out_scores(BY_NAME[method](), X, y)
+            scores = held_out_scores(BY_NAME[method](), X[learned], y[learned])[told[learned]]
             plain, curve, both = (errors(scores, belief, outcome) for belief in (None, own[told], weighed[told]))
             print(
                 f"  {method:<9} scores in [{scores.min():.2f}, {scores.max():.2f}]: ECE {shown(plain)} as they are, ",
