@@ -44,8 +44,13 @@ class Explanation:
             f"  {self._money}",
             "  the most similar training prompts, each after its cosine:",
             *near,
-            *([f"  {TARGETS} {CHANCE if self.chance else SMOOTHED}"] if near else []),
+            *([f"  {self.scales}"] if near else []),
         )
+
+    @property
+    def scales(self) -> str:
+        """What a target and the score are, and why they differ."""
+        return f"{TARGETS} {CHANCE if self.chance else SMOOTHED}"
 
     @property
     def turns(self) -> str:

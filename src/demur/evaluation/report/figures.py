@@ -79,7 +79,7 @@ def curve_figure(found: Evaluation, width: float = 10.0, height: float = 5.2) ->
     axes.margins(y=0.15)
     quality = "believed quality" if found.believed else "mean quality"
     axes.set(xlabel="calls to the strong model (%)", ylabel=quality, xlim=(-2, 102))
-    figure.legend(frameon=False, loc="outside lower center", ncols=2 if width < NARROW else 5)
+    figure.legend(frameon=False, loc="outside lower center", ncols=1 if width < NARROW else 5)
     return figure
 
 

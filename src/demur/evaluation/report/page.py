@@ -32,7 +32,7 @@ PICTURES = "curve.png", "curve.svg"
 SHOWN_EXAMPLES = 12  # of each kind: right and wrong, or far from and near to the threshold
 SHOWN = 160  # characters of a text in an example
 OPTION = re.compile(r"--[a-z]+(?:-[a-z]+)*")
-WIDE, NARROW = (10.0, 5.2), (4.4, 4.6)  # inches of the curve on a page that is wide, or narrow
+WIDE, NARROW = (10.0, 5.2), (4.4, 5.4)  # inches of the curve on a page that is wide, or narrow
 
 
 def write_report(found: Evaluation, folder: Path) -> Path:
@@ -86,8 +86,9 @@ def document(title: str, parts: Sequence[str]) -> str:
 
 
 def prose(text: str) -> str:
-    """A sentence as HTML; the options of commands in it are not broken at their hyphens."""
-    return OPTION.sub(r"<span class=option>\g<0></span>", escape(text))
+    """A sentence as HTML; options of commands are not broken at their hyphens, nor numbers before their sign."""
+    kept = escape(text).replace(" %", "\u00a0%")
+    return OPTION.sub(r"<span class=option>\g<0></span>", kept)
 
 
 def _verdict(found: Evaluation) -> str:

@@ -134,15 +134,15 @@ def _near(record: LedgerRecord, explanation: Explanation | None) -> list[str]:
             "names them for a prompt that you give."
         )
         return [f"<p>{escape(told)}</p>"]
-    return [f'<ul class="near">{"".join(map(_neighbour, explanation.decision.neighbours))}</ul>']
+    about = f'<p class="faint">{escape(explanation.scales)}</p>'
+    return [about, f'<ul class="near">{"".join(map(_neighbour, explanation.decision.neighbours))}</ul>']
 
 
 def _neighbour(one: Neighbour) -> str:
     training = one.training
-    target = f"target {training.target:.2f} (0: the weak model is enough, 1: the strong one is needed)"
     said = _answer_text("weak", training.weak_answer, training.weak_entropy)
     said += _answer_text("strong", training.strong_answer, training.strong_entropy)
-    need = f'<br><span class="faint">cosine {one.similarity:.2f}; {target}</span>'
+    need = f'<br><span class="faint">cosine {one.similarity:.2f}; target {training.target:.2f}</span>'
     return f"<li>{escape(on_one_line(one.prompt, 300))}{need}{said}</li>"
 
 

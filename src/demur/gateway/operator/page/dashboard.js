@@ -25,7 +25,7 @@ function label(at) { return clock(at, series.period === "hour" ? TIME : { ...DAY
 // Each chart: its name, its lines (name, colour, dashes, the value of a point), how a value is written, what it says in words.
 const MODELS = stats => [[stats.weak, "weak", []], [stats.strong, "strong", [6, 3]]];
 const CHARTS = {
-  requests: { name: "Requests by the model that answered", steps: true, write: x => x === null ? "–" : count(x),
+  requests: { name: "Requests by the model that answered", steps: true, whole: true, write: x => x === null ? "–" : count(x),
     lines: () => [...MODELS(stats).map(([name, ...look]) => [name, ...look, p => p.answered[name] || 0]), ["none", "none", [2, 2], p => p.answered[""] || 0]],
     words: w => count(w.requests) + " requests in all" },
   share: { name: "Strong share of what demur decided", write: percent, tick: wholePercent, from: 0, to: 1, lines: () => [["strong share", "strong", [], p => p.strong_share]], words: w => percent(w.strong_share) + " in all" },
@@ -39,15 +39,16 @@ const CHARTS = {
     words: () => MODELS(stats).map(([name]) => name + (series.points.some(p => p.failed[name]) ? " failed some requests" : " failed none")).join("; ") },
 };
 const drawn = {};
+const WHOLE = [...Array(10).keys()].flatMap(i => [1, 2, 5].map(x => x * 10 ** i));  // steps of an axis that counts
 
 const legend = { markers: { dash: (u, i) => u.series[i].dash?.length ? "dashed" : "solid" } };  // as the line is drawn
 function options(chart, width) {
   const axis = { stroke: colour("faint"), grid: { stroke: colour("grid"), width: 1 }, ticks: { stroke: colour("line"), width: 1 }, font: "12px system-ui, sans-serif" };
   const times = (u, ticks) => ticks.map(at => clock(at, series.period === "week" ? DAY : TIME));
-  const lines = chart.lines().map(([name, ink, dash]) => ({ label: name, stroke: colour(ink), dash, width: 2, spanGaps: false, points: { show: true, size: 5, filter: (u, i) => isolated(u.data[i]) },
+  const lines = chart.lines().map(([name, ink, dash]) => ({ label: name, stroke: colour(ink), dash, width: 2, spanGaps: false, points: { show: true, size: 9, fill: colour(ink), filter: (u, i) => isolated(u.data[i]) },
     paths: chart.steps ? uPlot.paths.stepped({ align: 1 }) : undefined, value: (u, x, line, at) => at === null ? "" : chart.write(x ?? null) }));
   return { width, height: 190, legend, series: [{ label: "", value: (u, at) => at === null ? "" : "from " + label(at) }, ...lines], scales: { y: { range: (u, low, high) => ends(chart, low, high) } },
-    axes: [{ ...axis, values: times, space: 60, size: 32 }, { ...axis, size: 64, values: (u, ticks) => ticks.map(x => (chart.tick || chart.write)(x)) }], cursor: { drag: { x: false, y: false } }, padding: [8, 22, 0, 0] };
+    axes: [{ ...axis, values: times, space: 60, size: 32 }, { ...axis, size: 72, incrs: chart.whole ? WHOLE : undefined, values: (u, ticks) => ticks.map(x => (chart.tick || chart.write)(x)) }], cursor: { drag: { x: false, y: false } }, padding: [8, 22, 0, 0] };
 }
 // A value between two gaps is no line: it is drawn as a point.
 function isolated(values) { return [...values.keys()].filter(i => values[i] !== null && (values[i - 1] ?? null) === null && (values[i + 1] ?? null) === null); }
