@@ -4,7 +4,8 @@
 it, and what it says is printed as it changes: candidates that are not told from random yet, one that is, its trial on
 half of the questions, its promotion. Then other questions are asked again, and who answers is shown. Clients send plain
 completions of a template with examples, since the small model keeps answers short only then, and the learner samples
-as they ask. With ``--picture`` the dashboard is kept as a picture.
+as they ask. With ``--recorded`` endpoints that say what the two models said of other questions (`samples/local_pair`)
+stand in their place. With ``--picture`` the dashboard is kept as a picture.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import asyncio
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -23,12 +25,13 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from environment import describe
+from demur.testing import Answerer, fake_endpoint, in_a_thread
+from environment import describe, shared_rows
 from live_questions import questions
 
 PORT = 8341
@@ -54,15 +57,50 @@ canary = 0.5
 canary_requests = 10
 canary_seconds = 10.0
 """
+RECORDED = {"weak": "smollm2-135m-instruct", "strong": "qwen2.5-coder-1.5b-instruct"}  # as the rows name them
+REPLAYED = 600  # questions
 ASKED_LAST = 20  # questions that are asked again at the end
 AHEAD = 60  # questions asked beyond those that the learner has seen; a trial needs questions that are still to be asked
 
 
+def recorded_rows() -> list[Mapping[str, Any]]:
+    """Some questions that both models were asked, in any order; a header cannot hold those that are not in ASCII."""
+    rows = [row for row in shared_rows("samples/local_pair") if row["question"].isascii()]
+    return random.Random(0).sample(rows, REPLAYED)
+
+
 @contextmanager
-def learning_gateway(folder: Path) -> Iterator[None]:
-    """`demur serve --demo --learn`, for as long as the block lasts."""
+def recorded_models(rows: Sequence[Mapping[str, Any]]) -> Iterator[list[str]]:
+    """Endpoints that say what both models said; yields the options that name them."""
+
+    def said(name: str) -> Answerer:
+        known = {row["question"]: row["models"][name]["samples"] for row in rows}
+
+        def answer(prompt: str, seed: int) -> str:
+            samples = known[prompt.rpartition("Question: ")[2].removesuffix("\nAnswer:")]
+            return str(samples[seed % len(samples)]["text"])
+
+        return answer
+
+    @asynccontextmanager
+    async def serve() -> AsyncIterator[list[str]]:
+        async with (
+            fake_endpoint(said(RECORDED["weak"]), logprob=None) as weak,
+            fake_endpoint(said(RECORDED["strong"]), logprob=None) as strong,
+        ):
+            names = {role: name.removesuffix("-instruct") for role, name in RECORDED.items()}
+            ends = {"weak": weak, "strong": strong}
+            yield [part for role, end in ends.items() for part in (f"--{role}", f"{names[role]}@{end.base_url}")]
+
+    with in_a_thread(serve()) as found:
+        yield found
+
+
+@contextmanager
+def learning_gateway(folder: Path, models: Sequence[str]) -> Iterator[None]:
+    """`demur serve --learn` with these ``models``, for as long as the block lasts."""
     (folder / "demur.toml").write_text(SETTINGS, encoding="utf-8")
-    command = [sys.executable, "-m", "demur", "serve", "--demo", "--learn", "--config", "demur.toml"]
+    command = [sys.executable, "-m", "demur", "serve", *models, "--learn", "--config", "demur.toml"]
     with (folder / "log.txt").open("w") as log:
         served = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=os.environ | {"NO_COLOR": "1"})
         try:
@@ -154,11 +192,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=600, help="after which it ends in any case")
     parser.add_argument("--picture", type=Path, help="file for a picture of the dashboard")
+    parser.add_argument("--recorded", action="store_true", help="what the models said before, in place of the models")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *given: sys.exit(1))  # so that the gateway ends with it
     print(describe(), flush=True)
     begun, every = time.monotonic(), questions()
-    with tempfile.TemporaryDirectory() as folder, learning_gateway(Path(folder)):
+    rows = recorded_rows() if options.recorded else []
+    every = [row["question"] for row in rows] or every
+    with (
+        recorded_models(rows) if rows else nullcontext(["--demo"]) as models,
+        tempfile.TemporaryDirectory() as folder,
+        learning_gateway(Path(folder), models),
+    ):
         wait_for_gateway(300)
         traffic = Traffic(every[:-ASKED_LAST])
         traffic.start()

@@ -21,6 +21,11 @@ from gateways import EASY, HARD, gateway
 pytestmark = pytest.mark.slow
 CELLS = "rows => rows.map(row => [...row.cells].map(cell => cell.innerText))"
 BORDERS = "all => all.filter(one => one.style.borderStyle).map(one => getComputedStyle(one).borderTopStyle)"
+# How many pixels of a canvas have the strong model's colour, of the light page.
+INKED = """at => { const c = document.querySelector(at);
+  const all = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
+  let n = 0; for (let i = 0; i < all.length; i += 4) n += all[i] === 179 && all[i + 1] === 71 && all[i + 2] === 0;
+  return n; }"""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -116,9 +121,18 @@ async def test_the_page_waits_for_its_figures_and_says_where_there_are_none(tmp_
             await found.ask(text)
         await page.reload()
         await expect(page.locator("#recent tr")).to_have_count(2)
+        assert await page.evaluate(INKED, "#chart_share canvas") > 40  # one minute has requests: a dot of nine pixels
         shared = await page.inner_text("#in_common")
         assert shared.startswith("Each score is compared with the threshold of 0.5000 (")
         reasons = [row[-1] for row in await page.locator("#recent tr").evaluate_all(CELLS)]
         assert all(re.match(r"score 0\.\d+ (<|>=) threshold 0\.500; unlike", reason) for reason in reasons), reasons
         assert len(set(reasons)) == 2
+        await page.evaluate(
+            "points => showCurve(points)", [[43, 0.053, -0.003, 0.107, False], [108, 0.042, 0.013, 0.071, True]]
+        )
+        assert await page.inner_text("#curve_words") == (
+            "2 routers were learned, 1 promoted. The newest, from 108 prompts, is believed to give 4.2 right answers "
+            "more per 100 prompts than choosing at random (95 % interval 1.3 to 7.1)."
+        )
+        assert await page.evaluate(INKED, "#curve_chart canvas") > 40  # the promoted one
         await browser.close()
