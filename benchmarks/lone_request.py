@@ -1,8 +1,8 @@
 """Where the time of a lone routed request goes: each part of it, measured inside the gateway that serves it.
 
-One request is under way at a time; direct, passed and routed ones alternate. The gateway is `demur serve` with a clock
-around its steps, which adds some microseconds to each. A part's time is its own: what it calls and is named as well is
-taken off. `the model's answer` holds the upstream's own time, which a direct request takes too.
+One request is under way at a time. The gateway is `demur serve` with two clocks around its steps, which add some
+microseconds to each: of the wall, and of the CPU time of its process, all threads, which waiting for a core or for the
+upstream leaves alone. Medians; a step's time is its own, without the other steps that it calls.
 
     python benchmarks/lone_request.py [--rounds 400]
 """
@@ -20,37 +20,41 @@ from pathlib import Path
 import numpy as np
 
 from added_latency import UPSTREAM_CODE, Kind, milliseconds, wait
+from demur.records import FloatArray
 from environment import describe
 from gateway import DEMUR, UPSTREAM
-from gateway_load import process
+from gateway_load import cpu_seconds, process
 from served_gateway import demur_command
 
 WARM = 60
+WHOLE, LATER = "headers, admission, bookkeeping", "ledger, metrics (after the answer)"
 # The gateway, with a clock around these steps; an outer step comes before what it calls. Run by itself.
 STEPS = {
-    "HTTP server, and what is in no other row": ("demur.gateway.app", "Gateway.respond"),
+    WHOLE: ("demur.gateway.app", "Gateway.respond"),
     "body read, checked and parsed": ("demur.gateway.app", "Gateway._read"),
     "choosing, without the decision": ("demur.gateway.decision.choose_model", "Chooser.choose"),
     "handing over to the router and back": ("demur.gateway.decision.decider", "Decider.decide"),
     "tokenizer": ("demur.models.encoders.encoder", "OnnxEncoder._token_ids"),
     "embedding": ("demur.models.encoders.encoder", "OnnxEncoder._embed"),
     "score and familiarity": ("demur.routing.prompt_router", "PromptRouter.look_at_vectors"),
-    "the model's answer": ("demur.gateway.upstreams.upstream", "Upstream.send"),
+    "asking the model": ("demur.gateway.upstreams.upstream", "Upstream.send"),
     "conversation kept, answer sent on": ("demur.gateway.app", "Gateway._answer"),
-    "ledger, metrics (after the answer)": ("demur.gateway.app", "Gateway._write_down"),
+    LATER: ("demur.gateway.app", "Gateway._write_down"),
 }
 CLOCK_CODE = """
 import atexit, functools, importlib, inspect, json, sys, time
 steps, told = json.loads(sys.argv[1]), sys.argv[2]
 taken, open_steps = {name: [] for name in steps}, []
+def clocks():
+    return time.perf_counter(), time.process_time()
 def begin():
-    open_steps.append([time.perf_counter(), 0.0])
+    open_steps.append([clocks(), (0.0, 0.0)])
 def end(name):
     start, inner = open_steps.pop()
-    whole = time.perf_counter() - start
-    taken[name].append(1000 * (whole - inner))
+    whole = [now - then for now, then in zip(clocks(), start)]
+    taken[name].append([1000 * (one - other) for one, other in zip(whole, inner)])
     if open_steps:
-        open_steps[-1][1] += whole
+        open_steps[-1][1] = [one + more for one, more in zip(open_steps[-1][1], whole)]
 def clocked(name, work):
     if inspect.iscoroutinefunction(work):
         async def wait(*given, **more):
@@ -84,10 +88,10 @@ def asked(way: str) -> Kind:
     return Kind("chat", way, port, model, stream=False)
 
 
-def parts_of(told: Path, rounds: int) -> dict[str, float]:
-    """Median milliseconds of each step, of the routed requests: the last that were sent."""
-    taken: dict[str, list[float]] = json.loads(told.read_text())
-    return {name: float(np.median(times[-rounds:])) for name, times in taken.items()}
+def parts_of(told: Path, rounds: int) -> dict[str, FloatArray]:
+    """Median milliseconds of each step, wall and CPU, of the routed requests: the last that were sent."""
+    taken: dict[str, list[list[float]]] = json.loads(told.read_text())
+    return {name: np.median(times[-rounds:], axis=0) for name, times in taken.items()}
 
 
 def main() -> None:
@@ -101,7 +105,7 @@ def main() -> None:
             stack.enter_context(process([sys.executable, "-c", UPSTREAM_CODE, str(UPSTREAM)], 0))
             _, _, _, *serve = demur_command(folder, upstream=UPSTREAM, port=DEMUR)
             command = [sys.executable, "-c", CLOCK_CODE, json.dumps(STEPS), str(told), *serve]
-            stack.enter_context(process(command, 1))
+            served = stack.enter_context(process(command, 1))
             wait(DEMUR)
             connections = {
                 port: http.client.HTTPConnection("127.0.0.1", port, timeout=60) for port in (UPSTREAM, DEMUR)
@@ -118,25 +122,23 @@ def main() -> None:
                 return {way: float(np.median(one)) for way, one in found.items()}
 
             passing = times("direct", "passed")
+            before = cpu_seconds(served.pid)
             routing = times("direct", "routed")  # last: its steps are read
+            cpu = 1000 * (cpu_seconds(served.pid) - before) / (WARM + rounds)
         parts = parts_of(told, rounds)
-    report(passing, routing, parts)
+    report(passing, routing, parts, cpu)
 
 
-def report(passing: dict[str, float], routing: dict[str, float], parts: dict[str, float]) -> None:
-    """Medians in ms; the HTTP row also holds what the client sees and no step does."""
-    later = "ledger, metrics (after the answer)"
-    inside = sum(value for name, value in parts.items() if name != later)
-    http_name = next(iter(parts))
-    parts[http_name] += routing["routed"] - inside
-    added = routing["routed"] - routing["direct"]
-    print(
-        f"direct {routing['direct']:.2f} ms; passed {passing['passed'] - passing['direct']:+.2f}; routed {added:+.2f}"
-    )
-    print(f"{'part of a routed request (p50, ms)':<44}{'ms':>7}")
-    for name, value in sorted(parts.items(), key=lambda one: -one[1]):
-        print(f"{name:<44}{value:>7.3f}")
-    print(f"{'all but the ledger: what the client waits for':<44}{routing['routed']:>7.3f}")
+def report(passing: dict[str, float], routing: dict[str, float], parts: dict[str, FloatArray], cpu: float) -> None:
+    added = {"passed": passing["passed"] - passing["direct"], "routed": routing["routed"] - routing["direct"]}
+    print(f"direct {routing['direct']:.2f} ms; passed {added['passed']:+.2f}; routed {added['routed']:+.2f}")
+    print(f"{'part of a routed request (p50)':<44}{'wall ms':>9}{'CPU ms':>9}")
+    for name, (wall, used) in sorted(parts.items(), key=lambda one: -one[1][1]):
+        print(f"{name:<44}{wall:>9.3f}{used:>9.3f}")
+    seen = routing["routed"] - sum(wall for name, (wall, _) in parts.items() if name != LATER)
+    rest = cpu - sum(used for _, used in parts.values())
+    print(f"{'HTTP in and out, and waiting for the core':<44}{seen:>9.3f}{rest:>9.3f}")
+    print(f"{'in all':<44}{routing['routed']:>9.3f}{cpu:>9.3f}")
 
 
 if __name__ == "__main__":
