@@ -213,12 +213,12 @@ STAGES: tuple[tuple[str, Callable[[int], int], int, float], ...] = (  # work, ho
 
 
 @contextmanager
-def cluster_of(nodes: int) -> Iterator[Any]:
-    """So many nodes of one core each on this machine, beside a head without any."""
+def cluster_of(nodes: int, **settings: int) -> Iterator[Any]:
+    """So many nodes of one core each on this machine, beside a head without any; ``settings`` of Ray's system."""
     import ray
     from ray.cluster_utils import Cluster
 
-    head = {**CORE, "num_cpus": 0, "include_dashboard": False, "_system_config": SOON_DEAD}
+    head = {**CORE, "num_cpus": 0, "include_dashboard": False, "_system_config": settings}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     for _ in range(nodes):
         cluster.add_node(**CORE)
@@ -324,7 +324,7 @@ def weigh(folder: Path) -> tuple[int, int]:
 def print_kills(kills: int) -> None:
     """Nodes are killed at random moments while prompts are sampled; what was asked for more than once is counted."""
     chance, asked, kept, lost = random.Random(0), Counter[tuple[str, str, int]](), 0, 0
-    with tempfile.TemporaryDirectory(prefix="demur-scale-") as folder, cluster_of(3) as cluster, served() as pair:
+    with tempfile.TemporaryDirectory() as folder, cluster_of(3, **SOON_DEAD) as cluster, served() as pair:
         prompts = Path(folder) / "prompts.jsonl"
         prompts.write_text("".join(json.dumps({"prompt": f"What is {i} plus {i}?"}) + "\n" for i in range(60 * kills)))
         weak, strong = (parse_model(f"{name}@{one.base_url}") for name, one in zip("sl", pair, strict=True))

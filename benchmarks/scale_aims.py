@@ -81,7 +81,7 @@ def lone_requests() -> Iterator[Aim]:
         os.sched_setaffinity(0, cores)
     direct, passed, routed = rows
     added = routed.median(routed.middles, 1) - direct.median(direct.middles, 1)
-    half = "most of it is the embedding, which is at the processor's limit (lone_request.py)"
+    half = "the embedding is the largest part (lone_request.py)"
     yield Aim("A1 a lone routed request adds, p50", 1.5, added, " ms", missed=half)
     slow = "checks of bodies, conversations and a record of every request, in Python: .56 of a bare proxy's"
     yield Aim("A6 passed requests/s on a core, 32 at once", 5000, passed.median(passed.rates, 32), "", True, slow)
@@ -124,7 +124,7 @@ def processes() -> Iterator[Aim]:
     found = workers.measure_workers(4, 2, 64)
     whys = {
         "passing through": "",
-        "routed": "one worker that routes takes 1.4 cores already (docs/gateway.md), so two cores hold 1.43 of it",
+        "routed": "one worker that routes takes up to 1.4 cores: it embeds beside the event loop (docs/gateway.md)",
     }
     for mode, why in whys.items():
         ratio = float(np.median(workers.ratios_of(found, mode)))
