@@ -186,7 +186,10 @@ def test_a_dry_run_of_sampling_says_what_it_costs_and_changes_nothing(pair: Pair
     assert "swapped" not in output
     swapped = said(*sample_of(pair, "--dry-run", "--strong-usd", "0", "--weak-usd", "2.5/10"))
     named = f"--weak {pair.names['strong']} --strong {pair.names['weak']}"
-    assert f"are they swapped? Then stop, and say {named} (in a run file" in swapped
+    first, after = swapped.splitlines()[:2]  # before the estimate, in a line of its own
+    assert "are they swapped? Then stop (Ctrl-C) before more is paid" in first
+    assert f"say {named} (in a run file" in first
+    assert after.startswith("dry run; ")
     assert len(pair.weak.requests) == asked
     assert not Path("run").exists()
 

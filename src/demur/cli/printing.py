@@ -213,12 +213,16 @@ def _escape(text: str) -> str:
 
 def estimate(expected: PairEstimate) -> None:
     """What sampling will cost, before it begins."""
+    if expected.swapped:
+        err.print(expected.swapped, markup=False, style="bold")
     if not QUIET.get():
         err.print(expected.sentence, markup=False)
 
 
 def dry_estimate(expected: PairEstimate) -> None:
     """The same, as the result of a dry run."""
+    if expected.swapped:
+        out.print(expected.swapped, markup=False, style="bold")
     out.print(f"dry run; {expected.sentence}", markup=False)
 
 

@@ -39,7 +39,7 @@ class PairEstimate:
     statements: tuple[Estimate, ...] = ()  # of final answers, of either model, where labels ask for them at any price
     usd_left: float | None = None  # of what the run may cost in all
     between: tuple[Estimate, ...] = ()  # of the models between them
-    swapped: str = ""  # that the weak model is the dearer one, and what to do; empty where it is not
+    swapped: str = ""  # that the weak model is the dearer one, and what to do; a line of its own; empty where it is not
 
     @property
     def all(self) -> tuple[Estimate, ...]:
@@ -87,7 +87,7 @@ class PairEstimate:
         return (
             f"to sample: {answers} on {count_of(max(side.prompts for side in self.all), 'prompt')}, about "
             f"{tokens[0]:,} prompt tokens and at most {tokens[1]:,} answer tokens; {cost} ({self.pricing})"
-            f"{self._of_statements}{self._limit}{self.swapped}"
+            f"{self._of_statements}{self._limit}"
         )
 
     @property

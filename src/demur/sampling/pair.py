@@ -78,8 +78,9 @@ def swapped_sentence(config: RunConfig, pair: PairEndpoints) -> str:
     if weak is None or strong is None or weak.usd(1, 1) <= strong.usd(1, 1):
         return ""
     return (
-        f"; the weak model {config.weak.model} costs more than the strong model {config.strong.model}: are they "
-        f"swapped? Then stop, and say --weak {model_spec(config.strong)} --strong {model_spec(config.weak)} "
+        f"the weak model {config.weak.model} costs more than the strong model {config.strong.model}: are they "
+        f"swapped? Then stop (Ctrl-C) before more is paid, and say --weak {model_spec(config.strong)} --strong "
+        f"{model_spec(config.weak)} "
         "(in a run file: [weak] and [strong])"
     )
 
