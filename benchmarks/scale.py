@@ -244,7 +244,7 @@ def timed(workers: RayWorkers, work: Callable[[int], int], times: int) -> float:
 def worker_seconds(work: Callable[[int], int], times: int, repetitions: int = REPETITIONS) -> tuple[float, float]:
     """Seconds of one worker of a cluster and of two: medians of repetitions in turn."""
     taken: dict[int, list[float]] = {1: [], 2: []}
-    with cluster_of(2), workers_at("auto") as workers:
+    with cluster_of(2, worker_niceness=0), workers_at("auto") as workers:
         assert workers is not None
         for _ in range(repetitions):
             for count, seconds in taken.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -105,3 +106,15 @@ def test_a_router_is_trained_on_workers_in_every_fold(monkeypatch: pytest.Monkey
     here = train_router(LetterEncoder(), KernelRidge(centres=10), training, weak="w", strong="s")
     assert workers.sizes == [3] * 6
     assert there.training_scores.tobytes() == here.training_scores.tobytes()
+
+
+def test_sums_of_a_portion_are_not_held_while_the_next_is_summed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside the sums so far and those under way there is a product, of half their precision, and a block of kernel."""
+    monkeypatch.setattr(kernel, "ROWS_TOGETHER", 250)
+    random = np.random.default_rng(0)
+    X, m = random.standard_normal((1000, 4)).astype(np.float32), 400
+    tracemalloc.start()
+    KernelRidge(centres=m).fit(X, random.random(1000))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * m * m * 3.5
