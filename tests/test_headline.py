@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from demur.evaluation.held_out import evaluate_held_out
 from demur.evaluation.report.figures import curve_figure
 from demur.evaluation.report.headline import Headline, headline, sampled_headline, training_headline
 from demur.evaluation.report.page import page
+from demur.evaluation.report.unknown_setting import unknown_setting_note
 from demur.evaluation.results import payback, usd_at_share
 from demur.evaluation.signals import signals
 from demur.gate.quality.two_stages import Use
@@ -35,6 +37,7 @@ from demur.routing.known.known_prompts import Looked
 from demur.routing.prompt_router import TrainingPrompt
 from demur.routing.train import train_router
 from demur.runs import run as opened
+from demur.runs.lineage import least_share_of
 from pairs import Answerer, Pair, running_pair, strong, weak, write_questions
 
 RUNNER = CliRunner()
@@ -227,9 +230,42 @@ def test_calibrate_and_the_report_say_the_same_of_the_same_prompts(tmp_path: Pat
     assert said.judged_share == pytest.approx(20 / 60)
     assert said.by_setting == 0.25
     assert (
-        "(80 training prompts, held out; 25% are unknown and go by the setting `unknown`, quality "
-        "of the others). That is 83% of the large model's quality" in said.sentence
+        "(80 training prompts, held out; 25% are unknown and go to the strong model whatever their score). That is "
+        "83% of the large model's quality" in said.sentence
     )
+    assert "believed quality of the other 75% " in said.sentence
+
+
+def test_what_the_setting_of_unknown_prompts_costs_is_said_and_a_share_below_them_is_not_promised(
+    tmp_path: Path,
+) -> None:
+    """A quarter of the prompts always goes to the strong model: no threshold sends fewer there, and none costs less."""
+    prompts = write_questions(tmp_path / "prompts.jsonl", gold=False)
+    with prompts.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps({"prompt": f"Write text {i}."}) + "\n" for i in range(20))
+    run = str(tmp_path / "run")
+    with running_pair(answers=(open_ended(weak, "a"), open_ended(strong, "b"))) as other:
+        demur.sample(prompts, **other.names, run=run, n=4, weak_usd="0", strong_usd="10/10")
+    demur.label(run=run, entailment="exact")
+    demur.train(run=run, methods=("logistic",), serve="logistic")
+    assert least_share_of(Path(run)) == 0.25
+    calibrate = partial(demur.calibrate, prompts, router=f"{run}/router", anyway=True, dry_run=True)
+    low, reached = calibrate(strong_share=0.1), calibrate(strong_share=0.3)
+    assert low.strong_share == 0.25
+    assert low.asked == "strong share 10%, which no threshold gives (`demur train --unknown` changes that)"
+    assert reached.asked == "strong share 30%"
+    with pytest.raises(
+        InputError, match=r"because 20 unknown prompts go to the strong model \(`demur train --unknown`"
+    ):
+        calibrate(usd_per_1k=0.0001)
+    router = Router.load(f"{run}/router")
+    note = unknown_setting_note(router)
+    by_score = Router.load(f"{run}/router", unknown="score")
+    kept = training_headline(by_score).kept
+    assert kept
+    assert f"`demur train --unknown score` lets the score decide: a strong share of {kept.share:.0%} then" in note
+    assert kept.strong_share < training_headline(router).kept.strong_share  # type: ignore[union-attr]
+    assert unknown_setting_note(by_score) == ""
 
 
 def test_with_a_gate_evaluate_says_what_was_done_with_the_sampled_answers() -> None:

@@ -50,11 +50,11 @@ def test_a_budget_buys_as_many_strong_calls_as_it_can() -> None:
     def usd_at(threshold: float) -> float:
         return float(np.where(scores >= threshold, strong, weak).mean())
 
-    found = threshold_for_usd(scores, usd_at, 5.0, 0.001)
+    found = threshold_for_usd(scores, usd_at, 5.0)
     assert 1000 * usd_at(found.threshold) == pytest.approx(5.0)
-    with pytest.raises(InputError, match=r"the weak model alone costs \$1\.0"):
-        threshold_for_usd(scores, usd_at, 0.5, 0.001)
-    assert threshold_for_usd(scores, usd_at, 99, 0.001).strong_share == 1
+    with pytest.raises(InputError, match=r"\$0\.50 .* is not enough: .* costs least they cost \$1\.00, for a reason"):
+        threshold_for_usd(scores, usd_at, 0.5, why=", for a reason")
+    assert threshold_for_usd(scores, usd_at, 99).strong_share == 1
 
 
 def test_a_share_counts_every_draft_that_a_prompt_may_meet() -> None:
@@ -117,7 +117,7 @@ def test_a_calibration_says_what_it_was_set_on() -> None:
     alone = Calibration(0.5, 0.25, 8, "x", on="them", gate=False, unknown=0.1)
     assert alone.sentence == (
         "asked for: x; 25% of them (8) go to the strong model; 10% of them are unknown and go where the setting "
-        "`unknown` says; without the gate"
+        "`unknown` says, whatever the threshold; without the gate"
     )
 
 
@@ -168,7 +168,7 @@ def test_a_budget_is_tried_at_401_thresholds_at_most() -> None:
         tried.append(threshold)
         return 1.0
 
-    threshold_for_usd(np.arange(2000), usd_at, 1000.0, 1.0)
+    threshold_for_usd(np.arange(2000), usd_at, 1000.0)
     assert len(tried) == 401
     assert (tried[0], tried[-1]) == (0.0, np.nextafter(1999.0, math.inf))
 

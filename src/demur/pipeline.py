@@ -354,7 +354,7 @@ def train(
         config.save()  # now that the routers are there
         gate_stage(opened, router)
         found = load_served(opened, router.method if isinstance(router.method, Classifier) else None)  # opened again
-        keep_advice(config.folder, training_headline(found).kept or None)
+        keep_advice(config.folder, (told := training_headline(found)).kept or None, least_share=told.least_share)
         return found
 
 

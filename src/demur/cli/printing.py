@@ -21,6 +21,7 @@ from demur.cli.advice import advice_lines
 from demur.evaluation.held_out import FEWEST_GRADED
 from demur.evaluation.report.headline import training_headline
 from demur.evaluation.report.tables import COLUMNS, base_of, reference_rows, router_rows, terms
+from demur.evaluation.report.unknown_setting import unknown_setting_note
 from demur.gate.quality.extra_samples import COLUMNS as GATE_COLUMNS
 from demur.records import count_of
 from demur.routing.verdict import recorded_verdict
@@ -274,7 +275,7 @@ def print_trained(router: Router, run: Path, *, verbose: bool = False) -> None:
         out.print(verdict.sentence, markup=False)
     found = training_headline(router)
     out.print(found.sentence, markup=False)
-    lines([router.sentence])
+    lines(filter(None, [router.sentence, unknown_setting_note(router)]))
     if verbose:
         gate_trials(router.trials, router.lines[1:])
     next_in(run)

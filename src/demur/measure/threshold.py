@@ -40,7 +40,7 @@ class Calibration:
         if not self.n:  # before anything is learned there is nothing to set it on
             return self.asked
         alone = "" if self.gate else "; without the gate"
-        setting = "of them are unknown and go where the setting `unknown` says"
+        setting = "of them are unknown and go where the setting `unknown` says, whatever the threshold"
         untold = f"; {self.unknown:.0%} {setting}" if self.unknown else ""
         reached = f"{self.strong_share:.0%} of {self.on} ({self.n:,}) go to the strong model"
         return f"asked for: {self.asked}; {reached}{untold}{alone}"
@@ -84,20 +84,20 @@ def threshold_for_share(scores: ArrayLike, strong_share: float, *, on: str = "yo
 
 
 def threshold_for_usd(
-    scores: ArrayLike, usd_at: Callable[[float], float], usd_per_1k: float, weak_usd: float, *, on: str = "your prompts"
+    scores: ArrayLike, usd_at: Callable[[float], float], usd_per_1k: float, *, on: str = "your prompts", why: str = ""
 ) -> Calibration:
     """The lowest threshold at which 1,000 such prompts are expected to cost at most ``usd_per_1k``.
 
-    ``usd_at``: expected USD per prompt at a threshold, drafts and extra samples included; ``weak_usd``: of always-weak.
-    Raises InputError when even that costs more.
+    ``usd_at``: expected USD per prompt at a threshold, drafts and extra samples included. Raises InputError where every
+    threshold costs more; ``why`` is what else the error says of that.
     """
     levels, shares = _levels(scores)
     tried = _thin(len(levels))
     affordable = [i for i in tried if 1000 * usd_at(float(levels[i])) <= usd_per_1k + 1e-12]
     if not affordable:
         raise InputError(
-            f"{dollars(usd_per_1k)} per 1,000 prompts is not enough: the weak model alone costs "
-            f"{dollars(1000 * weak_usd)}"
+            f"{dollars(usd_per_1k)} per 1,000 prompts is not enough: at the threshold that costs least they cost "
+            f"{dollars(1000 * min(usd_at(float(levels[i])) for i in tried))}{why}"
         )
     asked = f"at most {dollars(usd_per_1k)} expected per 1,000 prompts"
     return _between(levels, shares, affordable[0], asked, len(np.asarray(scores)), on)

@@ -60,7 +60,8 @@ def threshold_within(steps: FloatArray, usd_at: Callable[[float], float], usd_pe
     if not fits:
         least = 1000 * usd_at(levels[-1])
         raise InputError(
-            f"{dollars(usd_per_1k)} per 1,000 prompts is not enough: the weak model alone costs {dollars(least)}"
+            f"{dollars(usd_per_1k)} per 1,000 prompts is not enough: at the threshold that costs least they cost "
+            f"{dollars(least)}"
         )
     return _at(steps, min(fits), f"at most {dollars(usd_per_1k)} expected per 1,000 prompts", on)
 

@@ -115,21 +115,33 @@ def wish_of(folder: Path) -> tuple[str, str] | None:
     return (named_from_here(kept["source"]), kept["content"]) if kept else None
 
 
-def keep_advice(folder: Path, point: KeptPoint | None) -> None:
-    """Keep the strong share that is advised for the routers that are there; None: none is known to keep quality."""
+def keep_advice(folder: Path, point: KeptPoint | None, *, least_share: float) -> None:
+    """Keep the strong share that is advised for the routers that are there; None: none is known to keep quality.
+
+    ``least_share``: the least one that a threshold can give.
+    """
     made = _read_lineage(folder)
     content = json.dumps(asdict(point)) if point else ""
     source = made.get("routers", {}).get("content", "")
-    write_whole(folder / MADE, json.dumps(made | {ADVICE: {"content": content, "source": source}}) + "\n")
+    advice = {"content": content, "source": source, "least": f"{least_share!r}"}
+    write_whole(folder / MADE, json.dumps(made | {ADVICE: advice}) + "\n")
 
 
 def advice_of(folder: Path) -> KeptPoint | None:
     """What `keep_advice` kept; None where it was of other routers, or of an earlier version."""
+    kept = _advice(folder)
+    return KeptPoint(**json.loads(kept["content"])) if kept.get("content") else None
+
+
+def least_share_of(folder: Path) -> float:
+    """The least strong share that a threshold of the routers that are there can give; 0 where it is not known."""
+    return float(_advice(folder).get("least", 0.0))
+
+
+def _advice(folder: Path) -> dict[str, str]:
     made = _read_lineage(folder)
     kept = made.get(ADVICE, {})
-    if not kept.get("content") or kept["source"] != made.get("routers", {}).get("content"):
-        return None
-    return KeptPoint(**json.loads(kept["content"]))
+    return kept if kept.get("source") == made.get("routers", {}).get("content") else {}
 
 
 def named_from_here(path: str) -> str:

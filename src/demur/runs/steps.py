@@ -18,6 +18,7 @@ from demur.records import count_of
 from demur.runs.lineage import (
     REPORT,
     advice_of,
+    least_share_of,
     named_from_here,
     outdated_report,
     outdated_stages,
@@ -116,17 +117,20 @@ def calibrate_command(prompts: str, router: Path, strong_share: float) -> str:
 
 def first_share(folder: Path) -> float:
     """The strong share to begin with: the least that keeps most of the quality, where the run's own samples tell."""
-    point = advice_of(folder)
-    return point.share if point and 0 < point.share < 1 else FIRST_SHARE
+    point, least = advice_of(folder), least_share_of(folder)
+    return point.share if point and 0 < point.share < 1 else round(least + FIRST_SHARE * (1 - least), 2)
 
 
 def share_note(folder: Path) -> str:
     """Why that share; empty where another was asked for, or a threshold is set."""
-    if not is_router(folder / "router") or wish_of(folder) or run_file_of(folder):
+    if not is_router(folder / "router") or run_file_of(folder) or threshold_of(folder / "router") is not None:
         return ""
-    if threshold_of(folder / "router") is not None:
+    point, wish, least = advice_of(folder), wish_of(folder), least_share_of(folder)
+    if wish and (point is None or not wish[1].startswith("--strong-share ")):
         return ""
-    point, begin = advice_of(folder), f"{FIRST_SHARE:.0%} is a share to begin with"
+    begin = f"{first_share(folder):.0%} is a share to begin with"
+    if least:
+        begin += f", since {least:.0%} of the prompts are unknown and go to the large model whatever the threshold"
     if point is None:
         return f"what a share keeps is not known; {begin}"
     if point.share <= 0:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from demur.gate.router import Router
 from demur.measure.threshold import KEPT, KeptPoint, least_quality, tried_thresholds
 from demur.measure.tiers import take_chosen
 from demur.models.prices import PRIVATE
-from demur.records import BoolArray, FloatArray, IntArray, dollars
+from demur.records import BoolArray, FloatArray, IntArray, Role, dollars
 from demur.routing.known.known_prompts import Looked
 from demur.routing.prompt_router import PromptRouter
 from demur.statistics import interval
@@ -57,6 +58,7 @@ class Headline:
     judged_share: float | None = None  # the strong share of those; None: as of all
     gate: str = ""  # how a gate takes part; empty: none does
     by_setting: float = 0.0  # fraction of the prompts whose need is unknown, which go to one model whatever their score
+    setting: Role = "strong"  # that model
     shares: tuple[tuple[str, float], ...] = ()  # of calls, by tier, where there are more than two models
     # Where most of the large model's quality is kept on these prompts; empty where no threshold keeps it; None where it
     # was not looked for.
@@ -114,11 +116,12 @@ class Headline:
 
     @property
     def _of(self) -> str:
-        told = f"; {self.by_setting:.0%} are unknown and go by the setting `unknown`" if self.by_setting else ""
+        setting = f"are unknown and go to the {self.setting} model whatever their score"
+        told = f"; {self.by_setting:.0%} {setting}" if self.by_setting else ""
         if self.by_grades:
             told += f"; quality measured on {self.judged:,} graded prompts"
         elif self.judged is not None:
-            told += ", quality of the others" if self.by_setting else f"; quality of the {self.judged:,} {DECIDED}"
+            told += "" if self._of_the_rest else f"; quality of the {self.judged:,} {DECIDED}"
         on = self.on.replace("prompts", "prompt", 1) if self.prompts == 1 else self.on
         return f"{self.prompts:,} {on}{f', the gate {self.gate}' if self.gate else ''}{told}"
 
@@ -127,7 +130,18 @@ class Headline:
         if self.quality is None or self.strong_quality is None:
             return "quality not known"
         routed, low, high = map(short, self.quality)
-        return f"{self.quality_name} {routed} [{low}, {high}] of {short(self.strong_quality)} always-strong"
+        rest = f" of the other {1 - self.by_setting:.0%}" if self._of_the_rest else ""
+        return f"{self.quality_name}{rest} {routed} [{low}, {high}] of {short(self.strong_quality)} always-strong"
+
+    @property
+    def _of_the_rest(self) -> bool:
+        """Whether quality is of the prompts that are not unknown alone, which the share and the cost are not."""
+        return bool(self.by_setting) and self.judged is not None and not self.by_grades
+
+    @property
+    def least_share(self) -> float:
+        """The least strong share that a threshold can give."""
+        return self.by_setting if self.setting == "strong" else 0.0
 
     @property
     def _cost(self) -> str:
@@ -177,7 +191,7 @@ def headline(
     kept = None if found is None else _kept_point(router, looked, found, judged, costs)
     gate = EXPECTED if router.serving_gate else ""
     forecast = quality is None and _is_forecast(router.prompt_router, texts, judged)
-    return replace(made, by_setting=_by_setting(router, looked), gate=gate, kept=kept, forecast=forecast)
+    return replace(made, **_by_setting(router, looked), gate=gate, kept=kept, forecast=forecast)
 
 
 def _is_forecast(router: PromptRouter, texts: Sequence[str], judged: BoolArray) -> bool:
@@ -217,11 +231,13 @@ def sampled_headline(
     served = np.where(use.strong, strong[:, None], drafts).mean(axis=1)
     judged = np.ones(len(strong), dtype=bool)
     made = _headline(router, use, (served, strong), judged, usd, believed=False, on=on, threshold=None)
-    return replace(made, by_setting=_by_setting(router, looked), gate=SAMPLED)
+    return replace(made, **_by_setting(router, looked), gate=SAMPLED)
 
 
-def _by_setting(router: Router, looked: Looked) -> float:
-    return float(looked.unknown.mean()) if router.prompt_router.forced_role else 0.0
+def _by_setting(router: Router, looked: Looked) -> dict[str, Any]:
+    """The fields of a headline that say where unknown prompts go; none where their scores decide."""
+    forced = router.prompt_router.forced_role
+    return {"by_setting": float(looked.unknown.mean()), "setting": forced} if forced else {}
 
 
 def expected_use(router: Router, looked: Looked, threshold: float | None = None) -> Use:

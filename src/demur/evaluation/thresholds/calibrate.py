@@ -24,6 +24,7 @@ from demur.files import write_whole
 from demur.gate.quality.believed_quality import believed_quality, check_belief
 from demur.gate.quality.two_stages import StagedScores
 from demur.gate.router import Router
+from demur.labels.beliefs.unknown import SETTING
 from demur.limits import from_mapping
 from demur.measure.certificate import Loss, certify, confidence_of, fixed_thresholds, prompts_needed
 from demur.measure.threshold import (
@@ -187,8 +188,17 @@ def _set_threshold(scored: _ScoredPrompts, criterion: Criterion, router: str) ->
     else:
         share = share_of_scored(criterion.share, int(scored.told.sum()), *scored.beside)
         found = threshold_for_share(scored.staged.final[scored.told], share, on=scored.on)
-        found = replace(found, asked=f"strong share {criterion.share:.0%}")
+        found = replace(found, asked=f"strong share {criterion.share:.0%}{_out_of_reach(scored, criterion.share)}")
     return found.beside(*scored.beside)
+
+
+def _out_of_reach(scored: _ScoredPrompts, share: float) -> str:
+    """That no threshold gives a share, because some prompts' model does not depend on it; empty where one does."""
+    strong, weak = scored.beside
+    n = len(scored.texts)
+    if strong / n <= share <= 1 - weak / n:
+        return ""
+    return f", which no threshold gives (`{SETTING}` changes that)"
 
 
 def _for_usd(scored: _ScoredPrompts, budget: float, router: str) -> Calibration:
@@ -201,7 +211,10 @@ def _for_usd(scored: _ScoredPrompts, budget: float, router: str) -> Calibration:
         return float(use.cost(*costs).mean())
 
     finals = _some(scored.staged.final, scored.told)
-    return threshold_for_usd(finals, usd_at, budget, float(costs[0].mean()), on=scored.on)
+    strong = scored.beside[0]
+    goes = count_of(strong, "unknown prompt goes", "unknown prompts go")
+    why = f", because {goes} to the strong model (`{SETTING}` changes that)" if strong else ""
+    return threshold_for_usd(finals, usd_at, budget, on=scored.on, why=why)
 
 
 def _for_quality(scored: _ScoredPrompts, kept: float) -> Calibration:

@@ -38,6 +38,7 @@ NOTHING_GAINED = 0.5  # the target of g = 0
 LEAST_TOLD = 0.5  # share of prompts that must be told before quality is estimated from belief
 
 NONE_EQUAL = "no two answers mean the same, within either model or across"
+SETTING = "demur train --unknown"  # the command that says where prompts like them go
 GUESSED = "no two of the short answers mean the same, within either model or across, so both models guess"
 ONE_EQUAL = "one pair of long answers alone means the same, which chance does"
 CUT_OFF = "most answers of both models were cut at max_tokens, and differ"
@@ -160,8 +161,8 @@ def unknown_notes(unknown: Sequence[UnknownPrompt]) -> list[str]:
     return [
         f"{without} no label, because the samples do not show which model is needed ({why}); they are in "
         f"{UNKNOWN_FILE}{learned}",
-        "prompts like these go to the strong model when served, unless `demur train --unknown` says otherwise; `demur "
-        "label --from judge` labels them",
+        f"prompts like these go to the strong model when served, unless `{SETTING}` says otherwise; "
+        "`demur label --from judge` labels them",
     ]
 
 
