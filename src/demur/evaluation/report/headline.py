@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from demur.errors import InputError
+from demur.evaluation.report.training_texts import TRAINING, training_texts
 from demur.evaluation.tiers import believed_mean, tier_choices, tier_usd, tiers_of
 from demur.gate.quality.believed_quality import believed_quality, check_belief
 from demur.gate.quality.two_stages import Use
@@ -28,7 +29,6 @@ from demur.routing.prompt_router import PromptRouter
 from demur.statistics import interval
 
 DECIDED = "whose samples show which model is needed"  # the others are unknown
-TRAINING = "training prompts, held out"  # those that a router was to learn from, each by a fit that did not see it
 EXPECTED, SAMPLED = "as expected", "on the answers that were sampled"
 FREE = (
     " (a private address counts as $0; if it costs: `demur sample` again with --strong-usd IN/OUT, then `demur train`)"
@@ -266,22 +266,6 @@ def training_headline(router: Router) -> Headline:
         reasons += [one.reason for one in prompts.unknown.prompts]
     looked = Looked(scores, np.ones(len(texts), dtype=bool), reasons)
     return headline(router, looked, texts, on=TRAINING)
-
-
-def which_prompts(texts: Sequence[str], router: PromptRouter, *, graded: bool = False) -> str:
-    """What prompts are, for `Headline.on`: those that trained the router are scored by fits without them."""
-    learned = set(training_texts(router))
-    among = sum(text in learned for text in texts)
-    grades = " with their grades" if graded else ""
-    if among == len(texts):
-        return f"{TRAINING}{grades}"
-    return f"prompts{grades}" + (f", {among:,} of them {TRAINING}" if among else "")
-
-
-def training_texts(router: PromptRouter) -> list[str]:
-    """All prompts that a router was to learn from: those that it did, then those that could not be labelled."""
-    untold = [one.prompt for one in router.unknown.prompts] if router.unknown else []
-    return [*(one.prompt for one in router.training), *untold]
 
 
 def graded_headline(router: Router, rows: IntArray, quality: Pair) -> Headline:
