@@ -29,11 +29,13 @@ from demur.cli.main import app
 from demur.config import ModelConfig, RunConfig
 from demur.errors import InputError, MissingExtraError
 from demur.evaluation.graded_file import read_graded
+from demur.measure.threshold import KeptPoint
 from demur.models.encoders.encoder import LetterEncoder
 from demur.records import SamplingSettings
 from demur.runs import run as opened
+from demur.runs.lineage import keep_advice, keep_made
 from demur.runs.lock import lock_run
-from demur.runs.steps import next_command, serve_command, steps_of
+from demur.runs.steps import first_share, next_command, serve_command, share_note, steps_of
 from gateways import RECORD
 from pairs import Pair, running_pair, write_questions
 
@@ -516,3 +518,35 @@ def test_every_command_ends_with_the_next_one() -> None:
     commands = dict(leaves(typer.main.get_command(app)))
     ends = {path: bool(NEXT & calls_of_command(inspect.unwrap(one.callback), set())) for path, one in commands.items()}
     assert sorted(path for path, found in ends.items() if not found) == sorted(WITHOUT)
+
+
+@pytest.mark.parametrize(
+    ("point", "says", "share"),
+    [
+        (KeptPoint(0.611, 0.951, 0.35), "of 62% keeps 95% of the large model's quality (believed) and saves 35%", 0.62),
+        (
+            KeptPoint(0.5, 0.97, -0.1),
+            "of 50% keeps 97% of the large model's quality (believed) and costs 10%",
+            0.5,
+        ),
+        (KeptPoint(0.5, 0.97, None), "of 50% keeps 97% of the large model's quality (believed)", 0.5),
+        (
+            KeptPoint(0.0, 1.02, 1.0),
+            "the small model alone keeps 102% of the large model's quality (believed)",
+            0.3,
+        ),
+        (KeptPoint(0.995, 1.0, 0.0), "no share keeps 95% of the large model's quality (believed); 30% is a share", 0.3),
+        (None, "what a share keeps is not known; 30% is a share to begin with", 0.3),
+    ],
+)
+def test_the_share_to_begin_with_and_why(tmp_path: Path, point: KeptPoint | None, says: str, share: float) -> None:
+    (tmp_path / "router").mkdir()
+    (tmp_path / "router" / "router.json").write_text("{}")
+    keep_made(tmp_path, "routers", "these")
+    keep_advice(tmp_path, point)
+    assert first_share(tmp_path) == share
+    assert says in share_note(tmp_path)
+    keep_made(tmp_path, "routers", "others")  # trained again by an earlier version, which keeps no advice
+    assert first_share(tmp_path) == 0.3
+    (tmp_path / "router" / "router.json").write_text('{"calibration": {"threshold": 0.5}}')
+    assert share_note(tmp_path) == ""  # it is chosen
