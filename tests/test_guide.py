@@ -543,7 +543,7 @@ def test_the_share_to_begin_with_and_why(tmp_path: Path, point: KeptPoint | None
     (tmp_path / "router").mkdir()
     (tmp_path / "router" / "router.json").write_text("{}")
     keep_made(tmp_path, "routers", "these")
-    keep_advice(tmp_path, point)
+    keep_advice(tmp_path, point, least_share=0.0)
     assert first_share(tmp_path) == share
     assert says in share_note(tmp_path)
     keep_made(tmp_path, "routers", "others")  # trained again by an earlier version, which keeps no advice
