@@ -373,3 +373,24 @@ def test_prompts_are_kept_when_the_command_says_so(
 )
 def test_the_dashboard_never_says_that_a_failing_model_answers(up: dict[str, bool], said: str) -> None:
     assert health(up) == said
+
+
+async def test_a_path_that_a_port_lacks_is_answered_with_the_paths_of_that_port(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as found:
+
+        async def said(method: str, url: str, **headers: str) -> str:
+            async with found.session.request(method, url, headers=headers) as answer:
+                assert answer.status == 404
+                return str((await answer.json())["error"]["message"])
+
+        chat = "/v1/chat/completions"
+        assert f"POST {chat} is not served here, but on {found.address}; what is here: GET / (the dashboard), " in (
+            await said("POST", f"{found.operator}{chat}")
+        )
+        assert "what is: GET / (the dashboard), /metrics, " in await said("GET", f"{found.operator}/nothing")
+        assert f"GET /metrics is not served here, but on {found.operator}; what is here: POST {chat}, " in (
+            await said("GET", f"{found.address}/metrics")
+        )
+        stranger = await said("GET", f"{found.address}/metrics", Via="1.1 proxy")
+        assert found.operator not in stranger
+        assert f"what is: POST {chat}, " in stranger

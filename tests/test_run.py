@@ -261,6 +261,8 @@ def test_another_runs_record_is_not_replaced_in_silence(tmp_path: Path, pair: Pa
     assert json.loads(record.read_text())["label"]["tau"] == 0.3
     demur.sample(other, **pair.names, run=run, n=3, again=True)
     assert json.loads(record.read_text())["sampling"]["n"] == 3
+    with pytest.raises(InputError, match=r"missing.jsonl: no such file"):  # it is no other run's, but a typing error
+        demur.sample(tmp_path / "missing.jsonl", **pair.names, run=run, n=3)
 
 
 def test_a_price_is_corrected_without_asking_again(tmp_path: Path, pair: Pair) -> None:

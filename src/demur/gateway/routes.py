@@ -14,13 +14,15 @@ from demur.gateway.http.failures import failures
 from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.http.origins import cors_headers, is_allowed, preflight_headers
 from demur.gateway.learning.feedback import take_feedback
-from demur.gateway.operator.admin import add_admin
+from demur.gateway.operator.admin import OPERATOR_ROUTES, add_admin, is_operator
 from demur.gateway.protocols.served_protocols import PROTOCOLS, ROUTES, protocol_of
 from demur.gateway.unrouted_paths import live, model, models, ready
 from demur.gateway.workers.shared_state import Board
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Reload = Callable[[], Awaitable[float]]
+SERVED = web.AppKey("served", str)  # the paths of a port, in words
+OTHER_PORT = web.AppKey("other_port", tuple[web.Application, str])  # the application of the other one, and its address
 
 
 def application(gateway: Gateway, board: Board | None, reload: Reload, *, admin: bool) -> web.Application:
@@ -38,8 +40,10 @@ def application(gateway: Gateway, board: Board | None, reload: Reload, *, admin:
     app.router.add_post("/v1/feedback", partial(take_feedback, gateway), expect_handler=answer_expect)
     app.router.add_get("/health", partial(live, gateway))
     app.router.add_get("/health/ready", partial(ready, gateway))
+    app[SERVED] = ROUTES
     if admin:
         add_admin(app, gateway, board, reload)
+        app[SERVED] = f"{ROUTES}; for the operator {OPERATOR_ROUTES}"
     app.on_response_prepare.append(add_headers(gateway))
     return app
 
@@ -57,7 +61,13 @@ def admin_application(gateway: Gateway, board: Board | None, reload: Reload) -> 
     """Dashboard, metrics and reload alone."""
     app = web.Application(middlewares=[errors_as_json(gateway), attend_to_end(gateway)])
     add_admin(app, gateway, board, reload)
+    app[SERVED] = OPERATOR_ROUTES
     return app
+
+
+def introduce(service: web.Application, operator: web.Application, addresses: tuple[str, str]) -> None:
+    """Let each of two ports name the other's address for a path that is served there."""
+    service[OTHER_PORT], operator[OTHER_PORT] = (operator, addresses[1]), (service, addresses[0])
 
 
 def errors_as_json(gateway: Gateway) -> Middleware:
@@ -77,7 +87,8 @@ def errors_as_json(gateway: Gateway) -> Middleware:
                 raise
             if request.match_info.http_exception is not None:
                 gateway.metrics.refuse(error.status)
-            return _error(request, _as_api_error(request, error), allow=error.headers.get(hdrs.ALLOW))
+            said = await _not_found(gateway, request) if error.status == 404 else _as_api_error(request, error)
+            return _error(request, said, allow=error.headers.get(hdrs.ALLOW))
         except ConnectionError:  # the client's own: there is no one to answer
             raise
         except Exception as error:
@@ -89,13 +100,26 @@ def errors_as_json(gateway: Gateway) -> Middleware:
     return answer_errors
 
 
+async def _not_found(gateway: Gateway, request: web.Request) -> ApiError:
+    """The error of a path that this port lacks; where the operator's port is, is told to the operator alone."""
+    said, app = f"{_asked(request)} is not served here", request.app
+    if OTHER_PORT in app:
+        other, address = app[OTHER_PORT]
+        found = [await resource.resolve(request) for resource in other.router.resources()]
+        may_know = other[SERVED] != OPERATOR_ROUTES or is_operator(gateway.settings, request)
+        if may_know and any(match or allowed for match, allowed in found):
+            return ApiError(404, f"{said}, but on {address}; what is here: {app[SERVED]}.", code="unknown_url")
+    hint = " Your client adds /v1 to its base URL: leave it out there." if "/v1/v1/" in request.path else ""
+    return ApiError(404, f"{said}; what is: {app[SERVED]}.{hint}", code="unknown_url")
+
+
+def _asked(request: web.Request) -> str:
+    return f"{request.method[:20]} {request.path[:200]}"
+
+
 def _as_api_error(request: web.Request, error: web.HTTPException) -> ApiError:
-    asked = f"{request.method[:20]} {request.path[:200]}"
-    if error.status == 404:
-        hint = " Your client adds /v1 to its base URL: leave it out there." if "/v1/v1/" in request.path else ""
-        return ApiError(404, f"{asked} is not served here; what is: {ROUTES}.{hint}", code="unknown_url")
     if error.status == 405:
-        return ApiError(405, f"{asked}: this path takes {error.headers.get(hdrs.ALLOW, 'another method')}.")
+        return ApiError(405, f"{_asked(request)}: this path takes {error.headers.get(hdrs.ALLOW, 'another method')}.")
     return ApiError(error.status, error.reason or "error")
 
 

@@ -35,7 +35,7 @@ from demur.gateway.operator.tracing import Tracer
 from demur.gateway.operator.webhook import check_webhook
 from demur.gateway.reload import reload_all, take_canary, usable_router
 from demur.gateway.replicas.join import follow, join
-from demur.gateway.routes import admin_application, application
+from demur.gateway.routes import admin_application, application, introduce
 from demur.gateway.settings import GatewaySettings, import_object, read_settings
 from demur.gateway.target.begin import begin_target
 from demur.gateway.upstreams.upstream import Upstream, unpriced_models
@@ -225,16 +225,17 @@ async def running(
                 os.kill(os.getppid(), signal.SIGHUP)  # the parent forwards it to all workers
             return found
 
-        main = Listener(application(gateway, board, take_over, admin=sockets[1] is None), slow_seconds)
-        listeners = [main]
+        addresses = _addresses(settings, sockets)
+        applications = [application(gateway, board, take_over, admin=sockets[1] is None)]
         if sockets[1]:
-            listeners.append(Listener(admin_application(gateway, board, take_over), slow_seconds))
+            applications.append(admin_application(gateway, board, take_over))
+            introduce(*applications, addresses)
+        listeners = [Listener(one, slow_seconds) for one in applications]
         for listener, one in zip(listeners, filter(None, sockets), strict=True):
             await listener.open(one)
             stack.push_async_callback(listener.close)
         stack.push_async_callback(_drain, gateway, listeners)
         stack.callback(asyncio.ensure_future(_follow_links(gateway, held)).cancel)
-        addresses = _addresses(settings, sockets)
         if board is None or board.first:
             gateway.loaded = stack.enter_context(
                 _serving_mark(gateway, addresses[0], os.getppid() if board else os.getpid())

@@ -20,6 +20,7 @@ PAPER_MIX = "nq-open:3610+triviaqa:3610+popqa:3610+mawps:1418"  # appendix A.1; 
 __all__ = [
     "PAPER_MIX",
     "absolute_prompts",
+    "check_files",
     "load_parts",
     "load_prompts",
     "read_prompts",
@@ -75,6 +76,14 @@ def load_parts(spec: str, *, seed: int = 0) -> dict[str, list[Prompt]]:
             raise InputError(f"{spec}: two of its parts are called {name!r}; give the files different names")
         found[name] = read_prompts(part) if os.path.exists(part) else _load_part(part, seed, at_most=False)  # noqa: PTH110
     return found
+
+
+def check_files(spec: str) -> None:
+    """Raise InputError for a file of prompts that is not there. None is read."""
+    names = [] if os.path.exists(spec) else [_name_and_size(part)[0] for part in spec.split("+")]  # noqa: PTH110
+    for name in names:
+        if _is_file(name) and not is_url(name) and not os.path.exists(name):  # noqa: PTH110 -- as above
+            read_prompts(name)
 
 
 def absolute_prompts(spec: str) -> str:

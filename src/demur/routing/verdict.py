@@ -100,4 +100,4 @@ def check_learned(record: Mapping[str, Any], router: str, *, anyway: bool) -> No
     """Raise InputError for a router that was not shown to beat random, unless it is wanted ``anyway``."""
     found = recorded_verdict(record)
     if found is not None and not found.learned and not anyway:
-        raise InputError(f"{router}: {found.sentence}; label more prompts, or use it with --anyway (anyway=True)")
+        raise InputError(f"{router}: {found.sentence}; label more prompts, or use it with --anyway")

@@ -14,7 +14,7 @@ from demur.config import RUN_RECORD, LabelConfig, ModelConfig, RouterConfig, Run
 from demur.config.names import IMAGES, TEXT_SHARE
 from demur.errors import InputError
 from demur.models.catalogue import is_known
-from demur.prompts import absolute_prompts
+from demur.prompts import absolute_prompts, check_files
 from demur.runs.lineage import forget_made
 from demur.sampling.pair import endpoints_of
 from demur.store import Store
@@ -43,6 +43,7 @@ def check_same_run(config: RunConfig, *, again: bool = False, by_file: bool = Fa
     different = list(differences(there, config))
     # A store that only the folder names is not opened: the folder may be another person's.
     if different and (there.store != config.store or _has_answers(there, different)):
+        check_files(config.prompts)
         elsewhere = '`run = "..."` in the run file' if by_file else "--run"
         raise InputError(
             f"{config.run} is another run: {', '.join(different)}; name another folder with {elsewhere}, or begin "

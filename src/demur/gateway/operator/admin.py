@@ -31,6 +31,7 @@ PAGE_HEADERS = {
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
 }
+OPERATOR_ROUTES = "GET / (the dashboard), /metrics, /admin/stats, /admin/series, /admin/bills, POST /admin/reload"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -159,6 +160,15 @@ def admit(settings: GatewaySettings, request: web.Request) -> None:
     asked = host_name(request.host)
     if not is_loopback(asked) and asked not in {settings.host, settings.admin_host}:
         raise ApiError(403, "Not under this host name; set admin_key_env to allow it with a key.")
+
+
+def is_operator(settings: GatewaySettings, request: web.Request) -> bool:
+    """Whether `admit` lets a request in."""
+    try:
+        admit(settings, request)
+    except ApiError:
+        return False
+    return True
 
 
 def _given_key(request: web.Request) -> str:
