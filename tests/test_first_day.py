@@ -42,16 +42,21 @@ SAID = Headline(0.5, True, 86, "test prompts", 0.31, (0.81, 0.74, 0.87), 0.9, Fa
 @pytest.mark.parametrize(
     ("change", "brief"),
     [
-        ({}, "which keeps 90% of the large model's quality and saves 68% of what it costs alone"),
+        ({}, "this keeps 90% of the large model's quality and saves 68% of what it costs alone"),
         (
             {"believed": True},
-            "which keeps 90% of the large model's quality (believed) and saves 68% of what it costs alone",
+            "this keeps 90% of the large model's quality (believed) and saves 68% of what it costs alone",
         ),
-        ({"usd": 0.275}, "which keeps 90% of the large model's quality and adds 25% to what it costs alone"),
-        ({"quality": None}, "which saves 68% of what it costs alone"),
+        ({"usd": 0.275}, "this keeps 90% of the large model's quality and adds 25% to what it costs alone"),
+        (
+            {"by_grades": True, "judged": 21},
+            "this keeps 90% of the large model's quality, measured on 21 graded prompts (.81 [.74, .87] of .90), and "
+            "saves 68% of what it costs alone",
+        ),
+        ({"quality": None}, "this saves 68% of what it costs alone"),
         ({"quality": None, "usd": None}, ""),
     ],
 )
 def test_the_reports_first_line_is_of_calls_quality_and_money(change: dict[str, Any], brief: str) -> None:
     local = "69% of calls stay with the small model"
-    assert replace(SAID, **change).brief == (f"{local}, {brief}" if brief else local)
+    assert replace(SAID, **change).brief == (f"{local}; {brief}" if brief else local)

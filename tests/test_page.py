@@ -11,7 +11,7 @@ import pytest
 from demur.evaluation.report.figures import INK, PALETTE, curve_figure
 from demur.evaluation.report.headline import Headline
 from demur.evaluation.report.page import page, prose
-from demur.evaluation.report.tables import choice_rows, reference_rows, router_rows, terms
+from demur.evaluation.report.tables import choice_columns, choice_rows, reference_rows, router_rows, terms
 from demur.evaluation.results import Evaluation, EvaluationRow, Example
 from demur.measure.curve import cost_quality_curve
 from demur.measure.reliability import reliability
@@ -155,6 +155,8 @@ def test_other_shares_by_hand() -> None:
     assert choice_rows(some)[0][0] == "30% of all 30 prompts, as served"
     told = "in the first row are of all 30 prompts; everything else is of the 30 prompts whose samples"
     assert told in page(some)
+    assert "counts all 30, so its shares are not those of the other rows" in page(some)
+    assert choice_columns(some)[0].endswith(", of the 30 prompts")
     assert "of the 20 prompts whose samples" in page(some)
 
 
@@ -279,3 +281,9 @@ def test_the_table_says_which_prompts_it_counts_where_the_first_line_counts_more
 def test_an_option_of_a_command_is_not_broken_over_a_line() -> None:
     assert prose("see <demur> --strong-share .3") == ("see &lt;demur&gt; <span class=option>--strong-share</span> .3")
     assert "<span class=option>--strong-share</span>" in page(evaluation())
+
+
+def test_how_it_was_made_names_the_threshold_and_the_share_that_serve() -> None:
+    made = page(evaluation()).partition("How this was made")[2]
+    assert f"&quot;threshold&quot;: {HEADLINE.threshold:g}," in made
+    assert "&quot;strong_share&quot;: 0.3" in made

@@ -177,3 +177,12 @@ def test_a_budget_is_tried_at_401_thresholds_at_most() -> None:
 def test_the_quality_that_was_asked_for_is_said_as_it_was_asked(keep: float, said: str) -> None:
     found = threshold_for_quality([0.1, 0.9], [0.0, 0.0], [1.0, 1.0], keep, on="your prompts")
     assert found.asked.startswith(said)
+
+
+def test_a_quality_is_kept_on_the_prompts_that_it_is_believed_of() -> None:
+    """Of four prompts the two with the lowest scores are not judged: to keep all quality the third has to go alone."""
+    scores, weak, strong = [0.1, 0.2, 0.8, 0.9], [0.0, 0.0, 0.5, 1.0], [1.0, 1.0, 1.0, 1.0]
+    judged = np.array([False, False, True, True])
+    every = threshold_for_quality(scores, weak, strong, 1.0, on="prompts")
+    some = threshold_for_quality(scores, weak, strong, 1.0, on="prompts", judged=judged)
+    assert (every.strong_share, some.strong_share) == (1.0, 0.5)

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from demur.errors import InputError
 from demur.measure.certificate import Certificate
-from demur.records import FloatArray, IntArray, dollars
+from demur.records import BoolArray, FloatArray, IntArray, dollars
 
 TRIED = 401  # thresholds
 KEPT = 0.95  # of always-strong's quality
@@ -104,12 +104,18 @@ def threshold_for_usd(
 
 
 def threshold_for_quality(
-    scores: ArrayLike, weak_estimate: ArrayLike, strong_estimate: ArrayLike, keep: float, *, on: str
+    scores: ArrayLike,
+    weak_estimate: ArrayLike,
+    strong_estimate: ArrayLike,
+    keep: float,
+    *,
+    on: str,
+    judged: BoolArray | None = None,
 ) -> Calibration:
     """The highest threshold whose estimated quality is ``keep`` times always-strong's.
 
     The estimates, (n,), are label-free (the strong model's own belief in both models' answers), without a guarantee.
-    ``scores`` as for `threshold_for_share`.
+    They count where ``judged``, (n,), which is everywhere by default. ``scores`` as for `threshold_for_share`.
     """
     if not 0 < keep <= 1:
         raise InputError(f"keep_quality is {keep}; it is a fraction of the strong model's quality, from 0 to 1")
@@ -117,8 +123,9 @@ def threshold_for_quality(
     score = np.asarray(scores, dtype=float).reshape(len(weak), -1)
     levels, shares = _levels(score)
     tried = _thin(len(levels))
-    means = np.array([np.where(score >= levels[i], strong, weak).mean() for i in tried])
-    good = np.flatnonzero(means >= keep * strong.mean() - 1e-12)
+    of = np.ones(len(score), dtype=bool) if judged is None else judged
+    means = np.array([np.where(score[of] >= levels[i], strong[of], weak[of]).mean() for i in tried])
+    good = np.flatnonzero(means >= keep * strong[of].mean() - 1e-12)
     asked = f"{100 * keep:.4g}% of the strong model's quality (estimated without labels)"
     return _between(levels, shares, int(tried[good[-1]]), asked, len(score), on)
 

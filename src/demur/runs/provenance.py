@@ -29,7 +29,6 @@ def record_of(run: Run, preferences: Sequence[Preference]) -> dict[str, object]:
         "sampling": asdict(config.sampling),
         "encoder": run.encoder_name,
         "encoder_choice": run.languages.sentence if config.router.encoder == AUTO else "",
-        "strong_share": config.strong_share,
         "models": {"weak": asdict(config.weak), "strong": asdict(config.strong)}
         | ({"between": [asdict(one) for one in config.between]} if config.between else {}),
     }

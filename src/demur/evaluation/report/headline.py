@@ -14,16 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from demur.errors import InputError
+from demur.evaluation.report.kept_point import Costs, Pair, kept_point
 from demur.evaluation.report.training_texts import TRAINING, training_texts
 from demur.evaluation.tiers import believed_mean, tier_choices, tier_usd, tiers_of
-from demur.gate.quality.believed_quality import believed_quality, check_belief
+from demur.gate.quality.believed_quality import believed_quality, why_not_believed
 from demur.gate.quality.two_stages import Use
 from demur.gate.router import Router
-from demur.measure.threshold import KEPT, KeptPoint, least_quality, tried_thresholds
+from demur.measure.threshold import KEPT, KeptPoint
 from demur.measure.tiers import take_chosen
 from demur.models.prices import PRIVATE
-from demur.records import BoolArray, FloatArray, IntArray, Role, dollars
+from demur.records import BoolArray, FloatArray, IntArray, Role, count_of, dollars
 from demur.routing.known.known_prompts import Looked
 from demur.routing.prompt_router import PromptRouter
 from demur.statistics import interval
@@ -34,8 +34,6 @@ FREE = (
     " (a private address counts as $0; if it costs: `demur sample` again with --strong-usd IN/OUT, then `demur train`)"
 )
 ENOUGH = 0.9  # of always-strong's quality; where less is served, the line says so in words
-Pair = tuple[FloatArray, FloatArray]  # of the weak and the strong model, (n,) each
-Costs = tuple[FloatArray | None, FloatArray | None]  # the same; None where a price is unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +63,7 @@ class Headline:
     kept: KeptPoint | tuple[()] | None = None
     strong_private: bool = False  # the strong model counts as $0 for its private address alone
     by_grades: bool = False  # a person graded the `judged` prompts
+    quality_unknown: str = ""  # why quality is not known, where that has a reason of its own
     forecast: bool = False  # no model was asked most of the `judged` prompts: quality is told by their scores alone
 
     @property
@@ -83,14 +82,24 @@ class Headline:
         said = []
         if self.quality is not None and self.strong_quality:
             told = "" if self.quality_name == "quality" else f" ({self.quality_name.split()[0]})"
-            said.append(f"keeps {self.quality[0] / self.strong_quality:.0%} of the large model's quality{told}")
+            share = f"{self.quality[0] / self.strong_quality:.0%}"
+            said.append(f"keeps {share} of the large model's quality{told}{self._by_few}")
         if self.saved is not None:
             word = "saves" if self.saved >= 0 else "adds"
             said.append(f"{word} {abs(self.saved):.0%} {'of' if self.saved >= 0 else 'to'} what it costs alone")
         local = (
             f"{1 - self.strong_share:.0%} of calls stay with {'smaller models' if self.shares else 'the small model'}"
         )
-        return f"{local}, which {' and '.join(said)}" if said else local
+        return f"{local}; this {' and '.join(said)}" if said else local
+
+    @property
+    def _by_few(self) -> str:
+        """On how many graded prompts the quality was measured, with its interval; empty without grades."""
+        if not self.by_grades or self.quality is None or self.strong_quality is None:
+            return ""
+        routed, low, high = map(short, self.quality)
+        strong = short(self.strong_quality)
+        return f", measured on {count_of(self.judged or 0, 'graded prompt')} ({routed} [{low}, {high}] of {strong}),"
 
     @property
     def sentence(self) -> str:
@@ -112,7 +121,7 @@ class Headline:
             return f"{said}; no threshold keeps {KEPT:.0%} of it on these prompts"
         point, saved = self.kept, self.kept.saved
         money = "" if saved is None else f", saving {saved:.0%}" if saved >= 0 else f", costing {-saved:.0%} more"
-        return f"{said}; for {point.kept:.0%} of it {1 - point.strong_share:.0%} of calls stay local{money}"
+        return f"{said}; for {point.kept:.0%} of it {1 - point.share:.0%} of calls stay local{money}"
 
     @property
     def _of(self) -> str:
@@ -128,7 +137,7 @@ class Headline:
     @property
     def _quality(self) -> str:
         if self.quality is None or self.strong_quality is None:
-            return "quality not known"
+            return f"quality not known{f' ({self.quality_unknown})' if self.quality_unknown else ''}"
         routed, low, high = map(short, self.quality)
         rest = f" of the other {1 - self.by_setting:.0%}" if self._of_the_rest else ""
         return f"{self.quality_name}{rest} {routed} [{low}, {high}] of {short(self.strong_quality)} always-strong"
@@ -188,10 +197,12 @@ def headline(
     strong = use.strong.mean(axis=1)
     served = None if found is None else (strong * found[1] + (1 - strong) * found[0], found[1])
     made = _headline(router, use, served, judged, costs, believed=quality is None, on=on, threshold=threshold)
-    kept = None if found is None else _kept_point(router, looked, found, judged, costs)
+    kept = None if found is None else kept_point(router, looked, found, judged, costs)
     gate = EXPECTED if router.serving_gate else ""
     forecast = quality is None and _is_forecast(router.prompt_router, texts, judged)
-    return replace(made, **_by_setting(router, looked), gate=gate, kept=kept, forecast=forecast)
+    why = "" if found else why_not_believed(router.prompt_router.record, looked.unknown)
+    made = replace(made, **_by_setting(router, looked), quality_unknown=why)
+    return replace(made, gate=gate, kept=kept, forecast=forecast)
 
 
 def _is_forecast(router: PromptRouter, texts: Sequence[str], judged: BoolArray) -> bool:
@@ -199,26 +210,6 @@ def _is_forecast(router: PromptRouter, texts: Sequence[str], judged: BoolArray) 
     own = {one.prompt for one in router.training}
     asked = sum(text in own for text, one in zip(texts, judged, strict=True) if one)
     return 2 * asked < int(judged.sum())
-
-
-def _kept_point(router: Router, looked: Looked, quality: Pair, judged: BoolArray, usd: Costs) -> KeptPoint | tuple[()]:
-    """`Headline.kept`, by the same expectation as the headline; of the thresholds that calibration would try."""
-    forced = router.prompt_router.forced_role
-    told = ~looked.unknown if forced and not looked.unknown.all() else np.ones(len(judged), dtype=bool)
-    weak, alone = (float(side[judged].mean()) for side in quality)
-    wanted = least_quality(weak, alone)
-    expected = router.expected_scores(looked.scores, router.serving_gate)
-    for threshold in tried_thresholds(expected.final[told])[::-1].tolist():
-        use = expected.use(threshold).with_fixed_role(looked.unknown, forced)
-        strong = use.strong.mean(axis=1)
-        served = strong * quality[1] + (1 - strong) * quality[0]
-        if served[judged].mean() >= wanted - 1e-12:
-            saved = None
-            if usd[0] is not None and usd[1] is not None and usd[1].sum() > 0:
-                saved = 1 - float(use.cost(usd[0], usd[1]).sum() / usd[1].sum())
-            kept = float(served[judged].mean()) / alone if alone else 1.0
-            return KeptPoint(float(strong.mean()), kept, saved)
-    return ()
 
 
 def sampled_headline(
@@ -361,7 +352,7 @@ def _headline(
         usd_strong=None if strong_usd is None else 1000 * float(strong_usd.mean()),
         usd_strong_part=None if strong_usd is None else 1000 * float((strong * strong_usd).mean()),
         judged=None if judged.all() or quality is None else int(judged.sum()),
-        judged_share=None if judged.all() else float(strong[judged].mean()),
+        judged_share=None if judged.all() or not judged.any() else float(strong[judged].mean()),
         strong_private=_strong_private(prompts),
         unpriced=tuple(name for name, cost in ((prompts.weak, weak_usd), (prompts.strong, strong_usd)) if cost is None),
     )
@@ -381,8 +372,6 @@ def expected_costs(router: Router, texts: Sequence[str]) -> Costs:
 
 def _believed_quality(router: Router, looked: Looked, texts: Sequence[str]) -> Pair | None:
     """Both models' believed quality; None where belief has nothing to stand on."""
-    try:
-        check_belief(router.prompt_router.record, looked.unknown)
-        return believed_quality(router, texts, looked.scores)
-    except InputError:
+    if router.beliefs is None or why_not_believed(router.prompt_router.record, looked.unknown):
         return None
+    return believed_quality(router, texts, looked.scores)

@@ -69,9 +69,15 @@ def page(found: Evaluation) -> str:
         _reliability(found),
         "<h2>Decisions of the served router</h2>" + _decisions(found),
         "<h2>How this was made</h2>",
-        f"<pre>{escape(json.dumps(dict(found.notes), indent=2, ensure_ascii=False))}</pre>",
+        f"<pre>{escape(json.dumps(_notes(found), indent=2, ensure_ascii=False))}</pre>",
     ]
     return document(title, parts)
+
+
+def _notes(found: Evaluation) -> dict[str, object]:
+    """What the run's record says, with the threshold that serves and the share that it gives."""
+    line = found.headline
+    return {**found.notes, "threshold": line.threshold, "strong_share": round(line.strong_share, 4)}
 
 
 def document(title: str, parts: Sequence[str]) -> str:
@@ -117,12 +123,13 @@ def _cards(found: Evaluation) -> str:
 
 def _about_choices(found: Evaluation) -> str:
     """What the tables are of, where the headline is of more prompts."""
-    line, by = found.headline, "By the served router's score alone; choose a share with demur calibrate --strong-share."
+    line, by = found.headline, "By the served router's score alone"
     if line.judged is None:
-        return by
+        return f"{by}; choose a share with demur calibrate --strong-share."
     return (
-        f"{by} The share and the cost in the first row are of all {line.prompts:,} prompts; everything else is of the "
-        f"{found.n_test:,} {_judged_prompts(found)}."
+        f"{by}. The share and the cost in the first row are of all {line.prompts:,} prompts; everything else is of the "
+        f"{found.n_test:,} {_judged_prompts(found)}. demur calibrate --strong-share counts all {line.prompts:,}, so "
+        "its shares are not those of the other rows: ask it for a share with --dry-run to see what that gives."
     )
 
 

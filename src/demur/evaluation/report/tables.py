@@ -23,7 +23,8 @@ def router_rows(found: Evaluation) -> list[tuple[str, ...]]:
 def choice_columns(found: Evaluation) -> tuple[str, ...]:
     """Names of the columns of `choice_rows`."""
     quality = "believed quality" if found.believed else "quality"
-    return f"calls to {found.strong}", quality, "of the gap", "USD per 1,000 calls", "saved"
+    among = "" if found.headline.judged is None else f", of the {found.n_test:,} prompts"
+    return f"calls to {found.strong}{among}", quality, "of the gap", "USD per 1,000 calls", "saved"
 
 
 def choice_rows(found: Evaluation) -> list[tuple[str, ...]]:

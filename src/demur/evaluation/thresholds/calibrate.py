@@ -221,7 +221,8 @@ def _for_usd(scored: _ScoredPrompts, budget: float, router: str) -> Calibration:
 def _for_quality(scored: _ScoredPrompts, kept: float) -> Calibration:
     known = [text for text, one in zip(scored.texts, scored.told, strict=True) if one]
     estimates = believed_quality(scored.router, known, scored.looked.scores[scored.told])
-    return threshold_for_quality(scored.staged.final[scored.told], *estimates, kept, on=scored.on)
+    judged = ~scored.looked.unknown[scored.told]  # as in the headline: belief of the others has no samples behind it
+    return threshold_for_quality(scored.staged.final[scored.told], *estimates, kept, on=scored.on, judged=judged)
 
 
 def _keep_wish(router: Path, prompts: str | Path, criterion: Criterion) -> None:

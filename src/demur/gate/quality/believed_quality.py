@@ -48,22 +48,22 @@ def _running_mean(values: FloatArray, width: int) -> FloatArray:
 
 
 def check_belief(record: Mapping[str, Any], unknown: BoolArray) -> None:
-    """Raise InputError where belief has nothing to stand on: the labels', or on these prompts (``unknown``, (n,)).
+    """Raise InputError where belief has nothing to stand on: the labels', or on these prompts (``unknown``, (n,))."""
+    if why := why_not_believed(record, unknown):
+        raise InputError(f"quality cannot be estimated: {why}; ask for strong_share, or label with --from judge")
 
-    Of records without these figures, which older routers have, nothing is refused.
-    """
+
+def why_not_believed(record: Mapping[str, Any], unknown: BoolArray) -> str:
+    """Why belief has nothing to stand on; empty where it has, or an older router's record lacks these figures."""
     told = record.get("told", {})
     here, there = 1 - float(unknown.mean()), float(told.get("share", 1.0))
     for share, where in ((here, "of these prompts"), (there, "of the prompts that were to be labelled")):
         if share < LEAST_TOLD:
-            raise InputError(
-                f"quality cannot be estimated: only {share:.0%} {where} can be labelled from samples, and "
-                f"{LEAST_TOLD:.0%} are needed; ask for strong_share, or label with --from judge"
-            )
+            return f"only {share:.0%} {where} can be labelled from samples, and {LEAST_TOLD:.0%} are needed"
     saturated = float(told.get("saturation", {}).get("strong", 0.0))
     if saturated > 1 - LEAST_TOLD:
-        raise InputError(
-            f"quality cannot be estimated: the strong model does not agree with itself on {saturated:.0%} of the "
-            f"labelled prompts, at most {1 - LEAST_TOLD:.0%} may be so; ask for strong_share, or label with --from "
-            "judge"
+        return (
+            f"the strong model does not agree with itself on {saturated:.0%} of the labelled prompts, at most "
+            f"{1 - LEAST_TOLD:.0%} may be so"
         )
+    return ""
