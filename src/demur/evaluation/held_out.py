@@ -14,12 +14,8 @@ from demur.errors import InputError
 from demur.evaluation.evaluate_run import keep_vectors, load_served, usd_per_1k
 from demur.evaluation.graded_file import BY_HAND
 from demur.evaluation.grades import GRADES_FILE, USUAL_GRADES, read_grades
-from demur.evaluation.report.headline import (
-    Pair,
-    expected_costs,
-    graded_headline,
-    training_headline,
-)
+from demur.evaluation.report.headline import expected_costs, graded_headline, training_headline
+from demur.evaluation.report.kept_point import Pair
 from demur.evaluation.results import Evaluation, EvaluationRow, Example, payback, verdict_by_grades
 from demur.evaluation.tiers import TiersMeasured, measure_tiers, tier_usd
 from demur.gate.router import Router

@@ -229,7 +229,7 @@ async def running(
         applications = [application(gateway, board, take_over, admin=sockets[1] is None)]
         if sockets[1]:
             applications.append(admin_application(gateway, board, take_over))
-            introduce(*applications, addresses)
+            introduce(applications[0], applications[1], addresses)
         listeners = [Listener(one, slow_seconds) for one in applications]
         for listener, one in zip(listeners, filter(None, sockets), strict=True):
             await listener.open(one)
