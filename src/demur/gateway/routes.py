@@ -102,7 +102,7 @@ def errors_as_json(gateway: Gateway) -> Middleware:
 
 async def _not_found(gateway: Gateway, request: web.Request) -> ApiError:
     """The error of a path that this port lacks; where the operator's port is, is told to the operator alone."""
-    said, app = f"{_asked(request)} is not served here", request.app
+    said, app = f"{_request_line(request)} is not served here", request.app
     if OTHER_PORT in app:
         other, address = app[OTHER_PORT]
         found = [await resource.resolve(request) for resource in other.router.resources()]
@@ -113,13 +113,14 @@ async def _not_found(gateway: Gateway, request: web.Request) -> ApiError:
     return ApiError(404, f"{said}; what is: {app[SERVED]}.{hint}", code="unknown_url")
 
 
-def _asked(request: web.Request) -> str:
+def _request_line(request: web.Request) -> str:
     return f"{request.method[:20]} {request.path[:200]}"
 
 
 def _as_api_error(request: web.Request, error: web.HTTPException) -> ApiError:
     if error.status == 405:
-        return ApiError(405, f"{_asked(request)}: this path takes {error.headers.get(hdrs.ALLOW, 'another method')}.")
+        allowed = error.headers.get(hdrs.ALLOW, "another method")
+        return ApiError(405, f"{_request_line(request)}: this path takes {allowed}.")
     return ApiError(error.status, error.reason or "error")
 
 
