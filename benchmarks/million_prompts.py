@@ -3,14 +3,14 @@
     python benchmarks/million_prompts.py [--rows 1000000] [--kernel]
     python benchmarks/million_prompts.py --knn --worlds clustered,anisotropic,real
 
-Planted worlds, 384 numbers: `topics` of very different frequency, vectors as narrow as a small encoder's (two prompts
+Worlds of 384 numbers: `topics` of very different frequency, vectors as narrow as a small encoder's (two prompts
 have a median cosine of about .5), each topic with its own share of strong wins; `clustered`, 300 topics whose prompts
 are nearly equal (cosine .9); `anisotropic`, no topics, numbers of falling variance and wins that follow one direction;
 `real`, the default encoder's vectors of 27,000 prompts (MMLU, LLMRouter, NQ-Open and others), each repeated with
 noise (cosine .9 with its original) and with wins that follow one direction, queries being prompts that are not among
 them. One thread, CPU time. Errors are differences from the exact score of the same query; `spread` is the standard
-deviation of exact scores over queries: an error matters beside it. `--kernel`: seconds and memory of kernel ridge's fit instead, at the paper's 12,247 prompts and
-at 100,000; `--knn`: without SW.
+deviation of exact scores over queries: an error matters beside it. `--kernel`: seconds and memory of kernel ridge's fit
+instead, at the paper's 12,247 prompts and at 100,000; `--knn`: without SW.
 """
 
 from __future__ import annotations
