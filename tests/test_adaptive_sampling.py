@@ -180,10 +180,10 @@ def test_what_is_expected_and_what_it_may_be_at_most_are_said(tmp_path: Path, pa
     assert said[0].expected_usd == pytest.approx(expected)
     assert said[0].sentence.startswith(f"to sample: about {24 * (2 + UNSETTLED * 3):.0f} answers (120 if the first ")
     least = dollars(expected / 64)  # of 1 to 64 tokens
-    by_length = f"{least} expected if each answer is one token and {dollars(expected)} if each is 64 (--max-tokens)"
+    by_length = f"between {least} and {dollars(expected)} expected, by the length of the answers (up to 64 tokens, "
     assert f"at most {dollars(most)}, {by_length}" in said[0].sentence
-    assert "max_usd leaves $4.00, which allows the expected number, not the largest" in said[0].sentence
-    assert "max_usd leaves $2.00, which allows less than expected" in said[1].sentence
+    assert "the limit (--max-usd) leaves $4.00, which allows the expected number, not the largest" in said[0].sentence
+    assert "the limit (--max-usd) leaves $2.00, which allows less than expected" in said[1].sentence
 
 
 def test_an_estimate_counts_both_rounds_prompts() -> None:

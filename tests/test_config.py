@@ -23,6 +23,7 @@ from demur.config import (
 )
 from demur.errors import InputError
 from demur.evaluation.thresholds.criterion import Criterion
+from demur.gateway.settings import read_settings
 from demur.labels.from_samples import Labels
 from demur.limits import from_mapping
 from demur.records import SamplingSettings
@@ -127,6 +128,8 @@ def test_missing_file_and_foreign_ending(tmp_path: Path) -> None:
         read_run_file(tmp_path / "none.toml")
     with pytest.raises(InputError, match=r"run files end in"):
         read_run_file(write(tmp_path, "", "run.ini"))
+    with pytest.raises(InputError, match="no such settings file"):
+        read_settings(tmp_path / "none.toml")
 
 
 def test_a_saved_run_is_found_again_where_it_was_moved_to(tmp_path: Path) -> None:

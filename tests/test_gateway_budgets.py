@@ -161,6 +161,9 @@ def test_the_printed_request_carries_a_key_where_clients_need_one(capsys: pytest
 
 def test_the_commands_of_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    none = RUNNER.invoke(app, ["key", "list"])
+    assert (none.exit_code, none.stdout) == (0, "run/keys.json: no key was made yet\n")
+    assert "next: demur key add NAME" in none.stderr
     made = RUNNER.invoke(app, ["key", "add", "ann", "--usd-per-day", "2", "--usd", "9"])
     assert made.exit_code == 0
     assert "clients send it as the header Authorization: Bearer KEY" in " ".join(made.stderr.split())

@@ -227,7 +227,7 @@ def test_a_request_that_no_model_answered_is_named_and_counted_apart(tmp_path: P
 
 
 def test_a_bill_by_something_else_names_what_there_is(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="by is 'week'; it can be key, conversation, model, day"):
+    with pytest.raises(InputError, match="are added up by 'week'; it can be key, conversation, model, day"):
         bills(str(tmp_path / "l.sqlite"), by="week")
 
 

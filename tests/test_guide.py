@@ -36,6 +36,7 @@ from demur.runs import run as opened
 from demur.runs.lineage import keep_advice, keep_made
 from demur.runs.lock import lock_run
 from demur.runs.steps import first_share, next_command, serve_command, share_note, steps_of
+from demur.serving_file import serving_file
 from gateways import RECORD
 from pairs import Pair, running_pair, write_questions
 
@@ -118,8 +119,12 @@ def test_training_advises_the_share_that_the_status_does_and_calibrate_takes_the
     assert "a private address counts as $0; if it costs" in trained
     output = said("calibrate", "prompts.jsonl", "--strong-share", ".2", "--run", "mine", "--anyway")
     assert "mine/router: threshold" in output
-    assert "a running gateway takes the new threshold up with kill -HUP PID, or POST /admin/reload" in " ".join(
-        output.split()
+    assert "kill -HUP" not in output  # no gateway runs
+    with serving_file(Path("mine"), "http://127.0.0.1:8111", lambda: Path("mine/router"), 4, operator="http://h:9"):
+        output = said("calibrate", "prompts.jsonl", "--strong-share", ".3", "--run", "mine", "--anyway")
+    assert (
+        "http://127.0.0.1:8111 keeps its threshold until it is told: kill -HUP 4, or POST http://h:9/admin/reload"
+        in (" ".join(output.split()))
     )
     with pytest.raises(InputError, match="--run mine and --router other both name a router; give one of them"):
         router_of("mine", "other")
@@ -420,7 +425,13 @@ def test_another_folder_of_samples_can_measure_the_router_that_is_there(pair: Pa
     before = said(*sample_of(pair, "--run", "early"))
     assert "to measure" not in before  # there is no router yet
     said("train", "--methods", "logistic", "--gate", "off")
-    after = said(*sample_of(pair, "--run", "unseen"))
+    again = said(*sample_of(pair, "--run", "again"))
+    assert "to measure" not in again  # they trained the router
+    sample = list(sample_of(pair, "--run", "unseen"))
+    rows = [json.loads(line) for line in Path("prompts.jsonl").read_text().splitlines()]
+    Path("new.jsonl").write_text("".join(json.dumps({"prompt": f"{row['prompt']} Now?"}) + "\n" for row in rows))
+    sample[1] = "new.jsonl"
+    after = said(*sample)
     assert "to measure run/router on these prompts: demur grade --run unseen; to train another" in after
     assert after.splitlines()[-1] == "next: demur label --run unseen"
 
@@ -470,6 +481,9 @@ def test_a_run_that_is_begun_again_and_fails_is_not_shown_as_sampled(pair: Pair)
     assert failed.exit_code != 0
     interrupted = said("status")
     assert "[ ] sample     small and large on prompts.jsonl, not finished" in interrupted
+    priced = (*sample_of(pair), *other, "--again", "--max-usd", "2", "--strong-usd", "1/1", "--weak-usd", "0")
+    assert RUNNER.invoke(app, priced).exit_code != 0
+    assert "on prompts.jsonl, at most $2.00 in all (raise --max-usd), not finished" in said("status")
     assert f"next: demur sample prompts.jsonl --weak {pair.names['weak']}" in interrupted
     said(*sample_of(pair, "--again"))
     assert "[x] sample     small and large on prompts.jsonl" in said("status")

@@ -372,7 +372,9 @@ def test_without_gold_evaluate_says_how_to_get_it_and_takes_grades_by_hand(tmp_p
     assert first.exit_code == 0, first.output
     assert "10 graded" in first.output
     assert "the same command goes on" in first.output
-    with pytest.raises(InputError, match="10 prompts are graded, 10 are training prompts of the router; 20 such are"):
+    with pytest.raises(
+        InputError, match="10 prompts are graded, 10 of them are training prompts of the router; 20 such are"
+    ):
         demur.evaluate(run=run)
     assert "believed" in demur.report(run=run).read_text(encoding="utf-8")  # few grades break no report
     second = RUNNER.invoke(app, ["grade", "--run", run, "--number", "30"], input=keys[10:])
@@ -482,6 +484,32 @@ def test_gold_answers_of_new_prompts_are_named_and_measured_once_both_models_hav
     assert not found.gold_unused
 
 
+def test_prompts_that_count_are_asked_for_first_and_what_is_left_out_is_said(tmp_path: Path, pair: Pair) -> None:
+    """Of 60 prompts 30 have a label: 40 grades are of all these and of ten others, which no router learned from."""
+    prompts, run = write_questions(tmp_path / "prompts.jsonl", gold=False), str(tmp_path / "run")
+    demur.sample(prompts, **pair.names, run=run, n=4, weak_usd="0", strong_usd="10/10")
+    demur.label(run=run, entailment="exact")
+    labels = Path(run) / "preferences.jsonl"
+    rows = labels.read_text().splitlines(keepends=True)[:30]
+    labels.write_text("".join(rows))
+    demur.train(run=run, methods=("sw",), serve="sw")
+    learned = {json.loads(row)["prompt"] for row in rows}
+    waiting = open_grading(run, number=40).waiting
+    assert {one.prompt for one in waiting[:30]} == learned
+    few = RUNNER.invoke(app, ["grade", "--run", run], input="b\n" * 10 + "q")
+    assert "next: the same command goes on; `demur evaluate` needs 20 that count" in few.output
+    more = RUNNER.invoke(app, ["grade", "--run", run, "--number", "40"], input="b2" * 15)
+    assert "30 of them count in `demur evaluate`: the other 10 have no label" in more.output
+    assert f"next: demur evaluate --run {run}" in more.output
+    assert "10 of 40 graded prompts are left out" in " ".join(demur.evaluate(run=run).warnings)
+
+
+def test_the_number_of_a_prompt_counts_those_that_were_skipped_and_no_line_end(tmp_path: Path, pair: Pair) -> None:
+    run = trained(tmp_path, pair, gold=False)
+    shown = RUNNER.invoke(app, ["grade", "--run", run, "--number", "5"], input="s\ns\ns\nq\n").output
+    assert re.findall(r"Prompt \d of \d", shown) == [f"Prompt {i} of 5" for i in (1, 2, 3, 4)]
+
+
 def test_grades_by_gold_need_gold_answers_and_no_router(tmp_path: Path, pair: Pair) -> None:
     run = trained(tmp_path, pair, gold=True)
     with pytest.raises(InputError, match=r"has a router: `demur evaluate --run .*` measures it by the gold answers"):
@@ -489,4 +517,8 @@ def test_grades_by_gold_need_gold_answers_and_no_router(tmp_path: Path, pair: Pa
     unseen = str(tmp_path / "unseen")
     demur.sample(write_questions(tmp_path / "new.jsonl", gold=False), **pair.names, run=unseen, n=2)
     with pytest.raises(InputError, match="no sampled prompt has gold answers; `demur grade --run"):
+        grade_by_gold(unseen)
+    demur.label(run=unseen, entailment="exact")
+    demur.train(run=unseen, methods=("sw",), serve="sw")
+    with pytest.raises(InputError, match="no sampled prompt has gold answers"):  # nor has one for `demur evaluate`
         grade_by_gold(unseen)

@@ -127,3 +127,12 @@ def test_quiet_writes_no_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     finally:
         printing.QUIET.reset(token)
     assert page.getvalue() == ""
+
+
+def test_ctrl_c_says_how_far_it_was_and_what_the_next_start_begins_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = io.StringIO()
+    monkeypatch.setattr(progress, "err", Terminal(file=page, width=200))
+    with pytest.raises(KeyboardInterrupt), progress_bar("it begins anew") as show:
+        show("training routers", 2, 5)
+        raise KeyboardInterrupt
+    assert page.getvalue().splitlines()[-1] == "demur: stopped (training routers: 2 of 5); it begins anew"

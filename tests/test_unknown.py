@@ -116,7 +116,9 @@ def test_an_unknown_prompt_is_left_out_and_counted() -> None:
     assert "labelled: 2 of 3 prompts (67%)" in found.labelled_sentence
     assert "weak model 67%, strong 33%, both 33%" in found.labelled_sentence
     assert any(line.startswith("1 prompt gets no label, because ") for line in found.notes)
-    assert any("from 1 of them routers learn that nothing is gained there" in line for line in found.notes)
+    assert any(
+        "1 of them still count in training, as prompts on which neither model gains" in line for line in found.notes
+    )
     assert found.preferences[0].target == pytest.approx(0.75)  # a helpless weak model beside a sure strong one, lam 1/2
 
 

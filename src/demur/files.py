@@ -100,19 +100,19 @@ def as_toml(value: object) -> str:
     return text.replace("\x7f", "\\u007f")
 
 
-def read_mapping(path: Path) -> Mapping[str, Any]:
-    """The keys and values of a .toml, .yaml, .yml or .json file; raises InputError."""
+def read_mapping(path: Path, what: str = "run file") -> Mapping[str, Any]:
+    """The keys and values of a .toml, .yaml, .yml or .json file; raises InputError, which names ``what`` it is."""
     parse: dict[str, Callable[[str], Any]] = {".toml": tomllib.loads, ".json": json.loads}
     parse |= {".yaml": yaml.safe_load, ".yml": yaml.safe_load}
     if path.suffix not in parse:
-        raise InputError(f"{path}: run files end in {', '.join(parse)}, not {path.suffix or 'nothing'!r}")
+        raise InputError(f"{path}: {what}s end in {', '.join(parse)}, not {path.suffix or 'nothing'!r}")
     refuse_device(path)
     try:
         values = parse[path.suffix](path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
-        raise InputError(f"{path}: no such run file; give the path of a .toml, .yaml or .json file") from None
+        raise InputError(f"{path}: no such {what}; give the path of a .toml, .yaml or .json file") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read as a run file: {error.strerror}") from None
+        raise InputError(f"{path}: cannot be read as a {what}: {error.strerror}") from None
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise InputError(f"{path}: not valid {path.suffix[1:]}: {' '.join(str(error).split())}") from error
     if not isinstance(values, Mapping):

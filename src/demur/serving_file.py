@@ -30,6 +30,7 @@ class ServingGateway:
     router: str  # folder, absolute
     saved: float | None  # UNIX time at which the router that it has loaded was saved; None: none is learned yet
     content: str  # hash of that router
+    operator: str = ""  # address of the operator's routes; empty: of a gateway of an earlier version
 
     @property
     def outdated(self) -> bool:
@@ -42,6 +43,11 @@ class ServingGateway:
         return f"kill -HUP {self.pid}"
 
     @property
+    def ways_to_reload(self) -> str:
+        """The same, and the request that does as much, where its address is known."""
+        return f"{self.reload}{f', or POST {self.operator}/admin/reload' if self.operator else ''}"
+
+    @property
     def sentence(self) -> str:
         """Where and since when it serves, and which router."""
         newer = "; the run's newer router or threshold is not loaded yet" if self.outdated else ""
@@ -50,11 +56,13 @@ class ServingGateway:
 
 
 @contextmanager
-def serving_file(folder: Path, address: str, router: Callable[[], Path], pid: int) -> Iterator[Callable[[], None]]:
+def serving_file(
+    folder: Path, address: str, router: Callable[[], Path], pid: int, *, operator: str = ""
+) -> Iterator[Callable[[], None]]:
     """The file of a gateway as long as the block runs; yields what is called after each load of a router.
 
-    ``router``: its folder; ``pid``: of the process that takes SIGHUP. A folder that is not there or cannot be written
-    gets no file, and the gateway serves as well.
+    ``router``: its folder; ``pid``: of the process that takes SIGHUP; ``operator``: address of its routes. A folder
+    that is not there or cannot be written gets no file, and the gateway serves as well.
     """
     path, since = folder / f"serving-{address.rpartition(':')[2]}.json", time.time()
     held = _lock(path)
@@ -62,7 +70,7 @@ def serving_file(folder: Path, address: str, router: Callable[[], Path], pid: in
     def keep() -> None:
         if held is not None:
             found = router().absolute()
-            written = ServingGateway(address, pid, since, str(found), _time_saved(found), _content(found))
+            written = ServingGateway(address, pid, since, str(found), _time_saved(found), _content(found), operator)
             with suppress(OSError):  # the disk is full
                 data = json.dumps(asdict(written)).encode()
                 os.pwrite(held, data, 0)

@@ -40,6 +40,8 @@ OWN_PROMPTS = (
     "no prompts are given, so the threshold is set on the run's own, {prompts}; those that trained the router are "
     "scored by fits that did not see them. If other prompts will be served, give a file of these."
 )
+COMPARED_KEPT = "answers whose meanings were compared are not compared again: the same command is soon past them"
+TRAINED_ANEW = "nothing of it is kept, and the same command trains from the beginning"
 HELP_NAMES = ["-h", "--help"]
 app = typer.Typer(
     cls=CommandGroups,
@@ -111,7 +113,7 @@ def label(
     """
     from demur.pipeline import label
 
-    with progress_bar() as progress:
+    with progress_bar(COMPARED_KEPT) as progress:
         labels = label(run=run, preset=preset, allow_endpoints=allow_endpoint or (), progress=progress, **given)
     if json:
         return printing.as_json(labels)
@@ -136,7 +138,7 @@ def train(
 
     promised = "and its guarantee were" if (Path(run) / "router" / CERTIFICATE).is_file() else "was"
     earlier = threshold_of(Path(run) / "router")
-    with progress_bar() as progress:
+    with progress_bar(TRAINED_ANEW) as progress:
         router = train(run=run, preset=preset, allow_endpoints=allow_endpoint or (), progress=progress, **given)
     if earlier is not None:
         same = "the command below asks for the same of this one" if wish_of(Path(run)) else "calibrate this one"

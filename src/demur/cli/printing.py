@@ -66,7 +66,6 @@ out = Terminal(highlight=False, soft_wrap=True, _environ=_ENVIRONMENT)
 err = Terminal(stderr=True, highlight=False, _environ=_ENVIRONMENT)
 
 
-RELOAD = "a running gateway takes the new threshold up with kill -HUP PID, or POST /admin/reload"
 QUIET: ContextVar[bool] = ContextVar("quiet", default=False)  # set by --quiet
 
 
@@ -92,13 +91,10 @@ def next_in(folder: str | Path) -> None:
 
 def next_after_calibration(router: Path) -> None:
     """The next command, and that a gateway which runs keeps the earlier threshold until it is told."""
-    following = next_command(router.parent) if router.name == "router" else serve_command(router)
-    late = [one for one in serving_gateways(router.parent) if one.outdated]
-    if not late and following.startswith("demur serve"):
-        return next_step(f"{following}; {RELOAD}", router)
-    said = [f"the gateway on {one.address} keeps its threshold until it is told: {one.reload}" for one in late]
-    explanation("\n".join(said) or RELOAD)
-    return next_step(following, router)
+    for one in serving_gateways(router.parent):
+        if one.outdated:
+            explanation(f"the gateway on {one.address} keeps its threshold until it is told: {one.ways_to_reload}")
+    next_step(next_command(router.parent) if router.name == "router" else serve_command(router), router)
 
 
 def plain(value: Any) -> Any:

@@ -19,12 +19,13 @@ from rich.text import Text
 from demur.cli.printing import QUIET, err
 from demur.records import Progress
 
+PAID_KEPT = "answers that were paid for are kept, and the same command continues from there"
 LINE_SECONDS = 20.0  # between two lines on a stage that goes on
 
 
 @contextmanager
-def progress_bar() -> Iterator[Progress]:
-    """One bar per stage on stderr: stage, count, rate, time left."""
+def progress_bar(kept: str = PAID_KEPT) -> Iterator[Progress]:
+    """One bar per stage on stderr: stage, count, rate, time left. ``kept``: what Ctrl-C leaves, and how to go on."""
     columns = (
         TextColumn("{task.description:<28}", table_column=_whole()),
         BarColumn(bar_width=14),
@@ -49,8 +50,10 @@ def progress_bar() -> Iterator[Progress]:
     except KeyboardInterrupt as stopped:
         if stages:
             bar.stop()
-        kept = str(stopped) or "answers that were paid for are kept, and the same command continues from there"
-        err.print(f"demur: stopped; {kept}", markup=False)
+        last = [one for one in bar.tasks[-1:] if one.total]
+        at = "".join(f" ({one.description}: {one.completed:,.0f} of {one.total:,.0f})" for one in last)
+        said = f"; {stopped}" if str(stopped) else f"{at}; {kept}"
+        err.print(f"demur: stopped{said}", markup=False, soft_wrap=True)
         raise
     finally:
         if stages:

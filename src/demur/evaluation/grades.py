@@ -18,6 +18,7 @@ from demur.config import load_run
 from demur.errors import InputError
 from demur.evaluation.graded_file import read_graded
 from demur.evaluation.results import first_quality
+from demur.labels.preference_files import read_preferences
 from demur.runs.run import Run, open_run
 from demur.runs.steps import is_router
 
@@ -52,6 +53,9 @@ class Grading:
     file: Path
     waiting: tuple[ToGrade, ...]
     graded: int
+    learned: frozenset[str] | None = (
+        None  # texts of the labelled prompts, which `demur evaluate` counts; None: no labels
+    )
 
     def keep(self, one: ToGrade, key: str) -> None:
         """Append a grade to the file."""
@@ -61,6 +65,21 @@ class Grading:
         """Remove the last grade from the file."""
         lines = self.file.read_text(encoding="utf-8").splitlines(keepends=True) if self.file.is_file() else []
         self.file.write_text("".join(lines[:-1]), encoding="utf-8")
+
+    @property
+    def counted(self) -> tuple[int, str]:
+        """How many grades `demur evaluate` counts, and that in words; empty words where all are counted, or no router
+        could have learned from any."""
+        texts = read_grades(self.file)
+        if self.learned is None or not texts:
+            return len(texts), ""
+        count = len(self.learned & texts.keys())
+        if count == len(texts):
+            return count, ""
+        return count, (
+            f"{count:,} of them count in `demur evaluate`: the other {len(texts) - count:,} have no label, so no "
+            "router learned from them"
+        )
 
 
 def open_grading(run: str = "run", *, number: int = USUAL_GRADES) -> Grading:
@@ -72,11 +91,17 @@ def open_grading(run: str = "run", *, number: int = USUAL_GRADES) -> Grading:
 
 
 def grading_of(run: Run, number: int) -> Grading:
-    """The same of an open run. Always the same prompts in the same order, whatever was graded before."""
+    """The same of an open run. Always the same prompts in the same order, whatever was graded before; of a labelled
+    run those first that have a label, which alone count in `demur evaluate`.
+    """
     file = run.config.folder / GRADES_FILE
     done = read_grades(file)
     distinct = {prompt.text: prompt for prompt in run.complete(run.train_prompts)}
-    drawn = sorted(distinct.values(), key=lambda prompt: _digest("drawn", prompt.text))
+    labels = run.config.preferences
+    learned = frozenset(one.prompt for one in read_preferences(labels)) if labels.is_file() else None
+    drawn = sorted(
+        distinct.values(), key=lambda prompt: (prompt.text not in (learned or ()), _digest("drawn", prompt.text))
+    )
     waiting: list[ToGrade] = []
     for prompt in drawn:
         if len(done) + len(waiting) >= number:
@@ -85,7 +110,7 @@ def grading_of(run: Run, number: int) -> Grading:
             weak, strong = (side[prompt.id][0].text for side in (run.samples.weak, run.samples.strong))
             first = _digest("first", prompt.text)[0] < "8"  # a fair coin
             waiting.append(ToGrade(prompt.text, (weak, strong) if first else (strong, weak), first))
-    return Grading(file, tuple(waiting), len(done))
+    return Grading(file, tuple(waiting), len(done), learned)
 
 
 def grade_by_gold(run: str = "run") -> Path:
@@ -95,11 +120,11 @@ def grade_by_gold(run: str = "run") -> Path:
     router, which `demur evaluate` measures by them: its training prompts are not new to it.
     """
     with open_run(load_run(run)) as opened:
-        if is_router(opened.config.folder / "router"):
-            raise InputError(f"{run} has a router: `demur evaluate --run {run}` measures it by the gold answers")
         prompts = [prompt for prompt in opened.complete(opened.prompts) if prompt.answers]
         if not prompts:
             raise InputError(f"{run}: no sampled prompt has gold answers; `demur grade --run {run}` asks for grades")
+        if is_router(opened.config.folder / "router"):
+            raise InputError(f"{run} has a router: `demur evaluate --run {run}` measures it by the gold answers")
         file, done = opened.config.folder / GRADES_FILE, read_grades(opened.config.folder / GRADES_FILE)
         sides = (first_quality(prompts, side).tolist() for side in (opened.samples.weak, opened.samples.strong))
     for prompt, weak, strong in zip(prompts, *sides, strict=True):

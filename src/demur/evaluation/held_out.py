@@ -99,6 +99,7 @@ def evaluate_held_out(run: Run, *, graded: bool) -> Evaluation:
         examples=_examples(run, served, rows, quality),
         warnings=(
             *outdated_stages(config.folder),
+            *(_left_out(run, len(rows)) if graded else ()),
             *(_few_grades(len(rows), config.run) if graded else ()),
             *(_no_gap(quality) if quality[1].mean() <= quality[0].mean() else ()),
             *label_warnings(np.array([one.target for one in preferences]), saturation_of(preferences, remembered)),
@@ -142,8 +143,9 @@ def _graded_quality(run: Run, router: PromptRouter) -> tuple[IntArray, Pair]:
     if len(rows) < FEWEST_GRADED:
         given = count_of(len(grades), "prompt is", "prompts are")
         raise InputError(
-            f"{run.config.folder / GRADES_FILE}: {given} graded, {len(rows)} are training prompts of the router; "
-            f"{FEWEST_GRADED} such are needed, 100 are better: demur grade --run {run.config.run}"
+            f"{run.config.folder / GRADES_FILE}: {given} graded, {len(rows)} of them are training prompts of the "
+            f"router; {FEWEST_GRADED} such are needed, 100 are better: demur grade --run {run.config.run} asks for "
+            "those first"
         )
     found = np.array([grades[router.training[i].prompt] for i in rows], dtype=float)
     return np.array(rows), (found[:, 0], found[:, 1])
@@ -157,6 +159,17 @@ def _routers(run: Run, served: PromptRouter) -> list[tuple[str, PromptRouter]]:
         if [one.prompt for one in router.training] == [one.prompt for one in served.training]:
             found.append((name, router))
     return found
+
+
+def _left_out(run: Run, used: int) -> tuple[str, ...]:
+    """That grades of prompts which trained no router are left out, and why; empty where all are used."""
+    given = len(read_grades(run.config.folder / GRADES_FILE))
+    if given == used:
+        return ()
+    return (
+        f"{given - used:,} of {given:,} graded prompts are left out: the router did not learn from them (their samples "
+        "gave no label), so no fit without them can score them",
+    )
 
 
 def _few_grades(number: int, run: str) -> tuple[str, ...]:

@@ -238,16 +238,20 @@ async def running(
         stack.callback(asyncio.ensure_future(_follow_links(gateway, held)).cancel)
         if board is None or board.first:
             gateway.loaded = stack.enter_context(
-                _serving_mark(gateway, addresses[0], os.getppid() if board else os.getpid())
+                _serving_mark(gateway, addresses, os.getppid() if board else os.getpid())
             )
         yield gateway, *addresses
 
 
-def _serving_mark(gateway: Gateway, address: str, pid: int) -> AbstractContextManager[Callable[[], None]]:
+def _serving_mark(gateway: Gateway, addresses: tuple[str, str], pid: int) -> AbstractContextManager[Callable[[], None]]:
     """The file by which `demur status` sees that a run is served."""
     settings = gateway.settings  # of a reload: the same router
     return serving_file(
-        Path(settings.router).parent, address, lambda: Path(router_in_force(settings) or settings.router), pid
+        Path(settings.router).parent,
+        addresses[0],
+        lambda: Path(router_in_force(settings) or settings.router),
+        pid,
+        operator=addresses[1],
     )
 
 

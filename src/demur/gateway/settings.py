@@ -260,7 +260,7 @@ def import_object(name: str, key: str) -> Any:
 
 def read_settings(path: str | Path | None, **overrides: object) -> GatewaySettings:
     """Settings of a file (or none), with those overrides that are not None. Raises InputError naming file and key."""
-    values = dict(with_tiers(read_mapping(Path(path)), str(path))) if path else {}
+    values = dict(with_tiers(read_mapping(Path(path), "settings file"), str(path))) if path else {}
     values |= {name: value for name, value in overrides.items() if value is not None}
     found = from_mapping(GatewaySettings, values, where=str(path or "serve"))
     named = (("weak", found.weak), *((tier_name(one), one) for one in found.between), ("strong", found.strong))

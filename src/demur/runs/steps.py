@@ -14,7 +14,8 @@ from demur.errors import DemurError, InputError
 from demur.measure.threshold import KEPT, Calibration
 from demur.models.allowed_endpoints import serving_options
 from demur.models.local import model_spec
-from demur.records import count_of
+from demur.prompts import load_prompts
+from demur.records import count_of, dollars
 from demur.runs.lineage import (
     REPORT,
     advice_of,
@@ -67,7 +68,8 @@ def steps_of(folder: Path) -> tuple[Step, ...]:
     outdated = bool(outdated_report(folder))
     ledger, gateways = folder / "ledger.sqlite", serving_gateways(folder)
     served = "; ".join(one.sentence for one in gateways) or ("a ledger" if ledger.is_file() else "")
-    sample = (pair if "samples" in made else f"{pair}, {UNFINISHED}") if config else ""
+    limit = f", at most {dollars(config.max_usd)} in all (raise --max-usd)" if config and config.max_usd else ""
+    sample = (pair if "samples" in made else f"{pair}{limit}, {UNFINISHED}") if config else ""
     ask = sample_command(folder)[1] if config else SAMPLE + option
     return (
         Step("sample", "ask both models several times per prompt", sample, ask),
@@ -175,13 +177,25 @@ def _calibrate(prompts: str, options: str, router: Path) -> str:
 
 
 def measuring_command(folder: Path) -> str:
-    """The command by which another folder's samples measure the usual run's router; empty where they cannot, or have
-    labels of their own."""
+    """The command by which another folder's samples measure the usual run's router; empty where they cannot, because
+    they are of its training prompts, or have labels of their own."""
     usual, config, served = Path(USUAL), _config(folder), _config(Path(USUAL))
     if folder == usual or not config or not served or not is_router(usual / "router"):
         return ""
     same = [one.model for one in config.models] == [one.model for one in served.models]
-    return f"demur grade --run {shlex.quote(str(folder))}" if same and "labels" not in stages_made(folder) else ""
+    if not same or "labels" in stages_made(folder) or _mostly_of(config, usual):
+        return ""
+    return f"demur grade --run {shlex.quote(str(folder))}"
+
+
+def _mostly_of(config: RunConfig, usual: Path) -> bool:
+    """Whether most of a run's prompts are those of another folder's run, or a copy of them."""
+    served = _config(usual)
+    files = [Path(one.prompts) for one in (config, served) if one]
+    if len({*files}) < 2 or not all(one.is_file() for one in files):
+        return len({*files}) < 2
+    own, others = ({prompt.text for prompt in load_prompts(file)} for file in files)
+    return 2 * len(own & others) > len(own)
 
 
 def after_replay(file: str, router: Path, share: float, *, tried: bool) -> tuple[str, str]:

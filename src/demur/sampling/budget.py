@@ -60,8 +60,9 @@ class Budget:
         if self.spent + self._reserved + bound > self.max_usd:
             raise BudgetError(
                 f"{endpoint.model}: {dollars(self.spent)} spent on this run in all and {dollars(self._reserved)} "
-                f"reserved for requests under way; the next prompt may cost {dollars(bound)}, more than max_usd "
-                f"{self.max_usd} leaves; what was sampled is kept, raise --max-usd to go on"
+                f"reserved for requests under way; the next prompt may cost {dollars(bound)}, more than the "
+                f"limit of {dollars(self.max_usd)} leaves; what was sampled is kept, raise --max-usd to go on (with "
+                "--dry-run the command says what the rest can cost)"
             )
         self._reserved += bound
         return bound
@@ -110,8 +111,9 @@ def unknown_price(max_usd: float, *endpoints: Endpoint) -> BudgetError:
     """The error of a limit on models none of which has a price."""
     named = " and ".join(endpoint.model for endpoint in endpoints)
     return BudgetError(
-        f"{named}: the price is unknown, so max_usd {max_usd} cannot be kept; give it as MODEL@URL#usd=IN/OUT (USD per "
-        "million tokens; usd=0 if it is free), or usd_per_million_input and usd_per_million_output in the run file"
+        f"{named}: the price is unknown, so a limit of {dollars(max_usd)} cannot be kept; give it as "
+        "MODEL@URL#usd=IN/OUT (USD per million tokens; usd=0 if it is free), or usd_per_million_input and "
+        "usd_per_million_output in the run file"
     )
 
 

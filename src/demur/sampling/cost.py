@@ -100,8 +100,8 @@ class PairEstimate:
             return f", {dollars(expected)} expected with answers as long as those so far"
         longest = max(side.completion_tokens // side.missing for side in self.all if side.missing)
         return (
-            f", {dollars(least)} expected if each answer is one token and {dollars(expected)} if each is {longest:,} "
-            f"(--max-tokens); from {OBSERVED} answers of each model on, their length decides"
+            f", between {dollars(least)} and {dollars(expected)} expected, by the length of the answers (up to "
+            f"{longest:,} tokens, --max-tokens); {OBSERVED} answers of each model make the estimate closer"
         )
 
     @property
@@ -112,8 +112,8 @@ class PairEstimate:
             return ""
         allows = "the expected number, not the largest" if self.expected_usd <= left else "less than expected"
         return (
-            f"; max_usd leaves {dollars(left)}, which allows {allows}: sampling stops there, and goes on when it is "
-            "raised"
+            f"; the limit (--max-usd) leaves {dollars(left)}, which allows {allows}: sampling stops there, and "
+            "goes on when it is raised"
         )
 
     @property

@@ -97,7 +97,7 @@ def launch(
 
 def learning_table(config: str | None) -> dict[str, Any]:
     """What a settings file says of learning, so that --learn switches it on as the file wants it; else the defaults."""
-    return dict(read_mapping(Path(config)).get("learn") or {}) if config else {}
+    return dict(read_mapping(Path(config), "settings file").get("learn") or {}) if config else {}
 
 
 def ledger(
@@ -168,13 +168,16 @@ def list_keys(file: KeyFile = DEFAULT_KEYS, json: AsJson = False) -> None:
     """List the keys' names and limits."""
     from demur.gateway.clients.keys import read_keys
 
-    keys = read_keys(file)
+    keys = read_keys(file) if file.exists() else []
     limits: list[dict[str, object]] = [
         {name: getattr(key, name) for name in ("name", "requests_per_minute", "usd", "usd_per_day", "usd_per_month")}
         for key in keys
     ]
     if json:
         return printing.as_json(limits)
+    if not keys:
+        printing.lines([f"{file}: no key was made yet"])
+        return printing.next_step(f"demur key add NAME{_option(file)}")
     printing.table(limits)
     return printing.next_step(f"demur key spend{_option(file)}")
 

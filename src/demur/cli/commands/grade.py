@@ -12,6 +12,7 @@ import typer
 
 from demur.cli import printing
 from demur.evaluation.grades import QUALITIES_OF_KEYS, USUAL_GRADES, Grading
+from demur.evaluation.held_out import FEWEST_GRADED
 from demur.runs.steps import is_router
 
 KEYS = "[1] the first is right  [2] the second  [b] both  [n] neither  [s] skip  [u] undo  [q] stop"
@@ -40,6 +41,12 @@ def grade(
     grading = open_grading(run, number=number)
     stopped = _ask(grading)
     typer.echo(f"{shares(list(read_grades(grading.file).values()))} ({grading.file})")
+    count, counted = grading.counted
+    printing.lines(filter(None, [counted]))
+    few = is_router(Path(run) / "router") and count < FEWEST_GRADED
+    if few and (stopped or number < USUAL_GRADES):
+        again = "the same command goes on" if stopped else f"demur grade --run {shlex.quote(run)}"
+        return printing.next_step(f"{again}; `demur evaluate` needs {FEWEST_GRADED} that count")
     more = "the same command goes on; " if stopped else ""
     return printing.next_step(f"{more}{_use_of(grading, run)}")
 
@@ -56,7 +63,7 @@ def _ask(grading: Grading) -> bool:
     at, done, note = 0, list[int](), ""  # done: places of the grades of this session
     while at < len(grading.waiting):
         one = grading.waiting[at]
-        _show(f"{grading.graded + len(done) + 1} of {grading.graded + len(grading.waiting)}", one.prompt, one.answers)
+        _show(f"{grading.graded + at + 1} of {grading.graded + len(grading.waiting)}", one.prompt, one.answers)
         if note:
             printing.out.print(f"{note}; one of: {KEYS}", markup=False)
         key, note = _key(), ""
@@ -91,6 +98,8 @@ def _key() -> str:
     """One key; the end of the input, Ctrl-C and Escape stop."""
     try:
         key = click.getchar() if sys.stdin.isatty() else sys.stdin.read(1)
+        while key.isspace() and not sys.stdin.isatty():  # between the keys of a pipe
+            key = sys.stdin.read(1)
     except (EOFError, KeyboardInterrupt):
         return "q"
     return "q" if key in ("", "\x03", "\x04", "\x1b") else key.lower()

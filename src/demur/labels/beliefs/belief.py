@@ -45,9 +45,9 @@ class Belief:
         confirmed = min(1.0, max(0.0, self.slope))
         return (
             "each target is a believed gain: by how much the strong model's answers are better, as far as agreement "
-            f"among the answers shows it. The strong model gives {confirmed:.0%} of the answers that the weak model "
-            f"repeats, so where the two differ, the strong model counts {self.strong_weight:.0%} and the weak model "
-            f"{1 - self.strong_weight:.0%}"
+            "among the answers shows it. Where the models' answers differ, the strong one counts "
+            f"{self.strong_weight:.0%} and the weak one {1 - self.strong_weight:.0%}, because the strong model gives "
+            f"{confirmed:.0%} of the answers that the weak one repeats"
         )
 
 

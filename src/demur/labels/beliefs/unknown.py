@@ -156,12 +156,12 @@ def unknown_notes(unknown: Sequence[UnknownPrompt]) -> list[str]:
     counts = Counter(one.reason for one in unknown).most_common()
     why = "; ".join(f"{count}: {reason}" for reason, count in counts)
     guessed = sum(one.target is not None for one in unknown)
-    learned = f"; from {guessed} of them routers learn that nothing is gained there" if guessed else ""
+    learned = f"; {guessed} of them still count in training, as prompts on which neither model gains" if guessed else ""
     without = count_of(len(unknown), "prompt gets", "prompts get")
     return [
         f"{without} no label, because the samples do not show which model is needed ({why}); they are in "
         f"{UNKNOWN_FILE}{learned}",
-        f"prompts like these go to the strong model when served, unless `{SETTING}` says otherwise; "
+        f"prompts like these go to the strong model when served, whatever their score, unless `{SETTING}` says otherwise; "
         "`demur label --from judge` labels them",
     ]
 

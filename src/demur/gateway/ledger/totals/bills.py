@@ -81,7 +81,7 @@ class Bill:
         word, share = ("saved", "saves") if self.saved >= 0 else ("lost", "loses")
         part = "" if self.saved_share is None else f" ({share} {abs(self.saved_share):.0%})"
         checks = f", {dollars(self.usd_checks)} of it for checks" if self.usd_checks else ""
-        answers = f"{count_of(self.estimated, 'answer')} came without usage"
+        answers = f"{count_of(int(self.estimated), 'answer')} came without usage"
         checks += f", {dollars(self.usd_estimated)} of it estimated ({answers})" if self.usd_estimated else ""
         unknown = (
             f"; the cost of {self.unpriced:,} of {self.requests:,} is unknown and left out" if self.unpriced else ""
@@ -147,7 +147,7 @@ def bills(url: str, *, by: str | None = None, since: float = 0.0) -> list[Bill]:
     Raises InputError for another ``by``, StoreError for a ledger that cannot be read.
     """
     if by is not None and by not in get_args(By):
-        raise InputError(f"by is {by!r}; it can be {', '.join(get_args(By))}")
+        raise InputError(f"requests are added up by {by!r}; it can be {', '.join(get_args(By))}")
     group = _GROUP[by] if by else "''"
     which = f"at >= {float(since)!r} and role <> '{DECIDED}'"
     query = f"select {group}, {', '.join(_SUMS)} from decisions where {which} group by 1"
