@@ -33,9 +33,9 @@ from demur.measure.threshold import KeptPoint
 from demur.models.encoders.encoder import LetterEncoder
 from demur.records import SamplingSettings
 from demur.runs import run as opened
-from demur.runs.lineage import keep_advice, keep_made
+from demur.runs.lineage import keep_advice, keep_made, keep_wish
 from demur.runs.lock import lock_run
-from demur.runs.steps import first_share, next_command, serve_command, share_note, steps_of
+from demur.runs.steps import after_replay, first_share, next_command, serve_command, share_note, steps_of
 from demur.serving_file import serving_file
 from gateways import RECORD
 from pairs import Pair, running_pair, write_questions
@@ -412,6 +412,9 @@ def test_a_replay_on_prompts_of_another_kind_sets_the_share_that_was_asked_for(
     said("train", "--methods", "logistic", "--gate", "off")
     said("calibrate", "prompts.jsonl", "--strong-share", "0.5", "--anyway")
     assert said("replay", "prompts.jsonl").splitlines()[-1].startswith("next: demur serve")
+    few = "\n".join(Path("prompts.jsonl").read_text().splitlines()[:3]) + "\n"  # of three, 50 % may well be 0 or 100 %
+    Path("few.jsonl").write_text(few)
+    assert said("replay", "few.jsonl").splitlines()[-1].startswith("next: demur serve")
     hard = [line for line in Path("prompts.jsonl").read_text().splitlines() if "colour" not in line]
     Path("hard.jsonl").write_text("\n".join(hard) + "\n")
     replayed = said("replay", "hard.jsonl")
@@ -564,3 +567,21 @@ def test_the_share_to_begin_with_and_why(tmp_path: Path, point: KeptPoint | None
     assert first_share(tmp_path) == 0.3
     (tmp_path / "router" / "router.json").write_text('{"calibration": {"threshold": 0.5}}')
     assert share_note(tmp_path) == ""  # it is chosen
+
+
+def test_what_a_replay_advises_differs_from_what_was_asked_for_by_more_than_chance_gives(tmp_path: Path) -> None:
+    """Of 22 prompts 93 % are 20 or 21 (91 %, 95 %); of 220, 80 % are too few: 1.96 deviations of .0172 end at .896."""
+    router = tmp_path / "run" / "router"
+    router.mkdir(parents=True)
+    (router / "router.json").write_text(json.dumps({"calibration": {"threshold": 0.5}}))
+    keep_made(router.parent, "routers", "content")
+    keep_wish(router.parent, "prompts.jsonl", "--strong-share 0.93")
+
+    def advised(share: float, prompts: int, least: float = 0.0) -> tuple[str, str]:
+        return after_replay("new.jsonl", router, share, prompts=prompts, reach=(least, 1.0), tried=False)
+
+    assert "demur calibrate" not in advised(20 / 22, 22)[0]
+    assert advised(176 / 220, 220)[0].startswith("demur calibrate new.jsonl --strong-share 0.93")
+    command, reason = advised(1.0, 100, least=1.0)
+    assert "demur calibrate new.jsonl" not in command
+    assert "of these it is at least 100% at every threshold" in reason

@@ -19,7 +19,7 @@ from demur.config import load_run
 from demur.errors import InputError
 from demur.evaluation.evaluate_run import evaluate_by_gold
 from demur.evaluation.graded_file import GRADED, read_graded
-from demur.evaluation.grades import GRADES_FILE, grade_by_gold, open_grading, read_grades
+from demur.evaluation.grades import GRADES_FILE, grade_by_gold, grade_more, open_grading, read_grades
 from demur.evaluation.held_out import evaluate_held_out
 from demur.evaluation.report.figures import curve_figure
 from demur.evaluation.report.headline import Headline, headline, sampled_headline, training_headline
@@ -502,6 +502,9 @@ def test_prompts_that_count_are_asked_for_first_and_what_is_left_out_is_said(tmp
     assert "30 of them count in `demur evaluate`: the other 10 have no label" in more.output
     assert f"next: demur evaluate --run {run}" in more.output
     assert "10 of 40 graded prompts are left out" in " ".join(demur.evaluate(run=run).warnings)
+    assert grade_more(Path(run)) == ""
+    labels.write_text(labels.read_text() + json.dumps(json.loads(rows[0]) | {"id": "new", "prompt": "new"}) + "\n")
+    assert grade_more(Path(run)) == f"demur grade --run {run} --number 100"
 
 
 def test_the_number_of_a_prompt_counts_those_that_were_skipped_and_no_line_end(tmp_path: Path, pair: Pair) -> None:

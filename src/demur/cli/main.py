@@ -176,6 +176,7 @@ def evaluate(
 
     These are the test prompts, which need gold answers, or those that `demur grade` graded.
     """
+    from demur.evaluation.grades import grade_more
     from demur.pipeline import evaluate
 
     with progress_bar() as progress:
@@ -184,6 +185,8 @@ def evaluate(
         return printing.as_json(evaluation)
     printing.evaluation(evaluation, verbose=verbose)  # with the stages that are outdated
     printing.outdated_report_of(Path(run))
+    if evaluation.needs_grades and (more := grade_more(Path(run))):
+        return printing.next_step(more)
     return printing.next_in(run)
 
 

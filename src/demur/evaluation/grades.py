@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +112,16 @@ def grading_of(run: Run, number: int) -> Grading:
             first = _digest("first", prompt.text)[0] < "8"  # a fair coin
             waiting.append(ToGrade(prompt.text, (weak, strong) if first else (strong, weak), first))
     return Grading(file, tuple(waiting), len(done), learned)
+
+
+def grade_more(folder: Path) -> str:
+    """The command by which more prompts that count are graded in a run's folder; empty where all of them are."""
+    done = read_grades(folder / GRADES_FILE)
+    left = {one.prompt for one in read_preferences(folder / "preferences.jsonl")} - done.keys()
+    if not left:
+        return ""
+    number = max(USUAL_GRADES, len(done) + min(len(left), USUAL_GRADES))
+    return f"demur grade --run {shlex.quote(str(folder))} --number {number}"
 
 
 def grade_by_gold(run: str = "run") -> Path:

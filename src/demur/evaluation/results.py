@@ -111,6 +111,12 @@ class Evaluation:
         return f"{told} on the same prompts; `demur train --serve {best.router}` serves it"
 
     @property
+    def needs_grades(self) -> bool:
+        """Whether more grades by hand would tell what these do not: whether the served router is better than random."""
+        low, high = next(row.curve.interval("apgr") for row in self.rows if row.router == self.served)
+        return self.headline.by_grades and low <= RANDOM <= high
+
+    @property
     def n_test(self) -> int:
         """Prompts that it was measured on."""
         return len(self.examples)

@@ -245,14 +245,9 @@ async def running(
 
 def _serving_mark(gateway: Gateway, addresses: tuple[str, str], pid: int) -> AbstractContextManager[Callable[[], None]]:
     """The file by which `demur status` sees that a run is served."""
-    settings = gateway.settings  # of a reload: the same router
-    return serving_file(
-        Path(settings.router).parent,
-        addresses[0],
-        lambda: Path(router_in_force(settings) or settings.router),
-        pid,
-        operator=addresses[1],
-    )
+    settings, (address, operator) = gateway.settings, addresses  # of a reload: the same router
+    folder, usual = Path(settings.router).parent, settings.router
+    return serving_file(folder, address, lambda: Path(router_in_force(settings) or usual), pid, operator=operator)
 
 
 async def _gateway(settings: GatewaySettings, router: Router, stack: AsyncExitStack, board: Board | None) -> Gateway:

@@ -28,6 +28,7 @@ from demur.runs.lineage import (
     wish_of,
 )
 from demur.serving_file import ServingGateway, serving_gateways
+from demur.statistics import LEVEL, binomial_cdf
 
 USUAL = "run"  # the folder that commands take without --run
 UNFINISHED = "not finished"
@@ -198,22 +199,40 @@ def _mostly_of(config: RunConfig, usual: Path) -> bool:
     return 2 * len(own & others) > len(own)
 
 
-def after_replay(file: str, router: Path, share: float, *, tried: bool) -> tuple[str, str]:
-    """The next command after a replay in which a ``share`` of a file's prompts went to the strong model, and why.
+def after_replay(
+    file: str, router: Path, share: float, *, prompts: int, reach: tuple[float, float], tried: bool
+) -> tuple[str, str]:
+    """The next command after a replay in which a ``share`` of a file's ``prompts`` went to the strong model, and why.
 
-    ``tried``: at a threshold that is not the router's own.
+    ``reach``: the least and the largest share that a threshold gives on them; ``tried``: at a threshold that is not the
+    router's own. A share that differs by no more than chance gives is as it was asked for.
     """
     if tried or threshold_of(router) is None:
         return calibrate_command(file, router, share), "to keep the threshold that gives this share:"
     wish = wish_of(router.parent) if router.name == "router" else None
     asked = float(wish[1].split()[1]) if wish and wish[1].startswith("--strong-share ") else share
-    if round(abs(share - asked), 3) < OTHER_SHARE:
+    if round(abs(share - asked), 3) < OTHER_SHARE or not _is_beyond_chance(share, asked, prompts):
         return serve_command(router), ""
+    if not reach[0] <= asked <= reach[1]:
+        end, edge = ("at least", reach[0]) if asked < reach[0] else ("at most", reach[1])
+        return serve_command(router), (
+            f"the threshold was set so that {asked:.0%} of other prompts go to the strong model; of these it is {end} "
+            f"{edge:.0%} at every threshold, because unknown prompts go by a setting"
+        )
     why = (
         f"the threshold was set so that {asked:.0%} of other prompts go to the strong model; of these it is "
         f"{share:.0%}. To have {asked:.0%} of prompts like these:"
     )
     return calibrate_command(file, router, asked), why
+
+
+def _is_beyond_chance(share: float, asked: float, prompts: int) -> bool:
+    """Whether a share of so many prompts lies outside the middle 95 % of what chance gives where ``asked`` is true."""
+    if not 0 < asked < 1:
+        return True
+    count = round(share * prompts)
+    below, above = binomial_cdf(count, prompts, asked), 1 - (binomial_cdf(count - 1, prompts, asked) if count else 0.0)
+    return min(below, above) < (1 - LEVEL) / 2
 
 
 def serve_command(router: Path) -> str:

@@ -109,8 +109,13 @@ def replay(
     if json:
         return printing.as_json(found)
     printing.lines(found.lines)
-    share = found.headline.strong_share
-    command, reason = after_replay(str(file), Path(router), share, tried=threshold is not None)
+    line = found.headline
+    command, reason = after_replay(
+        *(str(file), Path(router), line.strong_share),
+        prompts=line.prompts,
+        reach=(line.least_share, line.largest_share),
+        tried=threshold is not None,
+    )
     if reason:
         printing.explanation(reason)
     return printing.next_step(command, Path(router))

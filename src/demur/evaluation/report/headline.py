@@ -153,6 +153,11 @@ class Headline:
         return self.by_setting if self.setting == "strong" else 0.0
 
     @property
+    def largest_share(self) -> float:
+        """The largest strong share that a threshold can give."""
+        return 1 - self.by_setting if self.setting == "weak" else 1.0
+
+    @property
     def _cost(self) -> str:
         if self.usd is None:
             missing = f"no price of {' and '.join(self.unpriced)} is known"

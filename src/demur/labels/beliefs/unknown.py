@@ -161,8 +161,8 @@ def unknown_notes(unknown: Sequence[UnknownPrompt]) -> list[str]:
     return [
         f"{without} no label, because the samples do not show which model is needed ({why}); they are in "
         f"{UNKNOWN_FILE}{learned}",
-        f"prompts like these go to the strong model when served, whatever their score, unless `{SETTING}` says otherwise; "
-        "`demur label --from judge` labels them",
+        f"prompts like these go to the strong model when served, whatever their score, unless `{SETTING}` says "
+        "otherwise; `demur label --from judge` labels them",
     ]
 
 
