@@ -18,6 +18,10 @@ RUNNER = CliRunner()
     ("command", "said"),
     [
         ("calibrate --shar .3", "no such option --shar; did you mean --strong-share? demur calibrate --help"),
+        (
+            "label --dry-run",
+            "no such option --dry-run; it belongs to demur calibrate and demur sample; demur label --help",
+        ),
         ("key ad ann", "no such command 'ad'; did you mean 'add'? demur key --help"),
         ("route", "missing argument 'prompt'; such as: demur route \"How many seconds are in a week?\""),
         ("report a b", "got unexpected extra argument(s) (a b); demur report --help"),

@@ -69,6 +69,9 @@ class CommandGroups(TyperGroup):
                     formatter.write_dl(rows)
 
 
+FEW = 3  # commands that an error names
+
+
 @contextmanager
 def usage_in_one_line() -> Iterator[None]:
     """Errors of options and arguments in one line, with exit code 2, as all errors of demur."""
@@ -87,11 +90,20 @@ def usage_sentence(error: Any) -> str:
     command = f"demur {path}".rstrip()
     if hasattr(error, "possibilities") and hasattr(error, "option_name"):
         meant = f"did you mean {' or '.join(error.possibilities)}? " if error.possibilities else ""
+        there = _commands_with(error.option_name, error.ctx)
+        meant = f"it belongs to {' and '.join(f'demur {one}' for one in there)}; " if there else meant
         return f"no such option {error.option_name}; {meant}{command} --help"
     said = " ".join(error.format_message().split()).rstrip(".").replace(". Did you", "; did you")
     example = EXAMPLES.get(path) if said.startswith("Missing") else None
     then = "" if said.endswith("?") else ";"
     return f"{_with_value(said, error)}{then} {f'such as: {example}' if example else f'{command} --help'}"
+
+
+def _commands_with(option: str, context: Any) -> list[str]:
+    """The other commands that have an option of this name; none where these are many."""
+    commands = leaves(context.find_root().command)
+    found = sorted(path for path, one in commands if any(option in known.opts for known in one.params))
+    return found if len(found) <= FEW else []
 
 
 def _path(context: Any) -> tuple[str, ...]:
