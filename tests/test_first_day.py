@@ -6,8 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
+from demur.cli.groups import as_options
 from demur.cli.main import app
 from demur.evaluation.report.headline import Headline
 
@@ -64,3 +66,19 @@ SAID = Headline(0.5, True, 86, "test prompts", 0.31, (0.81, 0.74, 0.87), 0.9, Fa
 def test_the_reports_first_line_is_of_calls_quality_and_money(change: dict[str, Any], brief: str) -> None:
     local = "69% of calls stay with the small model"
     assert replace(SAID, **change).brief == (f"{local}; {brief}" if brief else local)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "said"),
+    [
+        ("calibrate p.jsonl", "calibrate: keep_quality is 2.0; it", "calibrate: --keep-quality is 2.0; it"),
+        ("calibrate p.jsonl", "strong_share and usd_per_1k are two", "--strong-share and --usd-per-1k are two"),
+        ("calibrate p.jsonl", "calibrate: risk is 2.0", "calibrate: --risk is 2.0"),
+        ("key add ann", "usd is -1.0", "--usd is -1.0"),
+        ("sample p.jsonl", "sampling.n is 0; raise max_usd", "sampling.n is 0; raise --max-usd"),
+        ("calibrate p.jsonl", "the file's max_usd, and `strong_share`", "the file's max_usd, and `strong_share`"),
+        ("serve", "gateway.toml: strong_usd is 3", "gateway.toml: strong_usd is 3"),  # no option sets it
+    ],
+)
+def test_an_error_names_the_option_that_was_given(arguments: str, error: str, said: str) -> None:
+    assert as_options(error, typer.main.get_command(app), arguments.split()) == said

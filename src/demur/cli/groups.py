@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -97,6 +98,25 @@ def usage_sentence(error: Any) -> str:
     example = EXAMPLES.get(path) if said.startswith("Missing") else None
     then = "" if said.endswith("?") else ";"
     return f"{_with_value(said, error)}{then} {f'such as: {example}' if example else f'{command} --help'}"
+
+
+def as_options(message: str, root: Any, arguments: Sequence[str]) -> str:
+    """An error of a public function in the command line's words: its arguments by the options that set them.
+
+    What a settings file holds keeps the file's names.
+    """
+    if re.match(r"\S+\.(toml|ya?ml|json): ", message):
+        return message
+    command = root
+    for word in arguments:
+        command = getattr(command, "commands", {}).get(word, command)
+    for one in command.params:
+        option = next((name for name in one.opts if name.startswith("--")), "")
+        if option and "_" in one.name:
+            message = re.sub(rf"(?<![\w.`'\"/-]){one.name}(?![\w.=(])", option, message)
+        elif option:
+            message = re.sub(rf"(\A|: ){one.name}(?= is )", rf"\1{option}", message)
+    return message
 
 
 def _commands_with(option: str, context: Any) -> list[str]:

@@ -26,7 +26,7 @@ from demur.cli.commands.learning import add_commands as learning_commands
 from demur.cli.commands.pages import add_commands as pages_commands
 from demur.cli.commands.paper import add_commands as paper_commands
 from demur.cli.examples import DEMO
-from demur.cli.groups import CommandGroups, show_path
+from demur.cli.groups import CommandGroups, as_options, show_path
 from demur.cli.options import with_options
 from demur.cli.progress import progress_bar
 from demur.config import LabelConfig, RouterConfig
@@ -280,7 +280,8 @@ def main() -> None:
     try:
         app()
     except DemurError as error:
-        typer.echo(f"demur: {printing.printable(' '.join(str(error).split()))}", err=True)
+        said = as_options(" ".join(str(error).split()), typer.main.get_command(app), sys.argv[1:])
+        typer.echo(f"demur: {printing.printable(said)}", err=True)
         raise SystemExit(2) from None
     except OSError as error:  # errors that no module handles, such as a full disk or an unreadable file
         typer.echo(f"demur: {of_the_system(error)}", err=True)
