@@ -357,8 +357,10 @@ def test_shares_of_saturated_prompts_are_of_each_model_and_of_both() -> None:
     assert Saturation.of(weak, strong) == Saturation(0.5, 0.25, 0.25)
     assert Saturation.of(weak[:0], strong[:0]) == Saturation(0.0, 0.0, 0.0)
     assert Saturation(0.5, 0.25, 0.125).sentence == (
-        "prompts whose answers all differ in meaning: weak model 50%, strong 25%, both 12%"
+        "prompts whose answers all differ in meaning: weak model 50%, strong 25%, both 12% (labelled only where "
+        "answers of one mean the same as the other's)"
     )
+    assert Saturation(0.5, 0.25, 0.0).sentence.endswith("both 0%")
 
 
 def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:

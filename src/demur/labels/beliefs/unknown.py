@@ -77,9 +77,10 @@ class Saturation:
     @property
     def sentence(self) -> str:
         """The shares of prompts on which either model, and both, never repeat a meaning."""
+        across = " (labelled only where answers of one mean the same as the other's)" if self.both else ""
         return (
             f"prompts whose answers all differ in meaning: weak model {self.weak:.0%}, strong {self.strong:.0%}, both "
-            f"{self.both:.0%}"
+            f"{self.both:.0%}{across}"
         )
 
 
