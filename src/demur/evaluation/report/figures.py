@@ -148,7 +148,7 @@ def entropy_figure(preferences: Sequence[Preference]) -> Any:
     bins = np.linspace(min(0.0, low), max(high, 1e-6), 13)
     axes.hist(known, bins=bins, color=PALETTE[:2], label=["weak", "strong"], hatch=["", "//"], edgecolor="white")
     axes.set(xlabel="semantic entropy (nats)", ylabel="prompts")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="best")  # named, else it warns on a busy machine
     return figure
 
 
