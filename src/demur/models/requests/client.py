@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,15 @@ from demur.models.endpoint import Endpoint, authorization
 from demur.models.requests.completion import as_json, read_completion
 from demur.models.requests.refusals import OPTIONAL, blames_prompt, error_inside, refused_field
 from demur.models.requests.request import first_group, request_body, without_fields
-from demur.models.requests.retries import LONGEST_WAIT_SECONDS, RETRIED, RETRIES, TIMEOUTS, backoff_seconds, retry_after
+from demur.models.requests.retries import (
+    LONGEST_WAIT_SECONDS,
+    RETRIED,
+    RETRIES,
+    TIMEOUTS,
+    backoff_seconds,
+    reason_of,
+    retry_after,
+)
 from demur.records import ChatRequest, FloatArray, Sample, SamplingSettings, count_of, key_of
 
 LARGEST_ANSWER = 32 * 2**20  # bytes, inflated
@@ -256,7 +263,7 @@ class EndpointClient:
             except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
                 raise EndpointError(f"{self._where(path)}: no URL; write it as https://HOST/v1") from None
             except aiohttp.ClientError as error:
-                problem = f"does not answer ({_reason_of(error)})"
+                problem = f"does not answer ({reason_of(error)})"
             if attempt < self._tries - 1:
                 await asyncio.sleep(min(wait, LONGEST_WAIT_SECONDS))
         tries = "once" if attempt == 0 else f"{attempt + 1} times"
@@ -306,14 +313,6 @@ class EndpointClient:
 
 _TIME = "time (timeout_seconds)"
 LISTED_MODELS = 8  # of those that an endpoint has, in the error about one that it does not have
-
-
-def _reason_of(error: aiohttp.ClientError) -> str:
-    """Why no answer came, in the system's words where the connection could not be made."""
-    if isinstance(error, aiohttp.ClientConnectorError):
-        number, said = error.os_error.errno, error.os_error.strerror
-        return os.strerror(number) if number and number > 0 else said or str(error.os_error)[:120]
-    return str(error)[:120] or type(error).__name__
 
 
 def _same_model(requested: str, answered: str) -> bool:

@@ -1,10 +1,13 @@
-"""When a request is sent again, and after how long. Pure functions."""
+"""When a request is sent again, after how long, and why none was answered. Pure functions."""
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from email.utils import parsedate_to_datetime
+
+import aiohttp
 
 RETRIES = 5
 TIMEOUTS = 2  # requests that may hang to the end, each of which may have been paid for
@@ -29,3 +32,11 @@ def retry_after(value: str | None) -> float | None:
         except ValueError:
             return None
     return max(0.0, seconds) if seconds == seconds else None  # NaN is a number to Python
+
+
+def reason_of(error: Exception) -> str:
+    """Why no answer came, in the system's words where the connection could not be made."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        number, said = error.os_error.errno, error.os_error.strerror
+        return os.strerror(number) if number and number > 0 else said or str(error.os_error)[:120]
+    return str(error)[:120] or type(error).__name__

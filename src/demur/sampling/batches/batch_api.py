@@ -20,7 +20,14 @@ from demur.errors import BatchRefusedError, EndpointError
 from demur.files import replace_whole
 from demur.models.endpoint import Endpoint, authorization
 from demur.models.requests.completion import as_json
-from demur.models.requests.retries import LONGEST_WAIT_SECONDS, RETRIED, RETRIES, backoff_seconds, retry_after
+from demur.models.requests.retries import (
+    LONGEST_WAIT_SECONDS,
+    RETRIED,
+    RETRIES,
+    backoff_seconds,
+    reason_of,
+    retry_after,
+)
 
 ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 NO_API = frozenset({404, 405, 501})
@@ -83,7 +90,7 @@ class BatchApi:
             try:
                 status, text, wait = await self._once("POST", "/batches", body=body)
             except (TimeoutError, aiohttp.ClientError) as error:
-                status, text, wait = 0, str(error) or type(error).__name__, None
+                status, text, wait = 0, reason_of(error), None
             if 200 <= status < 300:
                 return self._state(self._json("/batches", status, text))
             if status and status not in RETRIED:
@@ -129,7 +136,7 @@ class BatchApi:
                 if status not in RETRIED:
                     break
             except (TimeoutError, aiohttp.ClientError) as error:
-                problem, status = str(error) or type(error).__name__, 0
+                problem, status = reason_of(error), 0
             await asyncio.sleep(min(backoff_seconds(attempt), LONGEST_WAIT_SECONDS))
         raise self._failure(path, status, problem)
 
@@ -164,7 +171,7 @@ class BatchApi:
             except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
                 raise EndpointError(f"{self._where(path)}: no URL; write it as https://HOST/v1") from None
             except (TimeoutError, aiohttp.ClientError) as error:
-                status, text = 0, str(error) or type(error).__name__
+                status, text = 0, reason_of(error)
             if 200 <= status < 300:
                 return self._json(path, status, text)
             if status == 404 and unknown_is_none:
