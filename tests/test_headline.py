@@ -221,7 +221,8 @@ def open_ended(answers: Answerer, name: str) -> Answerer:
     return lambda prompt, seed: f"{name} {seed}" if prompt.startswith("Write") else answers(prompt, seed)
 
 
-def test_calibrate_and_the_report_say_the_same_of_the_same_prompts(tmp_path: Path) -> None:
+def with_open_ended(tmp_path: Path) -> tuple[Path, str]:
+    """60 questions and 20 requests for texts, and the folder of a run that is trained on them."""
     prompts = write_questions(tmp_path / "prompts.jsonl", gold=False)
     with prompts.open("a", encoding="utf-8") as file:
         file.writelines(json.dumps({"prompt": f"Write text {i}."}) + "\n" for i in range(20))
@@ -230,6 +231,11 @@ def test_calibrate_and_the_report_say_the_same_of_the_same_prompts(tmp_path: Pat
         demur.sample(prompts, **other.names, run=run, n=4, weak_usd="0", strong_usd="10/10")
     demur.label(run=run, entailment="exact")
     demur.train(run=run, methods=("logistic",), serve="logistic")
+    return prompts, run
+
+
+def test_calibrate_and_the_report_say_the_same_of_the_same_prompts(tmp_path: Path) -> None:
+    prompts, run = with_open_ended(tmp_path)
     set_to = demur.calibrate(prompts, router=f"{run}/router", strong_share=0.5, anyway=True)
     said = demur.replay(prompts, router=f"{run}/router").headline
     with opened.open_run(load_run(run)) as found:
@@ -254,14 +260,7 @@ def test_what_the_setting_of_unknown_prompts_costs_is_said_and_a_share_below_the
     tmp_path: Path,
 ) -> None:
     """A quarter of the prompts always goes to the strong model: no threshold sends fewer there, and none costs less."""
-    prompts = write_questions(tmp_path / "prompts.jsonl", gold=False)
-    with prompts.open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps({"prompt": f"Write text {i}."}) + "\n" for i in range(20))
-    run = str(tmp_path / "run")
-    with running_pair(answers=(open_ended(weak, "a"), open_ended(strong, "b"))) as other:
-        demur.sample(prompts, **other.names, run=run, n=4, weak_usd="0", strong_usd="10/10")
-    demur.label(run=run, entailment="exact")
-    demur.train(run=run, methods=("logistic",), serve="logistic")
+    prompts, run = with_open_ended(tmp_path)
     assert least_share_of(Path(run)) == 0.25
     calibrate = partial(demur.calibrate, prompts, router=f"{run}/router", anyway=True, dry_run=True)
     low, reached = calibrate(strong_share=0.1), calibrate(strong_share=0.3)
