@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -13,7 +15,7 @@ from demur import mapping
 from demur.errors import InputError, StoreError
 from demur.mapping import on_threads, portion_size, portions_of
 from demur.mapping.held_object import Holder, HolderProxy
-from demur.mapping.on_ray import workers_at
+from demur.mapping.on_ray import FAILED, LEFT, RayWorkers, workers_at
 from demur.prompts import absolute_prompts, load_prompts
 from demur.records import Sample
 from demur.store import Store
@@ -166,3 +168,17 @@ def test_a_folder_without_prompts_says_what_is_read(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(InputError, match=r"none of its 1 entries ends in \.jsonl"):
         load_prompts(tmp_path.as_uri())
+
+
+def test_a_portion_that_was_left_for_anothers_error_is_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its row may arrive before the one with the error."""
+    rows = [{"place": 0, "result": pickle.dumps((LEFT, None))}]
+    rows += [{"place": 1, "result": pickle.dumps((FAILED, InputError("no")))}]
+    ray, data = MagicMock(), MagicMock()
+    ray.cluster_resources.return_value, ray.cloudpickle.dumps.return_value = {"CPU": 2}, b""
+    data.from_items.return_value.map_batches.return_value.iter_rows.return_value = rows
+    monkeypatch.setattr("demur.mapping.on_ray.require", lambda *_, **__: data)
+    found: list[Any] = []
+    with pytest.raises(InputError, match="no"):
+        found.extend(RayWorkers(ray)(str, [1, 2]))
+    assert found == []

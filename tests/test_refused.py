@@ -114,7 +114,7 @@ async def test_what_was_spent_counts_over_sessions_and_is_said() -> None:
         budget.reserve(PROMPTS[0], 2, ENDPOINT, SETTINGS)
         with pytest.raises(BudgetError) as raised:
             budget.reserve(PROMPTS[0], 2, ENDPOINT, SETTINGS)
-    for part in ("$34.00 spent on this run in all", "$20.00 reserved", "may cost $20.00", "max_usd 60.0"):
+    for part in ("$34.00 spent on this run in all", "$20.00 reserved", "may cost $20.00", "limit of $60.00"):
         assert part in str(raised.value)
 
 

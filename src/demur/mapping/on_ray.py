@@ -25,6 +25,7 @@ from demur.mapping.held_object import Holder, HolderProxy
 
 VERSION_SECONDS = 60  # for a node to say its version; a process has to start there
 CONNECT_SECONDS = 5
+DONE, FAILED, LEFT = "done", "failed", "left"  # what became of a portion; left: not begun, since another failed
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 
 
@@ -55,8 +56,11 @@ class RayWorkers:
             waiting: dict[int, Any] = {}
             following = 0
             for row in asked.iter_rows():  # to the end in any case: only then Ray Data gives its workers back
-                right, waiting[int(row["place"])] = pickle.loads(row["result"])
-                failed = failed or (None if right else waiting[int(row["place"])])
+                outcome, found = pickle.loads(row["result"])
+                if outcome == LEFT:  # its row may come before the one with the error that it was left for
+                    continue
+                waiting[int(row["place"])] = found
+                failed = failed or (found if outcome == FAILED else None)
                 while following in waiting and not failed:
                     yield waiting.pop(following)
                     following += 1
@@ -114,23 +118,23 @@ class _Worker:
         self._begun: Any
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, Any]:
-        """One portion a call; its result, or its error, as bytes."""
+        """One portion a call; what became of it, with its result or error, as bytes."""
         try:
-            found = True, self._result(rows["version"][0], rows["work"][0], rows["portion"][0])
+            found = self._result(rows["version"][0], rows["work"][0], rows["portion"][0])
         except Exception as error:  # a fault of demur's too: Ray Data would not give its workers back
             if self._packed:
                 self._begun.end()
-            found = False, _at_node(error)
+            found = FAILED, _at_node(error)
         return {"place": rows["place"], "result": [pickle.dumps(found)]}
 
-    def _result(self, wanted: str, packed: bytes, portion: bytes) -> Any:
+    def _result(self, wanted: str, packed: bytes, portion: bytes) -> tuple[str, Any]:
         if packed != self._packed:
             self._work, self._begun = pickle.loads(packed)
             self._packed = packed
         own = metadata.version("demur")
         if own != wanted:  # a node that joined later
             raise InputError(f"has demur {own}, the command that asks is {wanted}; install the same version")
-        return self._work(pickle.loads(portion)) if self._begun.next() else None
+        return (DONE, self._work(pickle.loads(portion))) if self._begun.next() else (LEFT, None)
 
 
 @contextmanager
