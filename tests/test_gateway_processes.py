@@ -8,7 +8,7 @@ import random
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,9 @@ async def served(
         if child.returncode is None:
             child.kill()
         await child.wait()
+        for pipe in filter(None, (child.stdout, child.stderr)):  # to the end: else it is closed after its event loop
+            with suppress(TimeoutError):
+                await asyncio.wait_for(pipe.read(), 5)
 
 
 async def ask(session: aiohttp.ClientSession, address: str, text: str, **more: Any) -> tuple[int, bytes]:

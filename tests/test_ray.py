@@ -271,8 +271,9 @@ def test_addresses_of_a_cluster(cluster: Any, where: str) -> None:
     command = [sys.executable, "-c", ADDRESSED, cluster.address if where == "HOST:PORT" else where]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    said = done.stdout.splitlines()[-1]  # Ray may print warnings before
-    cores, rows, head = re.fullmatch(r"(\d+) (\[.*\]) (\S+)", said).groups()  # type: ignore[union-attr]
+    said = re.search(r"^(\d+) (\[.*\]) (\S+)$", done.stdout, re.MULTILINE)  # Ray may print warnings before and after
+    assert said, done.stdout
+    cores, rows, head = said.groups()
     assert rows == "[1, 2]"
     host, port = head.split(":")
     if where == "local":
@@ -324,9 +325,10 @@ def test_a_lost_node_costs_only_what_was_under_way(cluster: Any, tmp_path: Path)
         assert not going.done()
         pair.weak.hang_seconds = pair.strong.hang_seconds = 0.0
         going.result()
-    for before_it, there, after_it in lost:
+    for earlier, (before_it, there, after_it) in enumerate(lost):
         sent = [body for side, count in zip(sides, before_it, strict=True) for body in side[:count]]
-        assert sum(not {*asked_samples(body)} <= there for body in sent) <= nodes * at_once
+        missing = sum(not {*asked_samples(body)} <= there for body in sent)
+        assert missing <= (nodes + earlier) * at_once  # what an earlier kill cost may not be asked for again yet
         later = [body for side, count in zip(sides, after_it, strict=True) for body in side[count:]]
         assert not {one for body in later for one in asked_samples(body)} & there
     every = Counter(one for side in sides for body in side for one in asked_samples(body))
