@@ -195,6 +195,21 @@ def test_unknown_prompts_that_are_learned_stay_unknown_and_are_no_training_promp
         assert not one.route("a20").unknown
 
 
+def test_a_router_of_which_some_unknown_prompts_were_learned_and_some_were_not_can_be_read_again(
+    tmp_path: Path,
+) -> None:
+    """Texts show nothing, so nothing is learned of them and they have no score of their own."""
+    reasons = [GUESSED, NONE_EQUAL] * 10
+    unknown = [UnknownPrompt(f"u{i}", f"b{i}", reason) for i, reason in enumerate(reasons, 8)]
+    made = train_router(Letters(), KNN(3), GAINED, weak="small", strong="large", unknown=unknown)
+    made.save(tmp_path)
+    read = PromptRouter.load(tmp_path, encoder=Letters())
+    assert made.unknown
+    assert read.unknown
+    assert read.unknown.held_out == made.unknown.held_out
+    assert [*read.unknown.held_out] == [f"b{i}" for i in range(8, 28, 2)]
+
+
 def test_a_learned_unknown_prompt_is_scored_by_fits_that_did_not_see_it(tmp_path: Path) -> None:
     """The nearest neighbour of a training prompt in-sample is itself; held out it is another one."""
     alone = [UnknownPrompt("u", "b100", GUESSED)]

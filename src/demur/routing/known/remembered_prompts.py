@@ -11,7 +11,8 @@ import numpy as np
 from demur.labels.beliefs.unknown import UnknownPrompt
 from demur.records import FloatArray
 
-VECTORS, SCORES = "unknown_vectors", "unknown_scores"  # names of the arrays in a saved router
+# Names of the arrays in a saved router; its scores are of the prompts that were learned, all of them without LEARNED.
+VECTORS, SCORES, LEARNED = "unknown_vectors", "unknown_scores", "unknown_learned"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +44,11 @@ class Remembered:
 
     @property
     def arrays(self) -> dict[str, FloatArray]:
-        """What a saved router keeps beside its prompts, by name."""
-        return {VECTORS: self.vectors} | ({} if self.scores is None else {SCORES: self.scores})
+        """What a saved router keeps beside its prompts, by name; all of it finite."""
+        if self.scores is None:
+            return {VECTORS: self.vectors}
+        learned = np.flatnonzero(~np.isnan(self.scores))
+        return {VECTORS: self.vectors, SCORES: self.scores[learned], LEARNED: learned.astype(np.float64)}
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -59,6 +63,11 @@ def recall(rows: Sequence[Mapping[str, Any]], arrays: Mapping[str, FloatArray]) 
     if len(rows) != len(arrays[VECTORS]):
         raise ValueError(f"{len(rows)} unknown prompts, {len(arrays[VECTORS])} vectors")
     scores = arrays.get(SCORES)
-    if scores is not None and len(scores) != len(rows):
-        raise ValueError(f"{len(rows)} unknown prompts, {len(scores)} of their scores")
+    if scores is not None:
+        learned = arrays.get(LEARNED, np.arange(len(rows))).astype(int)
+        if len(scores) != len(learned):
+            raise ValueError(f"{len(learned)} unknown prompts that were learned, {len(scores)} of their scores")
+        of_all = np.full(len(rows), np.nan)
+        of_all[learned] = scores
+        scores = of_all
     return Remembered(tuple(UnknownPrompt(**row) for row in rows), arrays[VECTORS], scores)
