@@ -12,10 +12,10 @@ import pytest
 
 from conftest import needed
 from demur import mapping
-from demur.errors import InputError, StoreError
+from demur.errors import DemurError, InputError, StoreError
 from demur.mapping import on_threads, portion_size, portions_of
 from demur.mapping.held_object import Holder, HolderProxy
-from demur.mapping.on_ray import FAILED, LEFT, RayWorkers, workers_at
+from demur.mapping.on_ray import DONE, FAILED, LEFT, RayWorkers, workers_at
 from demur.prompts import absolute_prompts, load_prompts
 from demur.records import Sample
 from demur.store import Store
@@ -170,15 +170,30 @@ def test_a_folder_without_prompts_says_what_is_read(tmp_path: Path) -> None:
         load_prompts(tmp_path.as_uri())
 
 
-def test_a_portion_that_was_left_for_anothers_error_is_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its row may arrive before the one with the error."""
-    rows = [{"place": 0, "result": pickle.dumps((LEFT, None))}]
-    rows += [{"place": 1, "result": pickle.dumps((FAILED, InputError("no")))}]
+def workers_that_send(monkeypatch: pytest.MonkeyPatch, rows: list[tuple[int, tuple[str, Any]]]) -> RayWorkers:
+    """Of a cluster from which these rows arrive, in this order: a portion's place, and what became of it."""
     ray, data = MagicMock(), MagicMock()
     ray.cluster_resources.return_value, ray.cloudpickle.dumps.return_value = {"CPU": 2}, b""
-    data.from_items.return_value.map_batches.return_value.iter_rows.return_value = rows
+    sent = [{"place": place, "result": pickle.dumps(became)} for place, became in rows]
+    data.from_items.return_value.map_batches.return_value.iter_rows.return_value = sent
     monkeypatch.setattr("demur.mapping.on_ray.require", lambda *_, **__: data)
+    return RayWorkers(ray)
+
+
+def test_a_portion_that_was_left_for_anothers_error_is_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its row may arrive before the one with the error."""
+    workers = workers_that_send(monkeypatch, [(0, (LEFT, None)), (1, (FAILED, InputError("no")))])
     found: list[Any] = []
     with pytest.raises(InputError, match="no"):
-        found.extend(RayWorkers(ray)(str, [1, 2]))
+        found.extend(workers(str, [1, 2]))
     assert found == []
+
+
+def test_portions_that_were_left_for_an_error_that_was_lost_with_its_node_are_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    workers = workers_that_send(monkeypatch, [(1, (LEFT, None)), (0, (DONE, "1")), (2, (DONE, "3"))])
+    found: list[Any] = []
+    with pytest.raises(DemurError, match="2 of 3 portions were left"):
+        found.extend(workers(str, [1, 2, 3]))
+    assert found == ["1"]

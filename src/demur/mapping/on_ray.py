@@ -64,6 +64,11 @@ class RayWorkers:
                 while following in waiting and not failed:
                     yield waiting.pop(following)
                     following += 1
+        if not failed and following < len(rows):  # a node that is lost takes the error with it that others heeded
+            failed = DemurError(
+                f"{len(rows) - following} of {len(rows)} portions were left, since one failed on a node that was lost; "
+                "give the same command again"
+            )
         if failed:
             raise failed
 
