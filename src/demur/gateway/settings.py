@@ -45,6 +45,7 @@ KEPT_MEMBERS = frozenset({"model", "messages", "prompt", "input", "stream"})
 _SECONDS = {"above": 0, "at_most": LONGEST_SECONDS}
 _SHARE = {"at_least": 0, "at_most": 1}
 
+USUAL_KEYS = Path("run/keys.json")  # of client keys; its folder is made, since keys may be there before a run is
 OPERATOR_PORTS = 1000  # the operator's port is so far above the service's, unless the settings name one
 
 

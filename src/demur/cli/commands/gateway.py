@@ -17,7 +17,7 @@ from demur.cli.progress import progress_bar
 from demur.config import A_MODEL
 from demur.errors import InputError
 from demur.files import read_mapping
-from demur.gateway.settings import GatewaySettings
+from demur.gateway.settings import USUAL_KEYS, GatewaySettings
 
 
 class Recorded(StrEnum):
@@ -136,13 +136,12 @@ def ledger(
 
 KeyFile = Annotated[Path, typer.Option(help="File of hashed keys.")]
 keys_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make, list or remove client keys.")
-DEFAULT_KEYS = Path("run/keys.json")
 
 
 @keys_app.command("add")
 def add_key(
     name: Annotated[str, typer.Argument(help="Name of the client that gets the key.")],
-    file: KeyFile = DEFAULT_KEYS,
+    file: KeyFile = USUAL_KEYS,
     requests_per_minute: Annotated[int | None, typer.Option(help="Rate limit.")] = None,
     usd: Annotated[float | None, typer.Option(help="Budget, counted over the whole ledger.")] = None,
     usd_per_day: Annotated[
@@ -164,7 +163,7 @@ def add_key(
 
 
 @keys_app.command("list")
-def list_keys(file: KeyFile = DEFAULT_KEYS, json: AsJson = False) -> None:
+def list_keys(file: KeyFile = USUAL_KEYS, json: AsJson = False) -> None:
     """List the keys' names and limits."""
     from demur.gateway.clients.keys import read_keys
 
@@ -185,7 +184,7 @@ def list_keys(file: KeyFile = DEFAULT_KEYS, json: AsJson = False) -> None:
 @keys_app.command("remove")
 def remove_key(
     name: Annotated[str, typer.Argument(help="Name of the key.")],
-    file: KeyFile = DEFAULT_KEYS,
+    file: KeyFile = USUAL_KEYS,
 ) -> None:
     """Remove a key from the file. A running gateway accepts it until it is reloaded."""
     from demur.gateway.clients.keys import remove_key
@@ -198,7 +197,7 @@ def remove_key(
 @keys_app.command("spend")
 def key_spend(
     name: Annotated[str | None, typer.Argument(help="One key; all of them by default.")] = None,
-    file: KeyFile = DEFAULT_KEYS,
+    file: KeyFile = USUAL_KEYS,
     ledger: Annotated[str, typer.Option(help="SQLite file or postgresql:// URL.")] = "run/ledger.sqlite",
     json: AsJson = False,
 ) -> None:
@@ -214,4 +213,4 @@ def key_spend(
 
 def _option(file: Path) -> str:
     """What another command must say of the file of keys."""
-    return "" if file == DEFAULT_KEYS else f" --file {shlex.quote(str(file))}"
+    return "" if file == USUAL_KEYS else f" --file {shlex.quote(str(file))}"

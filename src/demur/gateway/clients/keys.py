@@ -14,10 +14,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from demur.errors import InputError
-from demur.files import lock_file, write_whole
+from demur.files import check_output_folder, lock_file, write_whole
 from demur.gateway.clients.accounts import Accounts, OwnAccounts
 from demur.gateway.clients.budgets import TAPER, WARN, BudgetUse, Spent, has_budget, seconds_left, start_of, uses
 from demur.gateway.http.openai_bodies import ApiError
+from demur.gateway.settings import USUAL_KEYS
 from demur.limits import check_limits, from_mapping
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -51,6 +52,8 @@ def new_key(
     hashed = hashlib.sha256(secret.encode()).hexdigest()
     made = ClientKey(name, hashed, requests_per_minute, usd, usd_per_day, usd_per_month)
     check_key(made, str(file))
+    if Path(file) != USUAL_KEYS:
+        check_output_folder(Path(file))
     with lock_file(path):
         known = read_keys(path) if path.exists() else []
         if any(key.name == name for key in known):
@@ -62,6 +65,7 @@ def new_key(
 def remove_key(file: str | Path, name: str) -> None:
     """Remove a key from the file; a running gateway accepts it until it is reloaded. Raises InputError."""
     path = Path(file).resolve()
+    read_keys(file)  # no folder is made for the lock of a file that is not there
     with lock_file(path):
         known = read_keys(path)
         if all(key.name != name for key in known):
