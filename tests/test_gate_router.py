@@ -288,11 +288,12 @@ def test_an_explanation_has_the_shares_at_which_it_turns_and_what_the_gate_would
     assert (found.usd, found.usd_other, found.usd_checked) == (None, None, None)
     far = router.explain("0.9")
     assert far.second_stage == "not asked, the score is further than 0.150 from the threshold"
-    idle = replace(router, active=False, about="it does not pay").explain("0.72")
+    idle = replace(router, active=False).explain("0.72")
     assert idle.flips == (3 / 10, 3 / 10)
-    assert idle.second_stage == f"none: {PAYS.sentence}"
+    assert idle.second_stage == "none (the gate does not pay)"
+    assert Router(first(), about="too few").explain("0.72").second_stage == "none (too few)"
     promised = Router(first(Calibration(0.5, 0.5, 10, "a", gate=False)), gate_of(0.0), active=True).explain("0.9")
-    assert promised.second_stage.endswith(" (the calibration's promise holds for the router alone)")
+    assert promised.second_stage == "none (the calibration's promise holds for the router alone)"
 
 
 # -- saved and loaded ------------------------------------------------------------------------------------------------
@@ -494,11 +495,11 @@ def test_what_a_decision_costs(
 def test_an_explanation_shows_the_nearest_prompts_with_both_answers() -> None:
     training = TrainingPrompt("a\nprompt " + "x" * 100, 0.756, 0.5, None, "yes\nit is", "no")
     near_by = replace(STRONG, neighbours=(Neighbour(training, 0.987),))
-    found = Explanation("p", near_by, (0.4, 0.4), None, None, "none, no gate").lines
+    found = Explanation("p", near_by, (0.4, 0.4), None, None, "none (no gate)").lines
     assert found[:3] == (
         f"strong: large, because {STRONG.reason}",
         "  it would go to the weak model at a strong share below 40%",
-        "  second stage: none, no gate",
+        "  second stage: none (no gate)",
     )
     assert found[4] == "  the most similar training prompts, each after its cosine:"
     assert found[5].startswith("    0.99  a prompt xxx")

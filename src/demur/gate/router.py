@@ -275,8 +275,8 @@ class Router:
         """What the gate does for a decision of the first stage."""
         gate = self.serving_gate
         if gate is None:
-            promised = " (the calibration's promise holds for the router alone)" if self.active else ""
-            return f"none: {self.sentence}{promised}"
+            unused = "the calibration's promise holds for the router alone" if self.active else "the gate does not pay"
+            return f"none ({unused if self.gate else self.about})"
         if decision.wants_samples and gate.scorer:
             return "a cascade: the weak model answers first, and the words of its answer decide"
         if decision.wants_samples:
