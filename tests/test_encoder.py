@@ -14,7 +14,14 @@ from demur.errors import InputError, ModelError
 from demur.methods import KernelRidge
 from demur.models.catalogue import fetch
 from demur.models.encoders import first_layers
-from demur.models.encoders.encoder import CachedEncoder, LetterEncoder, OnnxEncoder, encoder_identity, load_encoder
+from demur.models.encoders.encoder import (
+    CachedEncoder,
+    LetterEncoder,
+    OnnxEncoder,
+    WatchedEncoder,
+    encoder_identity,
+    load_encoder,
+)
 from demur.records import FloatArray
 from demur.routing.prompt_router import PromptRouter, TrainingPrompt
 from demur.routing.train import train_router
@@ -42,6 +49,17 @@ def test_a_text_is_embedded_once() -> None:
     assert inner.asked == ["a", "b", "c"]
     np.testing.assert_array_equal(first[1], again[0])
     np.testing.assert_array_equal(first, LetterEncoder().encode(["a", "b", "a"]))
+
+
+def test_of_many_texts_it_is_told_how_many_are_embedded_and_the_rows_are_the_same() -> None:
+    told: list[tuple[str, int, int]] = []
+    texts = [f"text {i}" for i in range(600)]
+    watched = WatchedEncoder(LetterEncoder(), lambda *one: told.append(one))
+    np.testing.assert_array_equal(watched.encode(texts), LetterEncoder().encode(texts))
+    assert told == [("embedding prompts", done, 600) for done in (0, 256, 512, 600)]
+    told.clear()
+    np.testing.assert_array_equal(watched.encode(texts[:256]), LetterEncoder().encode(texts[:256]))
+    assert told == []  # a moment's work
 
 
 def test_an_object_of_ones_own_is_known_by_what_it_computes() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 import time
 from collections.abc import Sequence
@@ -12,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from demur.cli.main import app
 from demur.errors import InputError
 from demur.evaluation.replay import replay
 from demur.gate.explanation import Explanation
@@ -251,6 +254,17 @@ def test_a_replay_adds_up(saved: str, tmp_path: Path) -> None:
     assert never.usd[0] == pytest.approx(never.usd_weak)
 
 
+@pytest.mark.parametrize("command", ["replay", "calibrate --strong-share .3 --dry-run"])
+def test_many_prompts_are_embedded_with_progress(saved: str, tmp_path: Path, command: str) -> None:
+    """Which a log sees as well."""
+    file = tmp_path / "day.jsonl"
+    file.write_text("".join(json.dumps({"prompt": f"jazz pizza {i}"}) + "\n" for i in range(300)))
+    done = CliRunner().invoke(app, [*command.split(), str(file), "--router", saved])
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert re.search(r"embedding prompts .* 300/300 ", done.stderr)
+    assert "embedding" not in done.stdout
+
+
 def test_half_graded_files_are_named(saved: str, tmp_path: Path) -> None:
     file = tmp_path / "day.jsonl"
     rows: list[dict[str, object]] = [
@@ -301,6 +315,11 @@ def test_one_unknown_price_does_not_hide_the_other_models_cost(tmp_path: Path, u
         (0.5, 0.5, ("0.500", "0.500")),
         (0.1234567891, 0.1234567892, ("0.1234567891", "0.1234567892")),
         (0.2, float("inf"), ("0.200", "inf")),
+        (3e-20, 5e-20, ("3e-20", "5e-20")),  # of labels that a router separates perfectly
+        (1.234567e-20, 1.2349e-20, ("1.2346e-20", "1.2349e-20")),
+        (0.0, 5e-324, ("0", "4.94e-324")),
+        (0.9999999999999999, 1.0, ("0.9999999999999999", "1")),
+        (2e-20, 2e-20, ("0.000", "0.000")),
     ],
 )
 def test_score_and_threshold_can_be_told_apart(score: float, threshold: float, shown: tuple[str, str]) -> None:

@@ -28,7 +28,7 @@ from demur.cli.commands.paper import add_commands as paper_commands
 from demur.cli.examples import DEMO
 from demur.cli.groups import CommandGroups, as_options, show_path
 from demur.cli.options import with_options
-from demur.cli.progress import progress_bar
+from demur.cli.progress import NOTHING_KEPT, progress_bar
 from demur.config import LabelConfig, RouterConfig
 from demur.errors import DemurError, InputError, of_the_system
 from demur.evaluation.thresholds.criterion import CRITERIA, USUAL_SHARE, Criterion
@@ -217,9 +217,15 @@ def calibrate(
     if all(given[name] is None for name in CRITERIA) and is_router(Path(router)):  # else its own error is raised
         given["strong_share"] = _ask_share(router, prompts)
     criterion = from_mapping(Criterion, given, where="calibrate")
-    calibration, found = calibrate_and_measure(
-        prompts, criterion, router=router, allow_endpoints=allow_endpoint or (), anyway=anyway, dry_run=dry_run
-    )
+    with progress_bar(NOTHING_KEPT) as progress:
+        calibration, found = calibrate_and_measure(
+            *(prompts, criterion),
+            router=router,
+            allow_endpoints=allow_endpoint or (),
+            anyway=anyway,
+            dry_run=dry_run,
+            progress=progress,
+        )
     if json:
         return printing.as_json(calibration)
     printing.calibration(calibration, router, dry_run=dry_run)

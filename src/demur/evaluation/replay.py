@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
 
@@ -17,9 +17,10 @@ from demur.evaluation.tiers import tier_choices, tier_usd, tiers_of
 from demur.gate.router import Router
 from demur.limits import check_number
 from demur.measure.tiers import take_chosen
+from demur.models.encoders.encoder import WatchedEncoder
 from demur.prompts import load_prompts
 from demur.prompts.rows import read_rows
-from demur.records import Encoder, FloatArray, count_of, dollars
+from demur.records import Encoder, FloatArray, Progress, count_of, dollars, no_progress
 from demur.statistics import interval
 
 
@@ -102,6 +103,7 @@ def replay(
     encoder: Encoder | None = None,
     method: object | None = None,
     allow_endpoints: Sequence[str] = (),
+    progress: Progress = no_progress,
 ) -> Replayed:
     """Route a file of prompts (or graded prompts) as a saved router would. Raises InputError, ArtifactError.
 
@@ -109,6 +111,7 @@ def replay(
     """
     check_number(threshold, "threshold")
     loaded = Router.load(router, encoder=encoder, method=method, allow_endpoints=allow_endpoints)
+    loaded = with_progress(loaded, progress)
     prompt_router = loaded.prompt_router
     graded = read_graded(file) if Path(file).is_file() and _is_graded(Path(file)) else None
     given = [] if graded else load_prompts(file)
@@ -148,6 +151,12 @@ def replay(
         ),
         gold_unused=_gold_unused(sum(bool(prompt.answers) for prompt in given), str(file)),
     )
+
+
+def with_progress(router: Router, progress: Progress) -> Router:
+    """The same router, which tells how many of many prompts it has embedded."""
+    first = router.prompt_router
+    return replace(router, prompt_router=replace(first, encoder=WatchedEncoder(first.encoder, progress)))
 
 
 def _gold_unused(gold: int, file: str) -> str:

@@ -8,20 +8,29 @@ from typing import Literal
 
 from demur.records import Role
 
-MOST_DIGITS = 17  # tell any two scores apart
+MOST_PLACES = 9  # decimal places: where more are needed, most of them are 0 or 9
+MOST_FIGURES = 17  # significant ones: they tell any two numbers apart
 
 
-def apart(score: float, threshold: float, digits: int = 3) -> tuple[str, str]:
-    """Both in so many digits, or as many more as it takes to tell them apart."""
-    digits = digits_apart((score, threshold), digits)
-    return f"{score:.{digits}f}", f"{threshold:.{digits}f}"
+def apart(score: float, threshold: float, places: int = 3) -> tuple[str, str]:
+    """Both in so many decimal places, or as many more as it takes to tell them apart.
+
+    Where that would be too many to read, such as of 3e-20 and 5e-20, both in significant figures.
+    """
+    places = digits_apart((score, threshold), places)
+    shown = f"{score:.{places}f}", f"{threshold:.{places}f}"
+    if score == threshold or shown[0] != shown[1]:
+        return shown
+    pairs = ((f"{score:.{n}g}", f"{threshold:.{n}g}") for n in range(3, MOST_FIGURES + 1))
+    return next((pair for pair in pairs if pair[0] != pair[1]), shown)
 
 
-def digits_apart(values: Sequence[float], digits: int = 3) -> int:
-    """So many decimal places, or as many more as it takes for those that differ to be printed differently."""
-    while digits < MOST_DIGITS and len({f"{one:.{digits}f}" for one in values}) < len({*values}):
-        digits += 1
-    return digits
+def digits_apart(values: Sequence[float], places: int = 3) -> int:
+    """So many decimal places, or as many more, up to `MOST_PLACES`, as it takes for values that differ to be printed
+    differently."""
+    while places < MOST_PLACES and len({f"{one:.{places}f}" for one in values}) < len({*values}):
+        places += 1
+    return places
 
 
 AS_ASKED = "as asked"  # basis of a threshold that a call, a request or a setting gives

@@ -10,7 +10,7 @@ import typer
 
 from demur.cli import printing
 from demur.cli.options import Images, PromptArgument, read_prompt
-from demur.cli.progress import progress_bar
+from demur.cli.progress import NOTHING_KEPT, progress_bar
 from demur.config import A_MODEL, ANYWAY
 from demur.errors import InputError
 from demur.models.allowed_endpoints import ALLOW_HELP
@@ -105,7 +105,10 @@ def replay(
 
     router = router_of(run, router)
     printing.outdated_stages_of(Path(router).parent)
-    found = replay(file, router=router, threshold=threshold, allow_endpoints=allow_endpoint or ())
+    with progress_bar(NOTHING_KEPT) as progress:
+        found = replay(
+            file, router=router, threshold=threshold, allow_endpoints=allow_endpoint or (), progress=progress
+        )
     if json:
         return printing.as_json(found)
     printing.lines(found.lines)

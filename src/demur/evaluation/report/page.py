@@ -25,7 +25,7 @@ from demur.files import write_whole
 from demur.gate.explanation import SCALE
 from demur.gate.quality.extra_samples import COLUMNS as COLUMNS_OF_GATE
 from demur.records import count_of, dollars, on_one_line
-from demur.routing.decision import apart
+from demur.routing.decision import digits_apart
 from demur.runs.lineage import REPORT, keep_report
 
 PICTURES = "curve.png", "curve.svg"
@@ -349,8 +349,8 @@ def _furthest(examples: Sequence[Example], threshold: float) -> tuple[list[Examp
 
 
 def _digits(found: Evaluation) -> int:
-    """Digits that tell every score from the threshold, three at least."""
-    return max((len(apart(one.score, found.threshold)[1].partition(".")[2]) for one in found.examples), default=3)
+    """Decimal places that tell every score from the threshold, three at least."""
+    return max((digits_apart((one.score, found.threshold)) for one in found.examples), default=3)
 
 
 def _example(one: Example, digits: int, digits_of_quality: int) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 
 from demur.errors import InputError
 from demur.evaluation.graded_file import NEAR, GradedFile, new_rows, read_graded, refuse_training_prompts
-from demur.evaluation.replay import replay
+from demur.evaluation.replay import replay, with_progress
 from demur.evaluation.report.headline import Headline, headline
 from demur.evaluation.report.training_texts import which_prompts
 from demur.evaluation.thresholds.criterion import Criterion, check_criterion
@@ -39,7 +39,7 @@ from demur.measure.threshold import (
 from demur.methods.estimator import unit_rows
 from demur.models.images.joined_encoder import embed
 from demur.prompts import load_prompts
-from demur.records import BoolArray, Encoder, FloatArray, Role, content_hash, count_of
+from demur.records import BoolArray, Encoder, FloatArray, Progress, Role, content_hash, count_of, no_progress
 from demur.routing.artifact import CERTIFICATE, save_calibration, weights_hash
 from demur.routing.known.known_prompts import Looked
 from demur.routing.prompt_router import PromptRouter
@@ -64,6 +64,7 @@ def calibrate(
     method: object | None = None,
     anyway: bool = False,
     dry_run: bool = False,
+    progress: Progress = no_progress,
 ) -> Calibration:
     """Set a saved router's threshold on your own prompts, by one of four criteria; see `calibrate_and_measure`."""
     given = {"strong_share": strong_share, "usd_per_1k": usd_per_1k, "keep_quality": keep_quality, "risk": risk}
@@ -76,6 +77,7 @@ def calibrate(
         method=method,
         anyway=anyway,
         dry_run=dry_run,
+        progress=progress,
     )[0]
 
 
@@ -89,6 +91,7 @@ def calibrate_and_measure(
     method: object | None = None,
     anyway: bool = False,
     dry_run: bool = False,
+    progress: Progress = no_progress,
 ) -> tuple[Calibration, Headline]:
     """Set a saved router's threshold on your own prompts; returns it, and what it does on the same prompts.
 
@@ -105,6 +108,7 @@ def calibrate_and_measure(
     """
     check_criterion(criterion)
     loaded = Router.load(router, encoder=encoder, method=method, allow_endpoints=allow_endpoints)
+    loaded = with_progress(loaded, progress)
     prompt_router = loaded.prompt_router
     if criterion.risk is not None:
         check_promise(prompt_router, dry_run=dry_run)
@@ -118,6 +122,7 @@ def calibrate_and_measure(
             encoder=encoder,
             method=method,
             allow_endpoints=allow_endpoints,
+            progress=progress,
         )
         return found, again.headline
     check_learned(prompt_router.record, router, anyway=anyway)

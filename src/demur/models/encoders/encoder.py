@@ -32,7 +32,7 @@ from demur.store import Store
 
 BATCH_TOKENS = 256  # of texts that are embedded together, padding included; more are slower on a CPU
 BULK_TEXTS = 64  # from here on all cores embed, a text each; what serves never comes as many at once
-KEPT_TEXTS = 256  # are embedded before they are written to the store
+KEPT_TEXTS = 256  # are embedded before they are written to the store, and before progress is told
 LENGTH = "+length"  # ends the spec of an encoder whose vectors hold the prompt's length too
 LENGTH_WEIGHT, USUAL_LENGTH = 0.17, 4.5  # of the log of characters; a prompt of 90 characters is of usual length
 CHARACTERS_PER_TOKEN = 12  # more than any script needs on average: what lies beyond the window is cut before tokenising
@@ -223,6 +223,26 @@ class CachedEncoder:
             done += len(portion)
             self._progress("embedding prompts", done, len(missing))
         return np.stack([known[text] for text in texts])
+
+
+class WatchedEncoder:
+    """An encoder with progress while it embeds many texts, a portion at a time; the rows are the encoder's own."""
+
+    def __init__(self, encoder: Encoder, progress: Progress) -> None:
+        self.encoder, self._progress = encoder, progress
+        self.sees_pictures = sees_pictures(encoder)
+
+    def encode(self, texts: Sequence[str], /) -> FloatArray:
+        """Embed texts; shape (n, d), float32."""
+        if len(texts) <= KEPT_TEXTS:
+            return self.encoder.encode(texts)
+        rows, done = list[FloatArray](), 0
+        self._progress("embedding prompts", 0, len(texts))
+        for portion in portions_of(texts, KEPT_TEXTS):
+            rows.append(np.asarray(self.encoder.encode(portion), dtype=np.float32))
+            done += len(portion)
+            self._progress("embedding prompts", done, len(texts))
+        return np.concatenate(rows)
 
 
 def encoder_identity(encoder: Encoder) -> str:
