@@ -33,7 +33,7 @@ from demur.measure.threshold import KeptPoint
 from demur.models.encoders.encoder import LetterEncoder
 from demur.records import SamplingSettings
 from demur.runs import run as opened
-from demur.runs.lineage import keep_advice, keep_made, keep_wish
+from demur.runs.lineage import keep_advice, keep_made, keep_run_file, keep_wish
 from demur.runs.lock import lock_run
 from demur.runs.steps import after_replay, first_share, next_command, serve_command, share_note, steps_of
 from demur.serving_file import serving_file
@@ -128,6 +128,14 @@ def test_training_advises_the_share_that_the_status_does_and_calibrate_takes_the
     )
     with pytest.raises(InputError, match="--run mine and --router other both name a router; give one of them"):
         router_of("mine", "other")
+
+
+def test_without_a_gate_training_advises_a_share_all_the_same(pair: Pair) -> None:
+    said(*sample_of(pair))
+    said("label", "--entailment", "exact")
+    trained = said("train", "--methods", "logistic", "--gate", "off")
+    assert "the gate is switched off" in trained
+    assert re.search(r"a strong share of \d+% keeps \d+% of the large model's quality \(believed\)", trained)
 
 
 def test_without_prompts_the_threshold_is_set_on_the_runs_own_and_that_is_said(pair: Pair) -> None:
@@ -563,6 +571,12 @@ def test_the_share_to_begin_with_and_why(tmp_path: Path, point: KeptPoint | None
     keep_advice(tmp_path, point, least_share=0.0)
     assert first_share(tmp_path) == share
     assert says in share_note(tmp_path)
+    weak, strong = ModelConfig("w", "http://gpu:8000/v1"), ModelConfig("s", "https://api.example/v1")
+    RunConfig("prompts.jsonl", weak, strong, run=str(tmp_path), strong_share=0.4).save()
+    Path("run.toml").write_text("")
+    keep_run_file(tmp_path, "run.toml")
+    assert share_note(tmp_path).endswith("; the run file asks for a strong share of 40%")
+    keep_run_file(tmp_path, "")
     keep_made(tmp_path, "routers", "others")  # trained again by an earlier version, which keeps no advice
     assert first_share(tmp_path) == 0.3
     (tmp_path / "router" / "router.json").write_text('{"calibration": {"threshold": 0.5}}')

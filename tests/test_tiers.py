@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
 
@@ -17,15 +19,21 @@ from demur.cli.main import app
 from demur.config import ModelConfig, RunConfig, read_run_file, tier_name
 from demur.errors import InputError
 from demur.evaluation.device.simulate_run import simulate
+from demur.evaluation.report.kept_point import kept_tier_point
 from demur.gate.join_model import join_model
+from demur.labels.beliefs.unknown import UnknownPrompt
+from demur.measure.threshold import KeptPoint
 from demur.measure.tiers import choose_models, cost_parts, step_scores, take_chosen, threshold_keeping, threshold_within
 from demur.models.encoders.encoder import LetterEncoder
+from demur.models.prices import ServingCost
 from demur.records import dollars
 from demur.routing import restoring
+from demur.routing.known.remembered_prompts import Remembered
 from demur.routing.prompt_router import PromptRouter
 from demur.routing.tiers import Tiers
 from demur.runs import run as opened
 from pairs import Answerer, running_pair, strong, weak
+from test_artifact import TRAINING, make
 
 # -- the choice ------------------------------------------------------------------------------------------------------
 
@@ -318,6 +326,43 @@ def test_a_run_of_three_models_has_one_router_over_all(three: list[str], method:
     told = "it is one router over all of" if method == "graphrouter" else "models join GraphRouter alone"
     with pytest.raises(InputError, match=f"^run/router: .*{told}"):
         join_model("run", encoder=LetterEncoder())
+
+
+def test_training_of_three_models_says_what_share_of_the_dearest_keeps_quality(three: list[str]) -> None:
+    """A third of the prompts are of mountains, which the dearest alone knows; the run file asks for 34 %."""
+    demur.run(write_run(three))
+    done = CliRunner().invoke(app, ["train"])
+    said = re.search(
+        r"a strong share of (\d+)% keeps (\d+)% of the large model's quality \(believed\) and saves "
+        r"\d+% of its cost; the run file asks for a strong share of 34%",
+        done.stderr,
+    )
+    assert said is not None, done.stderr
+    assert int(said[1]) == pytest.approx(100 / 3, abs=12)
+    assert int(said[2]) >= 95
+
+
+def test_the_least_share_of_the_dearest_of_three_models_by_hand() -> None:
+    """Of four prompts the middle model knows two, the dearest one more, and every model the last."""
+
+    def found(router: PromptRouter) -> tuple[float, float, float | None]:
+        point = kept_tier_point(router)
+        assert isinstance(point, KeptPoint)
+        return point.strong_share, point.kept, point.saved
+
+    values = np.array([[0.0, 0.9, 0.9], [0.0, 0.9, 0.9], [0.0, 0.0, 0.9], [0.0, 0.0, 0.0]])
+    quality = np.array([[0.0, 1.0, 1.0], [0.0, 1.0, 1.0], [0.0, 0.0, 1.0], [1.0, 1.0, 1.0]])
+    usd = {"weak": 1.0, "b": 2.0, "strong": 10.0}
+    costs = {role: asdict(ServingCost(0.0, 1.0, 0.0, tokens, "test")) for role, tokens in usd.items()}
+    tiers = Tiers(("a", "b", "c"), ("a", "b", "c"), (), tuple(usd.values()), quality, values)
+    router = replace(make(), training=tuple(TRAINING[:4]), tiers=tiers, record={"serving_cost": costs})
+    assert found(router) == pytest.approx((1 / 4, 1.0, 1 - 15 / 40))
+    alike = replace(router, tiers=replace(tiers, qualities=np.ones((4, 3))))
+    assert found(alike) == pytest.approx((0.0, 1.0, 1 - 6 / 40))  # the dearest is not needed
+    told = Remembered((UnknownPrompt("x", "unknown", "why"),), np.zeros((1, 36), dtype=np.float32))
+    assert found(replace(router, unknown=told, on_unknown="strong")) == pytest.approx((2 / 5, 1.0, 1 - 25 / 50))
+    assert found(replace(router, unknown=told, on_unknown="weak")) == pytest.approx((1 / 5, 1.0, 1 - 16 / 50))
+    assert found(replace(router, unknown=told, on_unknown="score")) == pytest.approx((1 / 4, 1.0, 1 - 15 / 40))
 
 
 def test_three_models_without_prices_are_refused_before_a_router_is_saved(three: list[str]) -> None:

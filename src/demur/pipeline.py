@@ -26,7 +26,7 @@ from demur.evaluation.thresholds.kept_threshold import keep_threshold, threshold
 from demur.files import hash_of_file
 from demur.gate.router import Router
 from demur.gate.shares import calibration_of_share
-from demur.gate.train import train_gate
+from demur.gate.train import SWITCHED_OFF, train_gate
 from demur.labels.beliefs.unknown import UNKNOWN_FILE, write_unknown
 from demur.labels.from_samples import Labels
 from demur.labels.label_run import label_run, notes_of
@@ -161,14 +161,13 @@ def train_stage(run: Run) -> PromptRouter:
 
 def gate_stage(run: Run, router: PromptRouter) -> Router:
     """The served router with its gate, saved beside it."""
-    asked = run.config.router
-    if asked.gate == "off":
-        gated = Router(router, about="the gate is switched off")
+    wish, extra = run.config.router.gate, run.config.router.extra_samples
+    if wish == "off" and not run.config.label.needs("samples"):  # nobody has compared these
+        gated = Router(router, about=SWITCHED_OFF)
     else:
         trained = {one.prompt for one in router.training}
         prompts = [prompt for prompt in run.complete(run.train_prompts) if prompt.text in trained]
-        gated = train_gate(router, prompts, run.samples, run.meanings, extra=asked.extra_samples, stated=run.stated)
-    gated = replace(gated, active=True) if asked.gate == "on" and gated.gate else gated
+        gated = train_gate(router, prompts, run.samples, run.meanings, gate=wish, extra=extra, stated=run.stated)
     gated.save_gate(run.config.served_router)
     return gated
 

@@ -27,6 +27,8 @@ from demur.records import FloatArray, IntArray, Prompt, Sample
 from demur.routing.prompt_router import PromptRouter
 from demur.sampling.pair import PairSamples
 
+SWITCHED_OFF = "the gate is switched off"
+
 
 def train_gate(
     router: PromptRouter,
@@ -34,26 +36,30 @@ def train_gate(
     samples: PairSamples,
     meanings: Meanings,
     *,
+    gate: str = "auto",
     extra: int = 3,
     stated: Mapping[tuple[str, str], str] = MappingProxyType({}),
 ) -> Router:
     """Returns the router with a gate, learned from both models' samples of its training prompts, without labels.
 
-    The gate is active where its verdict says that it pays; ``extra`` is the largest number of extra weak samples it may
-    request. The router of a cascade gets its scorer of answers instead, which is always active. What escalating gains
-    is believed by the final answers that the models ``stated``; the signals are of whole texts, as in serving. With too
-    few prompts, or other prompts than the router was trained on, the result has no gate and ``about`` says why.
+    The gate is active where its verdict says that it pays, or always where ``gate`` is "on"; "off": none is learned,
+    and what both models are worth is believed all the same. ``extra`` is the largest number of extra weak samples it
+    may request. The router of a cascade gets its scorer of answers instead, which is always active. What escalating
+    gains is believed by the final answers that the models ``stated``; the signals are of whole texts, as in serving.
+    With too few prompts, or other prompts than the router was trained on, the result has no gate and ``about`` says
+    why.
     """
     weak, strong = ([side[prompt.id] for prompt in prompts] for side in (samples.weak, samples.strong))
     texts = [prompt.text for prompt in prompts]
     if texts != [one.prompt for one in router.training]:
-        return Router(router, about="no gate was trained: the router learned from other prompts")
-    answers = [[one.text for one in each] for each in weak]
-    own = meanings(texts, answers).ids
+        other = "no gate was trained: the router learned from other prompts"
+        return Router(router, about=SWITCHED_OFF if gate == "off" else other)
     joint = joint_clusters(prompts, weak, strong, meanings.stating(stated)).ids
     counts = [len(each) for each in strong]
     beliefs = np.array([belief(ids[count:], ids[:count]) for ids, count in zip(joint, counts, strict=True)]).T
     weaker = weaker_groups(router.vectors, texts, beliefs[1] - beliefs[0])
+    if gate == "off":
+        return Router(router, about=SWITCHED_OFF, beliefs=beliefs, weaker=weaker)
     if router.tiers is not None:
         return Router(
             router,
@@ -64,18 +70,20 @@ def train_gate(
     if isinstance(router.method, Cascade):
         return _train_cascade(router, texts, weak, (joint, counts), beliefs, weaker, meanings)
     most = max(map(len, weak)) - 1
+    own = meanings(texts, [[one.text for one in each] for each in weak]).ids
     drafts = read_drafts(own, weak, min(extra, most))
     rows = gate_rows(router.training_scores, drafts, joint, counts)
     try:
-        gate, held = fit_gate(rows)
+        fitted, held = fit_gate(rows)
     except InputError as error:
         return Router(router, about=f"no gate was trained: {error}", beliefs=beliefs, weaker=weaker)
     about = f"of {extra} extra samples only {most} were there to learn from" if most < extra else ""
+    scores, usd = router.training_scores, router.expected_usd(texts)
     return Router(
-        *(router, gate, gate.verdict.pays, meanings.entailment, meanings.rules, about, beliefs),
+        *(router, fitted, gate == "on" or fitted.verdict.pays, meanings.entailment, meanings.rules, about, beliefs),
         weaker=weaker,
-        rehearsal=rehearsal(router.training_scores, held),
-        trials=trials(gate, router.training_scores, held, rows.gains, answer_tokens(weak), router.expected_usd(texts)),
+        rehearsal=rehearsal(scores, held),
+        trials=trials(fitted, scores, held, rows.gains, answer_tokens(weak), usd),
     )
 
 

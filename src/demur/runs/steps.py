@@ -126,22 +126,27 @@ def first_share(folder: Path) -> float:
 
 def share_note(folder: Path) -> str:
     """Why that share; empty where another was asked for, or a threshold is set."""
-    if not is_router(folder / "router") or run_file_of(folder) or threshold_of(folder / "router") is not None:
+    if not is_router(folder / "router") or threshold_of(folder / "router") is not None:
         return ""
-    point, wish, least = advice_of(folder), wish_of(folder), least_share_of(folder)
+    config, point, wish = _config(folder), advice_of(folder), wish_of(folder)
     if wish and (point is None or not wish[1].startswith("--strong-share ")):
         return ""
-    begin = f"{first_share(folder):.0%} is a share to begin with"
+    begin, least = f"{first_share(folder):.0%} is a share to begin with", least_share_of(folder)
     if least:
         begin += f", since {least:.0%} of the prompts are unknown and go to the large model whatever the threshold"
+    if run_file_of(folder) and config:
+        begin = f"the run file asks for a strong share of {config.strong_share:.0%}"
     if point is None:
         return f"what a share keeps is not known; {begin}"
+    paid = f" and {point.money}" if point.money else ""
+    kept = f"{point.kept:.0%} of the large model's quality (believed)"
     if point.share <= 0:
-        return f"the small model alone keeps {point.kept:.0%} of the large model's quality (believed); {begin}"
+        small = "the smaller models alone keep" if config and config.between else "the small model alone keeps"
+        return f"{small} {kept}{paid}; {begin}"
     if point.share >= 1:
         return f"no share keeps {KEPT:.0%} of the large model's quality (believed); {begin}"
-    paid = f" and {point.money}" if point.money else ""
-    return f"a strong share of {point.share:.0%} keeps {point.kept:.0%} of the large model's quality (believed){paid}"
+    found = f"a strong share of {point.share:.0%} keeps {kept}{paid}"
+    return f"{found}; {begin}" if run_file_of(folder) else found
 
 
 def sample_command(folder: Path) -> tuple[str, str]:

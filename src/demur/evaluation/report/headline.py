@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from demur.evaluation.report.kept_point import Costs, Pair, kept_point
+from demur.evaluation.report.kept_point import Costs, Pair, kept_point, kept_tier_point
 from demur.evaluation.report.training_texts import TRAINING, training_texts
 from demur.evaluation.tiers import believed_mean, tier_choices, tier_usd, tiers_of
 from demur.gate.quality.believed_quality import believed_quality, why_not_believed
@@ -121,7 +121,8 @@ class Headline:
             return f"{said}; no threshold keeps {KEPT:.0%} of it on these prompts"
         point, saved = self.kept, self.kept.saved
         money = "" if saved is None else f", saving {saved:.0%}" if saved >= 0 else f", costing {-saved:.0%} more"
-        return f"{said}; for {point.kept:.0%} of it {1 - point.share:.0%} of calls stay local{money}"
+        local = "stay with smaller models" if self.shares else "stay local"
+        return f"{said}; for {point.kept:.0%} of it {1 - point.share:.0%} of calls {local}{money}"
 
     @property
     def _of(self) -> str:
@@ -205,7 +206,7 @@ def headline(
     kept = None if found is None else kept_point(router, looked, found, judged, costs)
     gate = EXPECTED if router.serving_gate else ""
     forecast = quality is None and _is_forecast(router.prompt_router, texts, judged)
-    why = "" if found else why_not_believed(router.prompt_router.record, looked.unknown)
+    why = "" if found else _why_not_known(router, looked)
     made = replace(made, **_by_setting(router, looked), quality_unknown=why)
     return replace(made, gate=gate, kept=kept, forecast=forecast)
 
@@ -252,7 +253,9 @@ def training_headline(router: Router) -> Headline:
     prompts = router.prompt_router
     if prompts.tiers is not None:
         texts, known = [one.prompt for one in prompts.training], prompts.tiers
-        return tier_headline(prompts, known.training_values, texts, None, on=TRAINING, quality=known.qualities)
+        found = tier_headline(prompts, known.training_values, texts, None, on=TRAINING, quality=known.qualities)
+        why = why_not_believed(prompts.record, np.zeros(len(texts), dtype=bool))
+        return replace(found, kept=None if why else kept_tier_point(prompts))
     texts, scores = training_texts(prompts), prompts.training_scores
     reasons = [""] * len(scores)
     if prompts.unknown:
@@ -373,6 +376,13 @@ def expected_costs(router: Router, texts: Sequence[str]) -> Costs:
     costs = (router.prompt_router.cost("weak"), router.prompt_router.cost("strong"))
     weak, strong = (None if cost is None else np.array([cost.usd(text) for text in texts]) for cost in costs)
     return weak, strong
+
+
+def _why_not_known(router: Router, looked: Looked) -> str:
+    """Why quality is not known where no prompt is graded."""
+    if router.beliefs is None:
+        return "the router did not learn from samples of both models, by which quality is believed"
+    return why_not_believed(router.prompt_router.record, looked.unknown)
 
 
 def _believed_quality(router: Router, looked: Looked, texts: Sequence[str]) -> Pair | None:

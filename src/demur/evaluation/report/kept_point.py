@@ -6,11 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 
+from demur.evaluation.report.training_texts import training_texts
+from demur.evaluation.tiers import tier_usd, tiers_of
 from demur.gate.quality.two_stages import StagedScores
 from demur.gate.router import Router
 from demur.measure.threshold import KeptPoint, least_quality, share_of_scored, threshold_for_share, tried_thresholds
+from demur.measure.tiers import take_chosen
 from demur.records import BoolArray, FloatArray
 from demur.routing.known.known_prompts import Looked
+from demur.routing.prompt_router import PromptRouter
 
 Pair = tuple[FloatArray, FloatArray]  # of the weak and the strong model, (n,) each
 Costs = tuple[FloatArray | None, FloatArray | None]  # the same; None where a price is unknown
@@ -35,6 +39,32 @@ def kept_point(router: Router, looked: Looked, quality: Pair, judged: BoolArray,
             at = threshold_for_share(expected.final[told], share).threshold
             said = _point_at(at, expected, router, looked, quality, judged, usd)
             return replace(said, strong_share=found.strong_share)
+    return ()
+
+
+def kept_tier_point(router: PromptRouter) -> KeptPoint | tuple[()]:
+    """The same of a router of several models on all prompts that it was to learn from, by believed quality.
+
+    Its share is of calls to the dearest model; 0 where the others keep enough without it.
+    """
+    tiers, forced, scored = tiers_of(router), router.forced_role, len(router.training)
+    lost = len(router.unknown.prompts) if router.unknown and forced else 0
+    beside = np.full(lost, tiers.roles.index(forced) if forced else 0)
+    sides = (lost if forced == "strong" else 0, lost if forced == "weak" else 0)
+    usd = tier_usd(router, training_texts(router)[: scored + lost])
+    weak, alone = (float(tiers.qualities[:, m].mean()) for m in (0, -1))
+
+    def point(share: float) -> KeptPoint:
+        told = share_of_scored(share, scored, *sides)
+        threshold = threshold_for_share(tiers.scores(tiers.training_values), told).threshold
+        at = tiers.choices(tiers.training_values, threshold)
+        kept, every = float(take_chosen(tiers.qualities, at).mean()), np.concatenate([at, beside])
+        saved = 1 - float(take_chosen(usd, every).sum() / usd[:, -1].sum())
+        return KeptPoint(float(np.mean(every == tiers.last)), kept / alone if alone else 1.0, saved)
+
+    for found in map(point, np.arange(101) / 100):
+        if not alone or found.kept * alone >= least_quality(weak, alone) - 1e-12:
+            return replace(point(found.share), strong_share=found.strong_share)
     return ()
 
 
