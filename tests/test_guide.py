@@ -38,7 +38,7 @@ from demur.runs.lock import lock_run
 from demur.runs.steps import after_replay, first_share, next_command, serve_command, share_note, steps_of
 from demur.serving_file import serving_file
 from gateways import RECORD
-from pairs import Pair, running_pair, write_questions
+from pairs import Pair, running_pair, strong, write_questions
 
 RUNNER = CliRunner()
 
@@ -199,14 +199,57 @@ def test_a_dry_run_of_sampling_says_what_it_costs_and_changes_nothing(pair: Pair
     assert "large: price as given, $10.00 in and $10.00 out per million tokens)" in output
     assert "at most $" in output
     assert "swapped" not in output
+    assert output.splitlines()[0].startswith("dry run; ")
     swapped = said(*sample_of(pair, "--dry-run", "--strong-usd", "0", "--weak-usd", "2.5/10"))
-    named = f"--weak {pair.names['strong']} --strong {pair.names['weak']}"
+    small, large = pair.names["weak"], pair.names["strong"]
+    command = f"demur sample prompts.jsonl --weak {large} --weak-usd 0/0 --strong {small} --strong-usd 2.5/10 --n 3"
     first, after = swapped.splitlines()[:2]  # before the estimate, in a line of its own
-    assert "are they swapped? Then stop (Ctrl-C) before more is paid" in first
-    assert f"say {named} (in a run file" in first
+    assert first.startswith("the weak model small costs more than the strong model large: $2.50 in and $10.00 out per ")
+    assert f"against $0 in and $0 out per million tokens. If they are swapped: {command} --again" in first
     assert after.startswith("dry run; ")
     assert len(pair.weak.requests) == asked
     assert not Path("run").exists()
+
+
+def unsteady(prompt: str, seed: int) -> str:
+    """Wrong about sums with every third seed."""
+    return str(seed) if "plus" in prompt and seed % 3 == 0 else strong(prompt, seed)
+
+
+def test_models_that_may_be_swapped_are_named_until_the_command_that_is_said_has_changed_them_round() -> None:
+    with running_pair(None, (unsteady, strong)) as pair:
+        small, large = f"small@{pair.weak.base_url}", f"large@{pair.strong.base_url}"
+        write_questions(Path("prompts.jsonl"), gold=False)
+        models = ("--weak", large, "--strong", small, "--weak-usd", "10/10", "--strong-usd", "1/2")
+        sampled = said("sample", "prompts.jsonl", *models, "--n", "3", "--max-tokens", "32")
+        dearer = "the weak model large costs more than the strong model small: $10.00 in and $10.00 out per million"
+        (line,) = [one for one in sampled.splitlines() if dearer in one]
+        assert ". If they are swapped, stop (Ctrl-C) before more is paid, and say: demur sample " in line
+        assert dearer in said("status")
+        for output in (said("label", "--entailment", "exact"), said("train", "--methods", "logistic"), said("status")):
+            (line,) = [one for one in output.splitlines() if dearer in one]
+            better = "by the labels the weak model large is the better one: it is preferred on 50% of 60 prompts, the "
+            assert f"{better}strong model small on 0%. If they are swapped: " in line
+        command = shlex.split(line.partition("If they are swapped: ")[2])
+        changed = ("--weak", small, "--weak-usd", "1/2", "--strong", large, "--strong-usd", "10/10")
+        assert command[1:] == ["sample", "prompts.jsonl", *changed, "--n", "3", "--max-tokens", "32", "--again"]
+        asked = len(pair.weak.requests) + len(pair.strong.requests)
+        outputs = [said(*command[1:]), said("label", "--entailment", "exact"), said("status")]
+        assert len(pair.weak.requests) + len(pair.strong.requests) == asked
+        assert "swapped" not in "".join(outputs)
+
+
+def test_a_second_labelling_says_how_many_pairs_of_answers_were_known() -> None:
+    answers = (lambda _, seed: ("a tall building", "an oak tree")[seed % 2], lambda _, seed: "an oak tree")
+    with running_pair(None, answers) as pair:
+        said(*sample_of(pair))
+        first, again = said("label"), said("label")
+        counts = re.compile(r"decided about (\d+) pairs of answers \((\d+) known already, (\d+) asked now\)")
+        found = [counts.search(output) for output in (first, again)]
+        assert found[0] is not None
+        assert found[1] is not None
+        assert int(found[0][3]) > 0
+        assert found[1].groups() == (found[0][1], found[0][1], "0")
 
 
 def test_a_dry_run_of_calibration_keeps_the_threshold(pair: Pair) -> None:

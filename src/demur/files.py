@@ -86,6 +86,12 @@ def check_output_folder(path: Path) -> None:
         raise InputError(f"{path}: there is no folder {path.parent}; make it first, or correct the name")
 
 
+def named_from_here(path: str) -> str:
+    """A path as it is named in the current folder; what is no absolute one as it is."""
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
+
+
 def refuse_device(path: Path) -> None:
     """Raise InputError for a pipe, a socket or a device, which would be read for ever."""
     if path.exists() and not path.is_file() and not path.is_dir():

@@ -29,7 +29,7 @@ from demur.gate.shares import calibration_of_share
 from demur.gate.train import SWITCHED_OFF, train_gate
 from demur.labels.beliefs.unknown import UNKNOWN_FILE, write_unknown
 from demur.labels.from_samples import Labels
-from demur.labels.label_run import label_run, notes_of
+from demur.labels.label_run import label_and_note
 from demur.labels.parquet_files import write_tables
 from demur.labels.preference_files import write_preferences
 from demur.labels.settled_prompts import settle_of
@@ -53,7 +53,7 @@ from demur.runs.run import Own, Run, open_run
 from demur.sampling.batches.by_api import sample_by_api
 from demur.sampling.batches.by_files import check_batches, sample_by_batch
 from demur.sampling.cost import PairSpend
-from demur.sampling.pair import check_pair, forget_refusals, sampling_notes, spend_of
+from demur.sampling.pair import check_pair, forget_refusals, spend_of
 from demur.sampling.sample_run import Announce, sample_run
 
 
@@ -138,9 +138,7 @@ def batch_stage(run: Run, folder: str | Path | None, files: Sequence[str | Path]
 
 def label_stage(run: Run) -> Labels:
     """Preferences from the source that the run names, written to preferences.jsonl."""
-    labels = label_run(run)
-    notes = sampling_notes(run.config.sampling, run.pair, run.train_prompts, run.samples, run.store)
-    labels = replace(labels, notes=(*notes_of(run), *notes, *labels.notes))
+    labels = label_and_note(run)
     write_unknown(run.config.folder / UNKNOWN_FILE, labels.unknown)
     write_preferences(run.config.preferences, labels.preferences)
     keep_made(run.config.folder, "labels", hash_of_file(run.config.preferences), run.samples_hash)

@@ -17,7 +17,7 @@ from demur.cli.advice import advice_lines
 from demur.cli.examples import EXAMPLES
 from demur.config import runs_beside
 from demur.runs.lock import work_on
-from demur.runs.steps import USUAL, next_command, steps_of
+from demur.runs.steps import USUAL, next_command, steps_of, swap_advice
 
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # the library that typer stands on is its own business
 GROUPS = {
@@ -190,6 +190,8 @@ def show_path(folder: str = USUAL) -> None:
         about = printing.printable(step.done or step.about)
         typer.echo(f"  {mark} {step.name:<{width}}  {about}")
     typer.echo("")
+    if swapped := swap_advice(Path(folder)):
+        typer.echo(printing.printable(f"{swapped}\n"))
     if work := work_on(Path(folder)):
         typer.echo(f"{work} is at work on this run; once it has ended, the command below shows what comes next")
         option = "" if folder == USUAL else f" --run {shlex.quote(folder)}"

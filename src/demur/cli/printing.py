@@ -23,10 +23,11 @@ from demur.evaluation.report.headline import training_headline
 from demur.evaluation.report.tables import COLUMNS, base_of, reference_rows, router_rows, terms
 from demur.evaluation.report.unknown_setting import unknown_setting_note
 from demur.gate.quality.extra_samples import COLUMNS as GATE_COLUMNS
+from demur.models.swapped_models import IF_SWAPPED
 from demur.records import count_of
 from demur.routing.verdict import recorded_verdict
 from demur.runs.lineage import REPORT, outdated_report, outdated_stages
-from demur.runs.steps import next_command, serve_command
+from demur.runs.steps import next_command, serve_command, swap_advice
 from demur.serving_file import serving_gateways
 
 if TYPE_CHECKING:
@@ -211,7 +212,8 @@ def _escape(text: str) -> str:
 def estimate(expected: PairEstimate) -> None:
     """What sampling will cost, before it begins."""
     if expected.swapped:
-        err.print(expected.swapped, markup=False, style="bold")
+        stop = f"{expected.swapped}. {IF_SWAPPED}, stop (Ctrl-C) before more is paid, and say: {expected.swap}"
+        err.print(stop, markup=False, style="bold", soft_wrap=True)
     if not QUIET.get():
         err.print(expected.sentence, markup=False)
 
@@ -219,7 +221,7 @@ def estimate(expected: PairEstimate) -> None:
 def dry_estimate(expected: PairEstimate) -> None:
     """The same, as the result of a dry run."""
     if expected.swapped:
-        out.print(expected.swapped, markup=False, style="bold")
+        out.print(f"{expected.swapped}. {IF_SWAPPED}: {expected.swap}", markup=False, style="bold")
     out.print(f"dry run; {expected.sentence}", markup=False)
 
 
@@ -271,7 +273,7 @@ def print_trained(router: Router, run: Path, *, verbose: bool = False) -> None:
         out.print(verdict.sentence, markup=False)
     found = training_headline(router)
     out.print(found.sentence, markup=False)
-    lines(filter(None, [router.sentence, unknown_setting_note(router)]))
+    lines(filter(None, [router.sentence, unknown_setting_note(router), swap_advice(run)]))
     if verbose:
         gate_trials(router.trials, router.lines[1:])
     next_in(run)

@@ -15,6 +15,7 @@ from demur.files import as_toml, write_whole
 from demur.limits import from_mapping
 from demur.models.doctor import EndpointReport, doctor
 from demur.models.local import endpoint_of, parse_model
+from demur.models.swapped_models import IF_SWAPPED, dearer_sentence
 from demur.records import Role
 
 ROLES: tuple[Role, Role] = ("weak", "strong")
@@ -48,6 +49,17 @@ def write_abilities(file: str | Path, only: str | None = None) -> list[EndpointR
     there = _read(Path(file))
     write_settings(file, {role: beside(there[role], report.abilities.settings) for role, report in found.items()})
     return list(found.values())
+
+
+def dearer_weak_model(file: str | Path) -> str:
+    """That the weak model of a settings file costs more than the strong one, and what to do; empty where it does not,
+    or one of them is not named.
+    """
+    models = served_models(file)
+    if len(models) < len(ROLES):
+        return ""
+    found = dearer_sentence(*(endpoint_of(models[role]) for role in ROLES))
+    return f"{found}. {IF_SWAPPED}: change [weak] and [strong] round in {file}" if found else ""
 
 
 def beside(there: Mapping[str, Any], found: Mapping[str, object]) -> dict[str, object]:

@@ -68,6 +68,7 @@ class Labels:
     pairs_scored: int = 0  # pairs of answers that the entailment model decided about, now or before
     unknown: tuple[UnknownPrompt, ...] = ()  # prompts whose samples cannot tell: they have no label
     cut: float = 0.0  # share of all answers that max_tokens ended
+    pairs_asked: int | None = None  # of `pairs_scored`, those that it was asked about now; None where none is stored
 
     @property
     def ties(self) -> float:
@@ -88,7 +89,14 @@ class Labels:
         decided = (
             f"the entailment model decided about {count_of(self.pairs_scored, 'pair of answers', 'pairs of answers')}"
         )
-        return f"{counted}; semantic entropy by {self.definition}; {decided}"
+        return f"{counted}; semantic entropy by {self.definition}; {decided}{self._asked}"
+
+    @property
+    def _asked(self) -> str:
+        if self.pairs_asked is None or not self.pairs_scored:
+            return ""
+        known = self.pairs_scored - self.pairs_asked
+        return f" ({known:,} known already, {self.pairs_asked:,} asked now)" if known else ""
 
     @property
     def told(self) -> float:

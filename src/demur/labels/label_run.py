@@ -29,15 +29,19 @@ from demur.labels.scores.uncertainty import has_tokens
 from demur.labels.state_answers import state_answers
 from demur.labels.targets import hard_targets, label_warnings, winner_of
 from demur.mapping import portions_of
+from demur.meaning.entailment import entailment_identity
 from demur.meaning.rules.declined_answers import declines, says_nothing
 from demur.models.endpoint import Endpoint
 from demur.models.prices import CHARACTERS_PER_TOKEN
+from demur.models.swapped_models import better_sentence, dearer_sentence
 from demur.prompts import shortfalls
 from demur.prompts.grading import grade, quality
 from demur.prompts.pictures import has_pictures
 from demur.records import FloatArray, Grader, Preference, Prompt, count_of, dollars
+from demur.runs.lineage import keep_swapped
 from demur.runs.run import Run
-from demur.sampling.pair import PairSamples
+from demur.runs.steps import swap_advice
+from demur.sampling.pair import PairSamples, sampling_notes
 
 FROM_GRADES: Mapping[str, Callable[[FloatArray, FloatArray], FloatArray]] = {  # by LabelConfig.name
     "accuracy hard": accuracy_targets,
@@ -73,6 +77,32 @@ class Sampled:
             kind=kind,
             n=n,
         )
+
+
+def label_and_note(run: Run) -> Labels:
+    """`label_run`, with what is to be said beside it: what is not labelled and why, how many pairs of answers the
+    entailment model was asked about now, and that the models may be swapped."""
+    stored = _stored_scores(run)
+    labels = label_run(run)
+    asked = None if stored is None else min(labels.pairs_scored, (_stored_scores(run) or 0) - stored)
+    weak, strong = run.pair.weak, run.pair.strong
+    targets = np.array([row.target for row in labels.preferences])
+    why = (dearer_sentence(weak, strong), better_sentence(weak.model, strong.model, targets))
+    keep_swapped(run.config.folder, "; ".join(filter(None, why)))
+    notes = sampling_notes(run.config.sampling, run.pair, run.train_prompts, run.samples, run.store)
+    return replace(
+        labels,
+        notes=(*notes_of(run), *notes, *labels.notes),
+        warnings=(*labels.warnings, *filter(None, [swap_advice(run.config.folder)])),
+        pairs_asked=asked,
+    )
+
+
+def _stored_scores(run: Run) -> int | None:
+    """How many pairs of answers have a stored score of the run's entailment model; None of one that stores none."""
+    label = run.config.label
+    identity = "" if run.own.entailment or not label.needs("samples") else entailment_identity(label.entailment)
+    return None if identity in ("", "exact") else run.store.count_entailment_scores(identity)
 
 
 def label_run(run: Run) -> Labels:

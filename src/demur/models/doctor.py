@@ -13,7 +13,7 @@ from demur.models.abilities import EndpointAbilities, probe_abilities
 from demur.models.endpoint import Endpoint, authorization
 from demur.models.local import parse_model, running_endpoint
 from demur.models.requests.client import EndpointClient
-from demur.records import Sample, SamplingSettings, dollars
+from demur.records import Sample, SamplingSettings
 
 QUESTION = "Name a colour. Answer with one word."
 PROBE = SamplingSettings(n=3, max_tokens=4)
@@ -95,8 +95,7 @@ def _price_line(endpoint: Endpoint) -> str:
         return (
             "unknown: give it as MODEL@URL#usd=IN/OUT (USD per million tokens; usd=0 if it is free), or in the run file"
         )
-    each = (1e6 * price.usd_per_input_token, 1e6 * price.usd_per_output_token)
-    return f"{dollars(each[0])} in, {dollars(each[1])} out per million tokens ({price.source})"
+    return f"{price.each} ({price.source})"
 
 
 def _texts(samples: list[Sample]) -> list[str]:

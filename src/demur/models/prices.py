@@ -60,8 +60,13 @@ class Price:
         """Where it comes from; of one that was given also what it is, since a single number is both prices."""
         if self.source != GIVEN:
             return self.source
-        each = dollars(1e6 * self.usd_per_input_token), dollars(1e6 * self.usd_per_output_token)
-        return f"{GIVEN}, {each[0]} in and {each[1]} out per million tokens"
+        return f"{GIVEN}, {self.each}"
+
+    @property
+    def each(self) -> str:
+        """Of a million tokens that are read, and that are written."""
+        usd = dollars(1e6 * self.usd_per_input_token), dollars(1e6 * self.usd_per_output_token)
+        return f"{usd[0]} in and {usd[1]} out per million tokens"
 
     @property
     def charges(self) -> bool:

@@ -13,13 +13,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from demur.files import hash_of_file, write_whole
+from demur.files import hash_of_file, named_from_here, write_whole
 from demur.measure.threshold import KeptPoint
 
 MADE = "made.json"
 Stage = Literal["samples", "labels", "routers", "report"]
 REPORT = "report.html"
-RUN_FILE, WISH, ADVICE = "run file", "wish", "advised share"
+RUN_FILE, WISH, ADVICE, SWAPPED = "run file", "wish", "advised share", "swapped"
 OUTDATED: Mapping[Stage, tuple[Stage, str]] = {  # a stage, what it is made from, and the command that makes it
     "labels": ("samples", "demur label"),
     "routers": ("labels", "demur train"),
@@ -115,6 +115,18 @@ def wish_of(folder: Path) -> tuple[str, str] | None:
     return (named_from_here(kept["source"]), kept["content"]) if kept else None
 
 
+def keep_swapped(folder: Path, why: str) -> None:
+    """Keep why a run's weak and strong model may be swapped; empty: nothing says that they are."""
+    made = _read_lineage(folder)
+    if why or SWAPPED in made:
+        write_whole(folder / MADE, json.dumps(made | {SWAPPED: {"content": why}}) + "\n")
+
+
+def swapped_of(folder: Path) -> str:
+    """What `keep_swapped` kept."""
+    return _read_lineage(folder).get(SWAPPED, {}).get("content", "")
+
+
 def keep_advice(folder: Path, point: KeptPoint | None, *, least_share: float) -> None:
     """Keep the strong share that is advised for the routers that are there; None: none is known to keep quality.
 
@@ -142,12 +154,6 @@ def _advice(folder: Path) -> dict[str, str]:
     made = _read_lineage(folder)
     kept = made.get(ADVICE, {})
     return kept if kept.get("source") == made.get("routers", {}).get("content") else {}
-
-
-def named_from_here(path: str) -> str:
-    """A path as it is named in the current folder; what is no absolute one as it is."""
-    here = Path.cwd()
-    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
 
 
 def stages_made(folder: Path) -> frozenset[str]:

@@ -15,7 +15,8 @@ from demur.config.names import IMAGES, TEXT_SHARE
 from demur.errors import InputError
 from demur.models.catalogue import is_known
 from demur.prompts import absolute_prompts, check_files
-from demur.runs.lineage import forget_made
+from demur.models.swapped_models import dearer_sentence
+from demur.runs.lineage import forget_made, keep_swapped
 from demur.sampling.pair import endpoints_of
 from demur.store import Store
 
@@ -95,6 +96,8 @@ def keep_sampling(config: RunConfig) -> None:
             forget_made(config.folder, "samples")
         config = replace(config, label=there.label, router=there.router)
     config.save()
+    pair = endpoints_of(config)
+    keep_swapped(config.folder, dearer_sentence(pair.weak, pair.strong))
 
 
 def differences(there: RunConfig, given: RunConfig) -> Iterator[str]:

@@ -11,26 +11,28 @@ from typing import Any
 
 from demur.config import RunConfig, load_run, tier_name
 from demur.errors import DemurError, InputError
+from demur.files import named_from_here
 from demur.measure.threshold import KEPT, Calibration
 from demur.models.allowed_endpoints import serving_options
 from demur.models.local import model_spec
+from demur.models.swapped_models import IF_SWAPPED, USUAL_FOLDER, swap_command
 from demur.prompts import load_prompts
 from demur.records import count_of, dollars
 from demur.runs.lineage import (
     REPORT,
     advice_of,
     least_share_of,
-    named_from_here,
     outdated_report,
     outdated_stages,
     run_file_of,
     stages_made,
+    swapped_of,
     wish_of,
 )
 from demur.serving_file import ServingGateway, serving_gateways
 from demur.statistics import LEVEL, binomial_cdf
 
-USUAL = "run"  # the folder that commands take without --run
+USUAL = USUAL_FOLDER
 UNFINISHED = "not finished"
 FIRST_SHARE = 0.3  # of calls to the strong model, where nothing is known of what a share keeps
 OTHER_SHARE = 0.02  # a strong share that differs by this much is another one than was asked for
@@ -162,6 +164,19 @@ def sample_command(folder: Path) -> tuple[str, str]:
     )
     option = "" if str(folder) == USUAL else f" --run {shlex.quote(str(folder))}"
     return prompts, f"demur sample {shlex.quote(prompts)} {pair}{option}"
+
+
+def swap_advice(folder: Path) -> str:
+    """Why a run's weak and strong model may be swapped, and the command that changes them round; empty where nothing
+    says so."""
+    why, config, file = swapped_of(folder), _config(folder), run_file_of(folder)
+    if not why or config is None:
+        return ""
+    if file and not config.between:
+        command = f"change [weak] and [strong] round in {file}, then demur run {shlex.quote(file)} --again"
+    else:
+        command = swap_command(config)
+    return f"{why}. {IF_SWAPPED}: {command}"
 
 
 def share_command(folder: Path, share: float) -> str:

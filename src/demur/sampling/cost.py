@@ -39,7 +39,8 @@ class PairEstimate:
     statements: tuple[Estimate, ...] = ()  # of final answers, of either model, where labels ask for them at any price
     usd_left: float | None = None  # of what the run may cost in all
     between: tuple[Estimate, ...] = ()  # of the models between them
-    swapped: str = ""  # that the weak model is the dearer one, and what to do; a line of its own; empty where it is not
+    swapped: str = ""  # that the weak model is the dearer one, a line of its own; empty where it is not
+    swap: str = ""  # the command that changes them round
 
     @property
     def all(self) -> tuple[Estimate, ...]:

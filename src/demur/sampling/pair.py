@@ -16,8 +16,9 @@ from demur.errors import InputError
 from demur.event_loop import run_to_end
 from demur.limits import check_limits
 from demur.models.endpoint import Endpoint, authorization
-from demur.models.local import endpoint_of, model_spec
+from demur.models.local import endpoint_of
 from demur.models.requests.client import EndpointClient
+from demur.models.swapped_models import dearer_sentence, swap_command
 from demur.records import Progress, Prompt, SamplingSettings, no_progress
 from demur.sampling.budget import Budget, can_limit, spent_before, unknown_price
 from demur.sampling.cost import (
@@ -69,20 +70,9 @@ def estimate_pair(
     sides = ((weak, pair.weak), (strong, pair.strong)) if config.label.state_answers == "on" else ()
     stated = tuple(bound_of_statements(side, end, config.sampling.max_tokens) for side, end in sides)
     left = budget_of(config, pair, store).left
-    return PairEstimate(weak, strong, prices, models, stated, left, between, swapped_sentence(config, pair))
-
-
-def swapped_sentence(config: RunConfig, pair: PairEndpoints) -> str:
-    """That the weak model costs more than the strong one, as if they were swapped; empty where it is not known to."""
-    weak, strong = pair.weak.price, pair.strong.price
-    if weak is None or strong is None or weak.usd(1, 1) <= strong.usd(1, 1):
-        return ""
-    return (
-        f"the weak model {config.weak.model} costs more than the strong model {config.strong.model}: are they "
-        f"swapped? Then stop (Ctrl-C) before more is paid, and say --weak {model_spec(config.strong)} --strong "
-        f"{model_spec(config.weak)} "
-        "(in a run file: [weak] and [strong])"
-    )
+    swapped = dearer_sentence(pair.weak, pair.strong)
+    swap = f"{swap_command(config)}   (in a run file: change [weak] and [strong] round)" if swapped else ""
+    return PairEstimate(weak, strong, prices, models, stated, left, between, swapped, swap)
 
 
 def sample_pair(

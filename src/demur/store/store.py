@@ -209,6 +209,10 @@ class Store:
         found = self._lookup("pair, contradiction, neutral, entailment", "verdicts", "model", "pair", model, keys)
         return {keys[key]: (c, n, e) for key, c, n, e in found}
 
+    def count_entailment_scores(self, model: str) -> int:
+        """How many pairs have a stored score of a model."""
+        return int(self._db.rows("select count(*) from verdicts where model = ?", (model,))[0][0])
+
     def add_entailment_scores(self, model: str, scores: Mapping[Pair, EntailmentScores]) -> None:
         """Keep scores of pairs; committed when this returns."""
         rows = [(model, content_hash(pair), *map(float, one)) for pair, one in scores.items()]

@@ -173,7 +173,7 @@ def doctor(
     json: AsJson = False,
 ) -> None:
     """Probe an endpoint: what it supports, and what it lacks. What demur falls back to is shown, too."""
-    from demur.gateway.settings_file import write_abilities
+    from demur.gateway.settings_file import dearer_weak_model, write_abilities
     from demur.models.doctor import doctor
 
     if write is not None:
@@ -186,8 +186,9 @@ def doctor(
         return printing.as_json(found[0] if write is None else found)
     printing.lines([line for one in found for line in one.lines])
     if write is not None:
+        printing.lines(filter(None, [dearer_weak_model(write)]))
         return printing.next_step(f"demur serve --config {write}")
-    free = found[0].priced.startswith("$0 in, $0 out")
+    free = found[0].priced.startswith("$0 in and $0 out")
     as_weak = f"demur sample prompts.jsonl --weak {endpoint} --strong LARGE_MODEL@URL"
     as_strong = f"demur sample prompts.jsonl --weak SMALL_MODEL@URL --strong {endpoint}"
     if PRIVATE not in found[0].priced:
