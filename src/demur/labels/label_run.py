@@ -99,9 +99,12 @@ def label_and_note(run: Run) -> Labels:
 
 
 def _stored_scores(run: Run) -> int | None:
-    """How many pairs of answers have a stored score of the run's entailment model; None of one that stores none."""
+    """How many pairs of answers have a stored score of the run's entailment model; None where none is compared, or
+    stored."""
     label = run.config.label
-    identity = "" if run.own.entailment or not label.needs("samples") else entailment_identity(label.entailment)
+    if run.own.entailment or label.needs("file") or label.needs("judge") or label.needs("gold answers"):
+        return None
+    identity = entailment_identity(label.entailment)
     return None if identity in ("", "exact") else run.store.count_entailment_scores(identity)
 
 
