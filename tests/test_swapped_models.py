@@ -26,7 +26,7 @@ def test_prices_are_compared_where_both_are_known() -> None:
         "the weak model large costs more than the strong model small: $2.50 in and $10.00 out per million tokens "
         "against $0.50 in and $1.00 out per million tokens"
     )
-    unknown = replace(small, usd_per_million_input=None, usd_per_million_output=None, base_url="http://203.0.113.9/v1")
+    unknown = replace(small, usd_per_million_input=None, usd_per_million_output=None, base_url="https://api.example/v1")
     assert dearer_sentence(large, unknown) == ""
 
 

@@ -14,8 +14,8 @@ from demur.config import RUN_RECORD, LabelConfig, ModelConfig, RouterConfig, Run
 from demur.config.names import IMAGES, TEXT_SHARE
 from demur.errors import InputError
 from demur.models.catalogue import is_known
-from demur.prompts import absolute_prompts, check_files
 from demur.models.swapped_models import dearer_sentence
+from demur.prompts import absolute_prompts, check_files
 from demur.runs.lineage import forget_made, keep_swapped
 from demur.sampling.pair import endpoints_of
 from demur.store import Store
