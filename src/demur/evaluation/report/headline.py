@@ -380,9 +380,10 @@ def expected_costs(router: Router, texts: Sequence[str]) -> Costs:
 
 def _why_not_known(router: Router, looked: Looked) -> str:
     """Why quality is not known where no prompt is graded."""
-    if router.beliefs is None:
-        return "the router did not learn from samples of both models, by which quality is believed"
-    return why_not_believed(router.prompt_router.record, looked.unknown)
+    without = "the router did not learn from samples of both models, by which quality is believed"
+    return why_not_believed(router.prompt_router.record, looked.unknown) or (
+        "" if router.beliefs is not None else without
+    )
 
 
 def _believed_quality(router: Router, looked: Looked, texts: Sequence[str]) -> Pair | None:
