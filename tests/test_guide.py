@@ -204,8 +204,8 @@ def test_a_dry_run_of_sampling_says_what_it_costs_and_changes_nothing(pair: Pair
     small, large = pair.names["weak"], pair.names["strong"]
     command = f"demur sample prompts.jsonl --weak {large} --weak-usd 0/0 --strong {small} --strong-usd 2.5/10 --n 3"
     first, after = swapped.splitlines()[:2]  # before the estimate, in a line of its own
-    assert first.startswith("the weak model small costs more than the strong model large: $2.50 in and $10.00 out per ")
-    assert f"against $0 in and $0 out per million tokens. If they are swapped: {command} --again" in first
+    assert first.startswith("the weak model small costs more than the strong model large: $2.50 in and $10.00 out ")
+    assert f"against $0 in and $0 out, per million tokens. If they are swapped: {command} --again" in first
     assert after.startswith("dry run; ")
     assert len(pair.weak.requests) == asked
     assert not Path("run").exists()
@@ -222,7 +222,7 @@ def test_models_that_may_be_swapped_are_named_until_the_command_that_is_said_has
         write_questions(Path("prompts.jsonl"), gold=False)
         models = ("--weak", large, "--strong", small, "--weak-usd", "10/10", "--strong-usd", "1/2")
         sampled = said("sample", "prompts.jsonl", *models, "--n", "3", "--max-tokens", "32")
-        dearer = "the weak model large costs more than the strong model small: $10.00 in and $10.00 out per million"
+        dearer = "the weak model large costs more than the strong model small: $10.00 in and $10.00 out against "
         (line,) = [one for one in sampled.splitlines() if dearer in one]
         assert ". If they are swapped, stop (Ctrl-C) before more is paid, and say: demur sample " in line
         assert dearer in said("status")

@@ -23,8 +23,8 @@ def test_prices_are_compared_where_both_are_known() -> None:
     small, large = endpoint_of(SMALL), endpoint_of(LARGE)
     assert dearer_sentence(small, large) == dearer_sentence(small, small) == ""
     assert dearer_sentence(large, small) == (
-        "the weak model large costs more than the strong model small: $2.50 in and $10.00 out per million tokens "
-        "against $0.50 in and $1.00 out per million tokens"
+        "the weak model large costs more than the strong model small: $2.50 in and $10.00 out against "
+        "$0.50 in and $1.00 out, per million tokens"
     )
     unknown = replace(small, usd_per_million_input=None, usd_per_million_output=None, base_url="https://api.example/v1")
     assert dearer_sentence(large, unknown) == ""

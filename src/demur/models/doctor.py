@@ -95,7 +95,7 @@ def _price_line(endpoint: Endpoint) -> str:
         return (
             "unknown: give it as MODEL@URL#usd=IN/OUT (USD per million tokens; usd=0 if it is free), or in the run file"
         )
-    return f"{price.each} ({price.source})"
+    return f"{price.each} per million tokens ({price.source})"
 
 
 def _texts(samples: list[Sample]) -> list[str]:

@@ -60,13 +60,12 @@ class Price:
         """Where it comes from; of one that was given also what it is, since a single number is both prices."""
         if self.source != GIVEN:
             return self.source
-        return f"{GIVEN}, {self.each}"
+        return f"{GIVEN}, {self.each} per million tokens"
 
     @property
     def each(self) -> str:
-        """Of a million tokens that are read, and that are written."""
-        usd = dollars(1e6 * self.usd_per_input_token), dollars(1e6 * self.usd_per_output_token)
-        return f"{usd[0]} in and {usd[1]} out per million tokens"
+        """Of a million tokens that are read, and of as many that are written."""
+        return f"{dollars(1e6 * self.usd_per_input_token)} in and {dollars(1e6 * self.usd_per_output_token)} out"
 
     @property
     def charges(self) -> bool:

@@ -26,7 +26,7 @@ def dearer_sentence(weak: Endpoint, strong: Endpoint) -> str:
         return ""
     return (
         f"the weak model {weak.model} costs more than the strong model {strong.model}: {weak.price.each} against "
-        f"{strong.price.each}"
+        f"{strong.price.each}, per million tokens"
     )
 
 
