@@ -296,6 +296,38 @@ def test_an_explanation_has_the_shares_at_which_it_turns_and_what_the_gate_would
     assert promised.second_stage == "none (the calibration's promise holds for the router alone)"
 
 
+@pytest.mark.parametrize(
+    ("on_unknown", "flip", "reach"),
+    [("strong", 0.8, (0.5, 1.0)), ("weak", 0.3, (0.0, 0.5)), ("score", 0.6, (0.0, 1.0))],
+)
+def test_an_explained_strong_share_is_of_all_prompts_as_the_threshold_of_a_share_is(
+    on_unknown: OnUnknown, flip: float, reach: tuple[float, float]
+) -> None:
+    """Ten scored prompts, six of them at .5 or above, beside ten unknown ones: 16, 6 or, by score, 6 of 10."""
+    beside = Remembered(tuple(UnknownPrompt(f"u{i}", f"-{i}", "why") for i in range(10)), -np.ones((10, 1), np.float32))
+    router = Router(first(Calibration(0.55, 0.5, 10, "a"), unknown=beside, on_unknown=on_unknown))
+    found = router.explain("0.5")
+    assert found.flips == pytest.approx((flip, flip))
+    assert found.reach == pytest.approx(reach)
+    for share in np.arange(0.05, 1.0, 0.05).tolist():
+        role = router.route("0.5", threshold=threshold_of_share(router, share)).role
+        if abs(share - flip) > 0.06 and reach[0] <= share <= reach[1]:
+            assert role == ("strong" if share > flip else "weak"), share
+
+
+def test_an_explanation_names_the_shares_that_no_threshold_gives() -> None:
+    made, past = replace(STRONG, role="weak"), "its score is {} every training prompt's: the {} model answers at any"
+    floor = "; no threshold gives one below 46%, because unknown prompts go to the strong model"
+    ceiling = "; no threshold gives one above 54%, because unknown prompts go to the weak model"
+    for decision, flip, reach, said in (
+        (STRONG, 0.53, (0.46, 1.0), f"it would go to the weak model at a strong share below 53%{floor}"),
+        (made, 0.3, (0.0, 0.54), f"it would go to the strong model at a strong share above 30%{ceiling}"),
+        (STRONG, 0.46, (0.46, 1.0), f"{past.format('above', 'strong')} strong share{floor}"),
+        (made, 0.54, (0.0, 0.54), f"{past.format('below', 'weak')} strong share{ceiling}"),
+    ):
+        assert Explanation("p", decision, (flip, flip), None, None, "none", reach=reach).turns == said
+
+
 # -- saved and loaded ------------------------------------------------------------------------------------------------
 
 

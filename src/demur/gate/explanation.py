@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from demur.records import dollars, on_one_line
+from demur.gate.gate import Gate
+from demur.records import count_of, dollars, on_one_line
 from demur.routing.prompt_router import Decision, TrainingPrompt
 
 SCALE = "target: 0, the weak model is enough, to 1, the strong one is needed; .5, neither is better"
@@ -25,12 +26,15 @@ class Explanation:
 
     prompt: str
     decision: Decision
-    flips: tuple[float, float]  # weak below the first strong share, strong above the second; the draft in between
+    # Weak below the first strong share, strong above the second, the draft in between; of all prompts like those that
+    # the router was to learn from, as `demur calibrate` counts them.
+    flips: tuple[float, float]
     usd: float | None  # expected, of the model that was chosen
     usd_other: float | None  # of the other one
     second_stage: str  # what the gate would do, or why there is none
     usd_checked: float | None = None  # of the draft and every extra sample, where the gate takes part
     chance: bool = False  # the score is P(strong right and weak wrong); else it is on the scale of the targets
+    reach: tuple[float, float] = (0.0, 1.0)  # the least and the largest strong share that a threshold gives
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -58,17 +62,30 @@ class Explanation:
         if self.decision.stage == "unknown":
             return "the strong share does not matter: only the setting `unknown` decides where it goes"
         low, high = self.flips
+        least, most = self.reach
         if low < high:
             return (
                 f"at a strong share below {_percent(low)} the weak model answers, above {_percent(high)} the strong "
-                "one, unchecked; in between the gate decides on the weak model's answer"
+                f"one, unchecked; in between the gate decides on the weak model's answer{self._unreached}"
             )
-        if high == 0:
-            return "its score is above every training prompt's: the strong model answers at any strong share but 0"
-        if high == 1:
-            return "its score is below every training prompt's: the weak model answers at any strong share but 100%"
+        if high == least:
+            but = f"any strong share{self._unreached}" if least else "any strong share but 0"
+            return f"its score is above every training prompt's: the strong model answers at {but}"
+        if high == most:
+            but = f"any strong share{self._unreached}" if most < 1 else "any strong share but 100%"
+            return f"its score is below every training prompt's: the weak model answers at {but}"
         other, side = ("weak", "below") if self.decision.role == "strong" else ("strong", "above")
-        return f"it would go to the {other} model at a strong share {side} {_percent(high)}"
+        return f"it would go to the {other} model at a strong share {side} {_percent(high)}{self._unreached}"
+
+    @property
+    def _unreached(self) -> str:
+        """The strong shares that no threshold gives; empty where one gives each."""
+        least, most = self.reach
+        if least > 0:
+            return f"; no threshold gives one below {_percent(least)}, because unknown prompts go to the strong model"
+        if most < 1:
+            return f"; no threshold gives one above {_percent(most)}, because unknown prompts go to the weak model"
+        return ""
 
     @property
     def _money(self) -> str:
@@ -84,6 +101,20 @@ class Explanation:
             f"{dollars(self.usd_checked)} with extra samples and {dollars(self.usd_checked + self.usd_other)} if the "
             f"strong model answers instead; {dollars(self.usd_other)} on the strong one alone"
         )
+
+
+def second_stage(gate: Gate | None, decision: Decision, without: str) -> str:
+    """What the gate that serves does for a decision of the first stage; ``without``: why there is none."""
+    if gate is None:
+        return f"none ({without})"
+    if decision.wants_samples and gate.scorer:
+        return "a cascade: the weak model answers first, and the words of its answer decide"
+    if decision.wants_samples:
+        return (
+            f"the weak model's answer and at most {count_of(gate.samples, 'extra sample')} are looked at; it goes on "
+            f"to the strong model where they lift the score, by at most {gate.band:.3f}, over the threshold"
+        )
+    return f"not asked, the score is further than {gate.band:.3f} from the threshold"
 
 
 def _percent(share: float) -> str:

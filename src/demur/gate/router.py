@@ -29,7 +29,7 @@ from demur.event_loop import run_to_end
 from demur.gate.answer import Answered, Ask, asking_the_pair
 from demur.gate.cascade.fit_cascade import read_answers
 from demur.gate.drafts import Drafts, draft_orders, read_drafts
-from demur.gate.explanation import Explanation
+from demur.gate.explanation import Explanation, second_stage
 from demur.gate.form.requested_form import empty_problem, form_problem
 from demur.gate.gate import HEAD_TOKENS, Gate, GateStep, read_head, read_signals
 from demur.gate.quality.extra_samples import ExtraSamplesTrial
@@ -39,7 +39,8 @@ from demur.gate.saved_gate import SavedGate, read_gate, write_gate
 from demur.meaning.clusters import Clustering, meaning_clusters
 from demur.meaning.entailment import exact_match, open_entailment
 from demur.meaning.meanings import Meanings
-from demur.records import Encoder, Entailment, FloatArray, OnUnknown, Role, Sample, count_of
+from demur.measure.threshold import share_of_all
+from demur.records import Encoder, Entailment, FloatArray, OnUnknown, Role, Sample
 from demur.routing.decision import apart
 from demur.routing.prompt_router import NEIGHBOURS, Decision, PromptRouter
 
@@ -103,6 +104,16 @@ class Router:
         """
         known = self.active and self.rehearsal is not None
         return self.rehearsal.finals if known and self.rehearsal else self.prompt_router.training_scores
+
+    @property
+    def counted(self) -> tuple[int, int, int]:
+        """Prompts that a strong share is counted over: those that it learned from, whose scores decide, and how many
+        more go to the strong and to the weak model whatever their score.
+        """
+        first = self.prompt_router
+        unknown = len(first.unknown.prompts) if first.unknown else 0
+        strong, weak = (unknown if first.forced_role == role else 0 for role in ("strong", "weak"))
+        return len(first.training), strong, weak
 
     @property
     def threshold(self) -> float:
@@ -263,29 +274,18 @@ class Router:
         costs = {role: self.prompt_router.cost(role) for role in {*_OTHER, chosen}}
         usd = {role: cost.usd(prompt) if cost else None for role, cost in costs.items()}
         band, extra = self.checks or (0.0, 0)
-        low, high = (float(np.mean(self.training_finals >= decision.score + way * band)) for way in (1, -1))
+        finals = self.training_finals
+        shares = [float(np.mean(finals >= decision.score + way * band)) for way in (1, -1)]
+        least, low, high, most = (share_of_all(share, *self.counted) for share in (0.0, *shares, 1.0))
         weak = usd["weak"]
         checked = weak * (1 + extra) if decision.wants_samples and weak is not None else None
+        unused = "the calibration's promise holds for the router alone" if self.active else "the gate does not pay"
+        stage = second_stage(self.serving_gate, decision, unused if self.gate else self.about)
         return Explanation(
-            *(prompt, decision, (low, high), usd[chosen], usd[other], self._second_stage(decision), checked),
+            *(prompt, decision, (low, high), usd[chosen], usd[other], stage, checked),
             chance=self.prompt_router.curve is not None,
+            reach=(least, most),
         )
-
-    def _second_stage(self, decision: Decision) -> str:
-        """What the gate does for a decision of the first stage."""
-        gate = self.serving_gate
-        if gate is None:
-            unused = "the calibration's promise holds for the router alone" if self.active else "the gate does not pay"
-            return f"none ({unused if self.gate else self.about})"
-        if decision.wants_samples and gate.scorer:
-            return "a cascade: the weak model answers first, and the words of its answer decide"
-        if decision.wants_samples:
-            return (
-                f"the weak model's answer and at most {count_of(gate.samples, 'extra sample')} are looked at; it goes "
-                "on "
-                f"to the strong model where they lift the score, by at most {gate.band:.3f}, over the threshold"
-            )
-        return f"not asked, the score is further than {gate.band:.3f} from the threshold"
 
     def answer(self, prompt: str, *, weak: Ask | None = None, strong: Ask | None = None) -> Answered:
         """Answer a prompt: by one model, or by the weak one first and, if the gate escalates, the strong one.

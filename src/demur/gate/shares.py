@@ -16,12 +16,9 @@ def calibration_of_share(router: Router, strong_share: float) -> Calibration:
 
     Unknown prompts are counted where the setting for them sends them. Raises InputError.
     """
-    first = router.prompt_router
-    lost = len(first.unknown.prompts) if first.unknown and first.forced_role else 0
-    strong, weak = (lost if first.forced_role == role else 0 for role in ("strong", "weak"))
-    share = share_of_scored(strong_share, len(first.training), strong, weak)
+    prompts, strong, weak = router.counted  # a prompt may have several drafts
+    share = share_of_scored(strong_share, prompts, strong, weak)
     found = threshold_for_share(router.training_finals, share, on=OF_A_RUN)
-    prompts = len(first.training)  # each may have several drafts
     found = replace(found, n=prompts, asked=f"strong share {strong_share:.0%}")
     return found.beside(strong, weak)
 

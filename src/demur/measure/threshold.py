@@ -50,7 +50,7 @@ class Calibration:
         if not strong + weak:
             return self
         total = self.n + strong + weak
-        share = (self.strong_share * self.n + strong) / total
+        share = share_of_all(self.strong_share, self.n, strong, weak)
         return replace(self, strong_share=share, n=total, unknown=(strong + weak) / total)
 
 
@@ -64,6 +64,14 @@ def share_of_scored(share: float, scored: int, strong: int, weak: int) -> float:
             "could not be labelled; no threshold has an effect on them: give other prompts"
         )
     return min(1.0, max(0.0, (share * (scored + strong + weak) - strong) / scored))
+
+
+def share_of_all(share: float, scored: int, strong: int, weak: int) -> float:
+    """The strong share of all prompts, from that of the ``scored`` ones: the way back from `share_of_scored`.
+
+    What demur calls a strong share, to a user and from one, is always of all.
+    """
+    return (share * scored + strong) / (scored + strong + weak) if strong + weak else share
 
 
 def _check_share(strong_share: float) -> None:
