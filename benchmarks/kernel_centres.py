@@ -9,13 +9,14 @@ them the rule itself takes.
 
     python benchmarks/kernel_centres.py            # MMLU, on which a rule would be chosen
     python benchmarks/kernel_centres.py --confirm  # sets that choose nothing
+    python benchmarks/kernel_centres.py --confirm --sets NQ-Open,pool --sizes 2048 --rules k-means
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,8 +106,9 @@ def by_leverage(method: KernelRidge, X: FloatArray, random: np.random.Generator)
     return X[np.argpartition(-keys, method.centres)[: method.centres]]
 
 
+SPACED = "evenly spaced"
 RULES: dict[str, tuple[Rule | None, int]] = {  # and how many seeds
-    "evenly spaced": (None, 1),
+    SPACED: (None, 1),
     "drawn": (draw_rows, 2),
     "k-means": (by_k_means, 2),
     "leverage": (by_leverage, 2),
@@ -159,8 +161,8 @@ def measure_rule(X: FloatArray, y: FloatArray, centres: int, rule: Rule | None, 
     return Measured(ranks, np.mean(found, axis=0), float(np.median(fit)), float(np.median(choosing)))
 
 
-def compare(given: Graded) -> None:
-    """A row per number of centres and rule."""
+def compare(given: Graded, sizes: Sequence[int], rules: Sequence[str]) -> None:
+    """A row per number of centres and rule, that of evenly spaced centres first."""
     X, gains = embeddings(given.texts, ENCODER), given.strong - given.weak
     y, n = 0.5 + gains / 2, len(gains)
     counts = np.array(list(draw_counts(n)), dtype=np.float32)
@@ -171,13 +173,13 @@ def compare(given: Graded) -> None:
     print(f"  exact: APGR {apgr:.4f} [{low:.4f}, {high:.4f}], fit {exact.fit:.1f} CPU s")
     columns = f"{'less exact':<27}{'less evenly spaced':<27}{'fit s':>7}{'choosing':>9}"
     print(f"  {'centres':<8}{'rule':<15}{'APGR':>7}  {columns}")
-    for centres in SIZES:
+    for centres in sizes:
         if centres > 0.6 * n:  # of four fifths, nearly all
             continue
-        of = {name: measure_rule(X, y, centres, *rule) for name, rule in RULES.items()}
+        of = {name: measure_rule(X, y, centres, *RULES[name]) for name in dict.fromkeys((SPACED, *rules))}
         for name, one in of.items():
             cells = []
-            for base in (exact, of["evenly spaced"]):
+            for base in (exact, of[SPACED]):
                 less = one.ranks - base.ranks
                 low, high = percentile_interval(counts @ (gains * less) / (counts @ gains))
                 cells.append(f"{less @ gains / gains.sum():+.4f} [{low:+.4f}, {high:+.4f}]")
@@ -189,11 +191,16 @@ def compare(given: Graded) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--confirm", action="store_true")
+    parser.add_argument("--sets", default="", help="names that begin so, comma-separated; all unless given")
+    parser.add_argument("--sizes", default=",".join(map(str, SIZES)), help="numbers of centres, comma-separated")
+    parser.add_argument("--rules", default=",".join(RULES), help=f"comma-separated, of {', '.join(RULES)}")
     options = parser.parse_args()
     on_one_thread()
     print(describe(), flush=True)
+    wanted, sizes = tuple(options.sets.split(",")), [int(size) for size in options.sizes.split(",")]
     for given in confirming_sets() if options.confirm else mmlu():
-        compare(given)
+        if given.name.startswith(wanted):
+            compare(given, sizes, options.rules.split(","))
 
 
 if __name__ == "__main__":
