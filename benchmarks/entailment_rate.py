@@ -74,7 +74,8 @@ def measure_rates() -> Rates:
     rate_now, rate_then = len(pairs) / np.median(taken, axis=0)
     aucs = [auroc(scores[:, ENTAILMENT].reshape(-1, 2).min(axis=1), other) for scores in (scores_now, scores_then)]
     ratio = float(np.median(taken[:, 1] / taken[:, 0]))
-    return Rates(rate_now, rate_then, ratio, *aucs, equal=float(np.mean((scores_now == scores_then).all(axis=1))))
+    equal = float(np.mean((scores_now == scores_then).all(axis=1)))
+    return Rates(rate_now, rate_then, ratio, aucs[0], aucs[1], equal)
 
 
 def extract(commit: str, folder: Path) -> None:
