@@ -69,6 +69,12 @@ with workers_at(sys.argv[1]) as workers:
     rows = [len(found) for found in workers(LetterEncoder().encode, [["a"], ["b", "c"]])]
     print(workers.cores, rows, ray.get_runtime_context().gcs_address)
 """
+PRIORITY = """
+import os
+from demur.mapping.on_ray import workers_at
+with workers_at("local") as workers:
+    print(list(workers(lambda step: os.nice(step), [0])), [os.nice(0)])
+"""
 
 
 @pytest.fixture(scope="module")
@@ -282,6 +288,18 @@ def test_addresses_of_a_cluster(cluster: Any, where: str) -> None:
             pass
     else:
         assert (int(cores), head) == (3, cluster.address)
+
+
+@pytest.mark.parametrize("wanted", [None, 3])
+def test_local_workers_have_the_priority_of_the_command(wanted: int | None) -> None:
+    """Unless Ray's own variable says otherwise; by itself Ray would start them 15 steps lower."""
+    asked = {} if wanted is None else {"RAY_worker_niceness": str(wanted)}
+    others = {name: value for name, value in os.environ.items() if name != "RAY_worker_niceness"}
+    command = [sys.executable, "-c", PRIORITY]
+    done = subprocess.run(command, env=others | asked, capture_output=True, text=True, timeout=120, check=False)
+    said = re.search(r"^\[(\d+)\] \[(\d+)\]$", done.stdout, re.MULTILINE)
+    assert said, done.stdout + done.stderr
+    assert int(said[1]) - int(said[2]) == (wanted or 0)
 
 
 def test_workers_of_another_version_are_refused(cluster: Any, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ VERSION_SECONDS = 60  # for a node to say its version; a process has to start th
 CONNECT_SECONDS = 5
 DONE, FAILED, LEFT = "done", "failed", "left"  # what became of a portion; left: not begun, since another failed
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+OWN_PRIORITY = ("RAY_worker_niceness", "0")  # workers as urgent as the command; Ray's 15 starves them beside other work
 
 
 class RayWorkers:
@@ -177,6 +178,7 @@ def _connect(ray: Any, address: str) -> None:
         )
     usual: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == "local":
+        os.environ.setdefault(*OWN_PRIORITY)  # inherited by what Ray starts here; a cluster's is its operator's
         ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **usual)
         return
     if address != "auto":
