@@ -137,8 +137,8 @@ def test_a_bet_is_made_on_the_latest_sixty_ranks() -> None:
     watch.random = Fixed(0)
     for _ in range(60):
         watch.add(-1.0)  # below all: rank .88 of the values below 0 and itself, then more and more of them
-    before = dict(watch.crowd)
+    before = list(watch.crowd)
     oldest = watch.latest[0]
     watch.add(0.0)
-    assert sum(watch.crowd.values()) == 60 == len(watch.latest)
+    assert sum(watch.crowd) == 60 == len(watch.latest)
     assert watch.crowd[oldest] == before[oldest] - 1 + (watch.latest[-1] == oldest)

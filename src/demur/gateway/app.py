@@ -172,7 +172,8 @@ class Gateway:
     async def respond(self, protocol: Protocol, request: web.Request) -> web.StreamResponse:
         """POST to an API's path: routed, or passed to the model that it names."""
         exchange = Exchange(self._arrival(request.path, request.headers), protocol)
-        TRACE.set(exchange.arrived.trace)
+        if exchange.arrived.trace:
+            TRACE.set(exchange.arrived.trace)  # in the task of this request alone
         hold = MemoryShare(self._held)
         self.in_flight += 1
         try:

@@ -10,6 +10,7 @@ from demur.gateway.clients.budgets import BudgetUse
 from demur.gateway.decision.abilities import Abilities
 from demur.gateway.decision.choose_model import Choice
 from demur.gateway.decision.request.question import Question
+from demur.gateway.http.request_record import request_record
 from demur.gateway.ledger.record import DECIDED, LedgerRecord
 from demur.gateway.protocols.openai import CHAT
 from demur.gateway.protocols.protocol import Protocol
@@ -29,7 +30,7 @@ COMPLETE = ("ok", "fallback", "cannot")  # outcomes of answers that were sent to
 OF_OUR_OWN = "an ordinary request of demur's own: is the model down, or do requests fail by themselves?"
 
 
-@dataclass(frozen=True, slots=True)
+@request_record(frozen=True, slots=True)
 class Arrived:
     """The arrival of a request's header."""
 
@@ -48,7 +49,7 @@ class Reserved:
     ticket: Ticket | None = None  # the same in the account that all machines share
 
 
-@dataclass(frozen=True, slots=True)
+@request_record(frozen=True, slots=True)
 class Ended:
     """The end of a request."""
 

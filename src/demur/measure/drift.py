@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections import Counter, deque
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
-
-import numpy as np
 
 BINS = 8  # in which ranks are counted for the bet
 LATEST = 60  # ranks that a bet is made on
@@ -39,9 +37,10 @@ class Watch:
     random: Random = field(default_factory=lambda: Random(0))
     edges: list[float] = field(default_factory=list)  # of the bins in which earlier values are counted
     counts: list[int] = field(default_factory=list)
+    counted: int = 0  # the sum of the counts
     evidence: float = 0.0  # the e-detector's value
     latest: deque[int] = field(default_factory=lambda: deque(maxlen=LATEST))  # bins of the latest ranks
-    crowd: Counter[int] = field(default_factory=Counter)  # how many of the latest are in each
+    crowd: list[int] = field(default_factory=lambda: [0] * BINS)  # how many of the latest are in each
     first: list[float] = field(default_factory=list)  # until there are enough of them for edges
 
     @classmethod
@@ -63,21 +62,25 @@ class Watch:
             if self.counts:
                 at = bisect_right(self.edges, value)
                 self._bet(self._rank(at))
-                self.counts[at] += 1
+                self._count(at)
             else:
                 self._keep(value)
         return self.alarmed
 
     def begin_again(self) -> None:
         """Begin a new reference with the next values, once an alarm was dealt with."""
-        self.evidence = 0.0
-        for kept in (self.edges, self.counts, self.latest, self.crowd, self.first):
+        self.evidence, self.counted, self.crowd = 0.0, 0, [0] * BINS
+        for kept in (self.edges, self.counts, self.latest, self.first):
             kept.clear()
 
     def _rank(self, at: int) -> float:
         """The rank of a value of this bin among the values before it and itself, in [0, 1], ties broken at random."""
         within = self.random.random() * (self.counts[at] + 1)
-        return (sum(self.counts[:at]) + within) / (sum(self.counts) + 1)
+        return (sum(self.counts[:at]) + within) / (self.counted + 1)
+
+    def _count(self, at: int) -> None:
+        self.counts[at] += 1
+        self.counted += 1
 
     def _bet(self, rank: float) -> None:
         at = min(BINS - 1, int(rank * BINS))
@@ -90,12 +93,22 @@ class Watch:
 
     def _keep(self, value: float) -> None:
         if self.counts:
-            self.counts[bisect_right(self.edges, value)] += 1
+            self._count(bisect_right(self.edges, value))
             return
         self.first.append(value)
         if len(self.first) == FEWEST:
-            self.edges = np.unique(np.quantile(self.first, np.linspace(0, 1, LEVELS + 1)[1:-1])).tolist()
+            self.edges = _quantiles(self.first, LEVELS)
             self.counts = [0] * (len(self.edges) + 1)
             for one in self.first:
-                self.counts[bisect_right(self.edges, one)] += 1
+                self._count(bisect_right(self.edges, one))
             self.first.clear()
+
+
+def _quantiles(values: Sequence[float], parts: int) -> list[float]:
+    """The different quantiles that divide values into so many parts, between neighbours in proportion."""
+    ordered, found = sorted(values), set[float]()
+    for part in range(1, parts):
+        place, rest = divmod(part * (len(ordered) - 1), parts)
+        low, high = ordered[place : place + 2]
+        found.add(low + (high - low) * rest / parts)
+    return sorted(found)

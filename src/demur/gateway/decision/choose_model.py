@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import blake2b
 
 import numpy as np
@@ -30,6 +30,7 @@ from demur.gateway.decision.decider import Decider, TimedDecision
 from demur.gateway.decision.request.question import Question
 from demur.gateway.decision.request.thinking import needs_strong
 from demur.gateway.http.openai_bodies import ApiError, share_of, threshold_header, threshold_of
+from demur.gateway.http.request_record import request_record
 from demur.gateway.ledger.held_conversations import ConversationRecords, Search
 from demur.gateway.settings import GatewaySettings
 from demur.models.images.joined_encoder import sees_pictures
@@ -44,7 +45,7 @@ TAPERED = "raised, because a budget of the key is nearly used up"
 UNSEEN = "the database of conversations does not answer, and this may go on with an ask of the strong model"
 
 
-@dataclass(frozen=True, slots=True)
+@request_record(frozen=True, slots=True)
 class Choice:
     """The model that is asked first, and why."""
 

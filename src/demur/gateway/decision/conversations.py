@@ -12,12 +12,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
 from demur.gateway.decision.request.ask import Ask, asked_at
 from demur.gateway.decision.request.messages import Message, first_of_user, messages_of
+from demur.gateway.http.request_record import request_record
 from demur.prompts.pictures import ShownText
 
 # Session ids that clients send: Claude Code; Codex; opencode; Open WebUI; LiteLLM; Helicone.
@@ -41,7 +41,7 @@ DISTINCT = 40  # characters from which a text alone names a conversation
 LAST_ASKS, LAST_CALLS = 6, 8  # of a history that are compared
 
 
-@dataclass(frozen=True, slots=True)
+@request_record(frozen=True, slots=True)
 class Turn:
     """What a request is in its conversation. Names are digests, so they tell nothing of the texts."""
 
@@ -53,7 +53,7 @@ class Turn:
     loops: bool = False  # the model has called tools since the person spoke
 
 
-@dataclass(frozen=True, slots=True)
+@request_record(frozen=True, slots=True)
 class Identity:
     """What a request's headers say of its conversation and of what is asked in it."""
 

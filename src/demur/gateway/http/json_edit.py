@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import Any, NamedTuple, cast
+
+from demur.gateway.http.request_record import request_record
 
 MOST_MEMBERS = 1000  # of an object whose members are looked for one by one
 # Raises StopIteration where no value stands.
@@ -25,31 +26,23 @@ _next_element = re.compile(rf"{_SPACE}(?:(\])|,{_SPACE})").match
 _nothing_else = re.compile(rf"{_SPACE}\Z").match
 
 
-class Member(NamedTuple):
-    """A name, its value, and where in the text the value stands."""
+class Span(NamedTuple):
+    """A name of an object, and where in its text, or in its bytes, the value stands."""
 
     name: str
     plain: bool  # the name is written without escapes
-    value: Any
     start: int
     end: int
-    at: int  # where its name begins
+    at: int  # where the name begins
 
 
-def _decode_value(text: str, at: int) -> tuple[Any, int]:
-    """The value that begins here, and where it ends. Raises ValueError, RecursionError."""
-    try:
-        return cast(tuple[Any, int], _decode(text, at))
-    except StopIteration:
-        raise ValueError(f"a value is missing at {at}") from None
-
-
-def members(text: str, at: int = 0) -> tuple[list[Member], int]:
-    """The members of the object that begins here, repeated names included, and where it ends.
+def members(text: str, at: int = 0) -> tuple[list[Span], list[Any], int]:
+    """The members of the object that begins here, repeated names included, their values, and where it ends.
 
     Raises ValueError if it is not an object, RecursionError for one that is nested too deeply.
     """
-    found: list[Member] = []
+    spans: list[Span] = []
+    values: list[Any] = []
     step = _object(text, at)
     while step and not step[1]:
         begins = step.end()
@@ -59,14 +52,23 @@ def members(text: str, at: int = 0) -> tuple[list[Member], int]:
             raise ValueError(f": is missing at {at}")
         start = colon.end()
         value, end = _decode_value(text, start)
-        found.append(Member(name, at - begins == len(name) + 2, value, start, end, begins))
+        spans.append(Span(name, at - begins == len(name) + 2, start, end, begins))
+        values.append(value)
         at = end
-        if len(found) > MOST_MEMBERS:
+        if len(spans) > MOST_MEMBERS:
             raise ValueError(f"an object has more than {MOST_MEMBERS} members")
         step = _next_name(text, at)
     if not step:
         raise ValueError(f"an object is broken at {at}")
-    return found, step.end()
+    return spans, values, step.end()
+
+
+def _decode_value(text: str, at: int) -> tuple[Any, int]:
+    """The value that begins here, and where it ends. Raises ValueError, RecursionError."""
+    try:
+        return cast(tuple[Any, int], _decode(text, at))
+    except StopIteration:
+        raise ValueError(f"a value is missing at {at}") from None
 
 
 def elements(text: str, at: int) -> Iterator[int]:
@@ -97,17 +99,7 @@ def _byte_places(text: str, places: Sequence[int]) -> list[int]:
     return list(accumulate(len(text[a:b].encode()) for a, b in pairwise([0, *places])))
 
 
-class Span(NamedTuple):
-    """A name of an object, and where in its bytes the value stands."""
-
-    name: str
-    plain: bool  # the name is written without escapes
-    start: int
-    end: int
-    at: int  # where the name begins
-
-
-@dataclass(frozen=True, slots=True)
+@request_record(frozen=True, slots=True)
 class Body:
     """The bytes of a JSON object and the places of its members, without their values."""
 
@@ -143,6 +135,8 @@ class Body:
 
     def replace_member(self, **values: object) -> bytes:
         """With other values: existing members are replaced in place, others are added at the end."""
+        if not values:
+            return self.raw
         new = {name: json.dumps(value).encode() for name, value in values.items()}
         changes = [(span.start, span.end, new[span.name]) for span in self.spans if span.name in new]
         missing = [b'"%s":%s' % (name.encode(), value) for name, value in new.items() if name not in self]
@@ -156,31 +150,30 @@ def body_of(raw: bytes) -> tuple[Body, dict[str, Any]]:
     RecursionError.
     """
     text = raw.decode()
-    found, end = members(text, 1 if text.startswith("\ufeff") else 0)
+    spans, values, end = members(text, 1 if text.startswith("\ufeff") else 0)
     if not _nothing_else(text, end):
         raise ValueError(f"something stands after the object at {end}")
+    fields = {span.name: value for span, value in zip(spans, values, strict=True)}
     if text.isascii():
-        return Body(raw, tuple(Span(name, plain, start, stop, at) for name, plain, _, start, stop, at in found), end), {
-            one.name: one.value for one in found
-        }
-    places = _byte_places(text, [place for one in found for place in (one.at, one.start, one.end)] + [end])
-    every = zip(found, places[0::3], places[1::3], places[2::3], strict=False)  # the last place is the object's end
-    spans = tuple(Span(one.name, one.plain, start, stop, at) for one, at, start, stop in every)
-    return Body(raw, spans, places[-1]), {one.name: one.value for one in found}
+        return Body(raw, tuple(spans), end), fields
+    places = _byte_places(text, [place for one in spans for place in (one.at, one.start, one.end)] + [end])
+    every = zip(spans, places[0::3], places[1::3], places[2::3], strict=False)  # the last place is the object's end
+    in_bytes = tuple(Span(one.name, one.plain, start, stop, at) for one, at, start, stop in every)
+    return Body(raw, in_bytes, places[-1]), fields
 
 
 def without_logprobs(data: bytes) -> bytes:
     """A completion, or a chunk of one, with null for its choices' log-probs; other text stays as it is."""
     try:
         text = data.decode()
-        found, end = members(text, 1 if text.startswith("\ufeff") else 0)
+        spans, _, end = members(text, 1 if text.startswith("\ufeff") else 0)
         changes = [
-            (one.start, one.end)
-            for choices in found
+            (span.start, span.end)
+            for choices in spans
             if choices.name == "choices"
             for start in elements(text, choices.start)
-            for one in members(text, start)[0]
-            if one.name == "logprobs" and one.value is not None
+            for span, value in zip(*members(text, start)[:2], strict=True)
+            if span.name == "logprobs" and value is not None
         ]
     except (ValueError, RecursionError):
         return data

@@ -77,7 +77,7 @@ async def _read(request: web.Request, encoding: str, settings: GatewaySettings, 
     size, more = 0, True
     while more:
         piece = await request.content.readany()
-        more = bool(piece)
+        more = bool(piece) if inflate else not request.content.at_eof()  # the end is what an inflater is told, too
         data = inflate(piece, most - size + 1) if inflate else piece
         size += len(data)
         if size > most:

@@ -35,9 +35,11 @@ def kept_answer(exchange: Exchange, kept: str, settings: GatewaySettings, redact
     It answers the ``kept`` prompt alone, as it was sent and under the system message of the settings, whole, and no
     longer than a sample.
     """
-    learn, question, answered = settings.learn, exchange.question, exchange.answered
-    whole = exchange.passed.whole
-    if learn is None or not kept or question is None or answered is None or whole is None or question.text != kept:
+    learn, question, whole = settings.learn, exchange.question, exchange.passed.whole
+    if learn is None or not kept or question is None or whole is None or question.text != kept:
+        return ""
+    answered = exchange.answered
+    if answered is None:
         return ""
     if answered.role != "strong" or question.kind or answered.tokens.completion > learn.max_tokens:
         return ""

@@ -20,7 +20,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -28,6 +28,7 @@ from typing import Any, Protocol
 
 from demur.config.store_url import SCHEMES
 from demur.gateway.decision.conversation_model import ConversationRecord, KnownConversation
+from demur.gateway.http.request_record import request_record
 from demur.gateway.ledger.together import Together
 from demur.store.connection import PostgresConnection
 
@@ -149,7 +150,7 @@ def open_table(ledger: str, folder: Path | None) -> Table:
     return SqliteTable(str(folder / "conversations.sqlite") if folder else MEMORY)
 
 
-@dataclass(frozen=True, slots=True)
+@request_record(frozen=True, slots=True)
 class Search:
     """What is known under some names."""
 

@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,7 +22,7 @@ from demur.config.store_url import SCHEMES
 from demur.errors import StoreError
 from demur.gateway.clients.budgets import Spent, start_of
 from demur.gateway.clients.keys import Admission
-from demur.gateway.ledger.record import COLUMNS, LedgerRecord, storable
+from demur.gateway.ledger.record import COLUMNS, LedgerRecord, storable, storable_rows
 from demur.gateway.ledger.totals.sums import SumWriter, prepare_sums
 from demur.store.connection import PostgresConnection
 
@@ -39,11 +38,6 @@ _SQL_TYPE = {
     "int": "bigint not null default 0",
     "bool": "boolean not null default false",
 }
-_values = attrgetter(*COLUMNS)  # dataclasses.astuple copies each value, and would hold up the requests
-
-
-def _row(record: LedgerRecord) -> tuple[Any, ...]:
-    return tuple(map(storable, _values(record)))
 
 
 def _column(name: str) -> str:
@@ -75,7 +69,7 @@ def _write(cursor: Any, mark: str, records: Sequence[LedgerRecord], sums: SumWri
     marks = ", ".join([mark] * len(records))
     cursor.execute(f"select id from decisions where id in ({marks})", [storable(record.id) for record in records])
     there = {name for (name,) in cursor.fetchall()}
-    cursor.executemany(_insert(mark), list(map(_row, records)))
+    cursor.executemany(_insert(mark), storable_rows(records))
     new = {record.id: record for record in reversed(records) if storable(record.id) not in there}
     sums.write(cursor, list(new.values()))
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from operator import attrgetter
 from typing import Any
 
+from demur.gateway.http.request_record import request_record
 from demur.records import encodable
 
 DECIDED = "decided"  # role and outcome of a decision that was asked for alone (/v1/decide)
 LARGEST_INTEGER = 2**63 - 1  # of SQLite and PostgreSQL
 
 
-@dataclass(frozen=True, slots=True)
+@request_record(frozen=True, slots=True)
 class LedgerRecord:
     """The record of one request."""
 
@@ -60,6 +63,30 @@ class LedgerRecord:
 
 
 COLUMNS = tuple(field.name for field in fields(LedgerRecord))
+_TEXTS = frozenset(field.name for field in fields(LedgerRecord) if field.type == "str")
+_values = attrgetter(*COLUMNS)  # dataclasses.astuple copies each value, and would hold up the requests
+
+
+def storable_rows(records: Iterable[LedgerRecord]) -> list[tuple[Any, ...]]:
+    """The values of records in the order of `COLUMNS`, each of them `storable`.
+
+    They are looked at a column at a time, since nearly every column is storable as it is.
+    """
+    columns = zip(*map(_values, records), strict=True)
+    fit = (
+        values if _all_storable(values, text=name in _TEXTS) else list(map(storable, values))
+        for name, values in zip(COLUMNS, columns, strict=False)  # no records have no columns
+    )
+    return list(zip(*fit, strict=True))
+
+
+def _all_storable(values: Sequence[Any], *, text: bool) -> bool:
+    """Whether all values of a column are storable; False also where that cannot be told of them together."""
+    given = list(filter(None, values))  # without zeros, empty texts and what is not known
+    if text:
+        joined = "".join(given)
+        return joined.isascii() and "\0" not in joined
+    return bool(sum(map(abs, given)) <= LARGEST_INTEGER)  # False for NaN and infinity
 
 
 def storable(value: Any) -> Any:

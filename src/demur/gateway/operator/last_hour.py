@@ -50,7 +50,8 @@ class Hour:
         """Count one request."""
         cells, row = self._cells, self._row()
         for place, value in enumerate(sums_of(record), row + FIRST_SUM):
-            cells[place] += value
+            if value:  # most are zero
+                cells[place] += value
         cells[row + ERRORS] += record.status >= 400
         cells[row + FALLBACKS] += record.outcome == "fallback"
         for stage, seconds in stages_of(record):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 from demur.gateway.decision.abilities import is_refusal
@@ -13,6 +12,7 @@ from demur.gateway.decision.choose_model import Choice, settle
 from demur.gateway.decision.decider import Decider
 from demur.gateway.decision.draft.check_draft import DraftChecker, Outgoing
 from demur.gateway.http.openai_bodies import ApiError
+from demur.gateway.http.request_record import request_record
 from demur.gateway.upstreams.answers.answer import Answer, is_temporary
 from demur.gateway.upstreams.calls import Call
 from demur.gateway.upstreams.upstream import Upstream, UpstreamDown
@@ -20,7 +20,7 @@ from demur.records import Role
 from demur.routing.prompt_router import Decision
 
 
-@dataclass(frozen=True, slots=True)
+@request_record(frozen=True, slots=True)
 class Checked:
     """The gate's result: the weak model's draft if it is to be sent, otherwise the model that is to answer."""
 
@@ -38,7 +38,7 @@ class Checked:
     forced: bool = False  # as `Choice.forced`
 
 
-@dataclass(frozen=True, slots=True)
+@request_record(frozen=True, slots=True)
 class Sent:
     """The answer for the client, before any of it is sent."""
 
@@ -70,8 +70,10 @@ async def first_answer(
         assert side is not None, "None stands last"
         upstream, asked_at = upstreams[side], time.perf_counter()
         whole, left_out = sent.body(side)
-        effort = sent.protocol.effort(upstream.endpoint.reasoning_effort) if sent.chosen else {}
-        body = upstream.request(whole, model=choice.model or upstream.endpoint.model, **effort)
+        new = dict(sent.protocol.effort(upstream.endpoint.reasoning_effort)) if sent.chosen else {}
+        if (model := choice.model or upstream.endpoint.model) != sent.question.model:
+            new["model"] = model
+        body = upstream.request(whole, **new)
         unproven = side == "weak" and sent.unproven
         try:
             unanswered = sent.charge_unanswered(calls, side)

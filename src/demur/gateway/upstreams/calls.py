@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import aiohttp
 
+from demur.gateway.http.request_record import request_record
 from demur.models.prices import Tokens
 from demur.records import Role
 
 TOKENS_PER_SECOND = 100  # assumed of an answer that is being written: what paid models reach
 
 
-@dataclass(frozen=True, slots=True)
+@request_record(frozen=True, slots=True)
 class Call:
     """One request to a model, and its tokens."""
 

@@ -6,8 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from demur.gateway.http.openai_bodies import content_text
 from demur.gateway.protocols.openai import CHAT
@@ -26,8 +25,7 @@ _USAGE = re.compile(rb'"usage"\s*:\s*(?=\{)')
 _TIER = re.compile(rb'"service_tier"\s*:\s*"([A-Za-z0-9_-]{1,40})"')
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """What an upstream says about an answer's tokens; None where it does not say. As `Tokens`, but for the total."""
 
     prompt: int | None = None
@@ -40,8 +38,7 @@ class Usage:
 
     def updated_by(self, later: Usage) -> Usage:
         """This, with all that a later usage of the same stream says."""
-        said = {one.name: getattr(later, one.name) for one in fields(later) if getattr(later, one.name) is not None}
-        return replace(self, **said)
+        return Usage(*(new if new is not None else old for old, new in zip(self, later, strict=True)))
 
 
 def read_usage(said: object) -> Usage | None:
@@ -126,7 +123,7 @@ def whole_tokens(data: bytes, asked: TokenEstimate, protocol: Protocol = CHAT) -
     """Tokens of a whole answer."""
     said, tier = _usage_of_whole(data), _tier_in(data)
     if said and said.prompt and (said.completion or CHAT.answer_mark not in data):
-        said = replace(said, completion=0) if said.completion is None else said
+        said = said._replace(completion=0) if said.completion is None else said
         return settle_tokens(said, asked, 0, tier)
     return settle_tokens(said, asked, answer_characters(data, protocol), tier)
 
@@ -232,7 +229,7 @@ def request_size(fields: Mapping[str, Any]) -> RequestSize:
     contents = [one.get("content") for one in said_in]
     said = sum(len(content_text(content)) for content in contents)
     said += sum(_characters(one["tool_calls"]) for one in said_in if "tool_calls" in one)
-    said += sum(_characters(fields.get(name)) for name in ("prompt", "input", "tools", "functions"))
+    said += sum(_characters(fields[name]) for name in ("prompt", "input", "tools", "functions") if name in fields)
     return RequestSize(said, len(contents), MEDIA_TOKENS * sum(map(_count_media, contents)))
 
 

@@ -250,8 +250,8 @@ class Upstream:
     def _authorization(self) -> dict[str, str]:
         """The header with its key; Anthropic's own API takes it under another name. Raises DemurError."""
         found = authorization(self.endpoint)
-        host = URL(self.endpoint.base_url).host or ""
-        if found and (host == ANTHROPIC or host.endswith(f".{ANTHROPIC}")):
+        host = (URL(self.endpoint.base_url).host or "") if found else ""
+        if host == ANTHROPIC or host.endswith(f".{ANTHROPIC}"):
             return {"x-api-key": found["Authorization"].removeprefix("Bearer ")}
         return found
 

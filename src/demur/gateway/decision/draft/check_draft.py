@@ -27,6 +27,7 @@ from demur.gateway.decision.draft.check_form import requested_form
 from demur.gateway.decision.request.question import Question
 from demur.gateway.decision.request.thinking import LEFT_OUT, foreign, without_thinking
 from demur.gateway.http.json_edit import Body, without_logprobs
+from demur.gateway.http.request_record import request_record
 from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.upstreams.answers.answer import WHOLE_BYTES, Answer, is_temporary
 from demur.gateway.upstreams.calls import Call, charge_if_cut, charge_unanswered
@@ -51,7 +52,7 @@ class Draft:
     extra_samples: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@request_record(frozen=True, slots=True)
 class Outgoing:
     """A request as the upstreams get it, apart from the model."""
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from demur.gateway.decision.request.messages import Message
+from demur.gateway.http.request_record import request_record
 
 # Elements that hold the person's own words in a template.
 PERSONS_WORDS = frozenset(
@@ -46,7 +46,7 @@ LONGEST_NOTE = 80  # characters of an answer that only takes note of what it was
 LONGEST = 100_000  # characters of a text that are looked at: its beginning and its end
 
 
-@dataclass(frozen=True, slots=True)
+@request_record(frozen=True, slots=True)
 class Ask:
     """What the person said last."""
 

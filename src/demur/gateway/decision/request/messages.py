@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from demur.gateway.http.openai_bodies import content_text
+from demur.gateway.http.request_record import request_record
 from demur.prompts.pictures import pictures_in
 
 Speaker = Literal["system", "user", "assistant", "tool"]
@@ -21,7 +21,7 @@ _SPEAKERS: Mapping[str, Speaker] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@request_record(frozen=True, slots=True)
 class Message:
     """One message; ``text`` is empty for tools and for the system, whose words are neither routed nor compared."""
 

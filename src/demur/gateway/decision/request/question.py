@@ -6,7 +6,7 @@ The parsed body can take fifty times the memory of its bytes, so it is not kept.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from demur.gateway.decision.abilities import kind_of
@@ -16,6 +16,7 @@ from demur.gateway.decision.request.routed_text import RoutedText
 from demur.gateway.decision.request.thinking import NONE, Thinking, thinking_in
 from demur.gateway.http.json_edit import Body
 from demur.gateway.http.openai_bodies import ApiError, parse_body
+from demur.gateway.http.request_record import request_record
 from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.settings import GatewaySettings
 from demur.gateway.upstreams.token_counts import MOST_TOKENS, request_size
@@ -27,7 +28,7 @@ EXPECTED_TOKENS = 1000  # of an answer whose length its request does not limit: 
 MOST_ANSWERS = 128  # OpenAI's own limit of n
 
 
-@dataclass(frozen=True, slots=True)
+@request_record(frozen=True, slots=True)
 class Question:
     """The parts of a request that the gateway needs."""
 
@@ -79,14 +80,14 @@ def read_question(
     size = request_size(fields)
     by_model = estimates.of(size)
     tokens = max(one.prompt for one in by_model.values())
-    continues = given.get(protocol.continues)
+    continues, single = given.get(protocol.continues), is_one_answer(fields)
     question = Question(
         body,
         model=encodable(fields["model"]),
         streamed=bool(fields.get("stream")),
         chat="messages" in fields,
-        one_answer=protocol.checked and is_one_answer(fields),
-        single=is_one_answer(fields),
+        one_answer=protocol.checked and single,
+        single=single,
         logprobs=not (fields.get("logprobs") is None or fields.get("logprobs") is False),
         seed=fields["seed"] if type(fields.get("seed")) is int else None,
         tokens=tokens,

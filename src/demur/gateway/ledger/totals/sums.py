@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from operator import add
@@ -80,26 +81,28 @@ def add_up(
     """What records add to the rows of both tables: by minute first, then minutes to quarters and hours."""
     sums: dict[Group, list[float]] = {}
     latencies: dict[tuple[int, int, str, str, int], float] = {}
+    alike: defaultdict[tuple[int, str, str], list[LedgerRecord]] = defaultdict(list)
     for record in (one for one in records if one.role != DECIDED):  # nothing was requested of a model
-        group = (MINUTE, int(record.at) // MINUTE * MINUTE, str(storable(record.key)), str(storable(record.model)))
-        _add(sums, group, (*sums_of(record), *counts_of(record)))
-        place = (*group, latency_bin(record.total_seconds))
-        latencies[place] = latencies.get(place, 0.0) + 1.0
-    for (_, start, key, model), values in list(sums.items()):
-        for grain in (QUARTER, HOUR):
-            _add(sums, (grain, start // grain * grain, key, model), values)
-    for (_, start, key, model, number), count in list(latencies.items()):
-        for grain in (QUARTER, HOUR):
-            place = (grain, start // grain * grain, key, model, number)
-            latencies[place] = latencies.get(place, 0.0) + count
+        alike[int(record.at) // MINUTE * MINUTE, record.key, record.model].append(record)
+    for (start, *names), minute in alike.items():
+        key, model = (str(storable(name)) for name in names)
+        added = _sums_of_all(minute)
+        counts = Counter(latency_bin(record.total_seconds) for record in minute)
+        for grain in (MINUTE, QUARTER, HOUR):
+            group = (grain, start // grain * grain, key, model)
+            sums[group] = list(map(add, sums[group], added)) if group in sums else added
+            for number, count in counts.items():
+                place = (*group, number)
+                latencies[place] = latencies.get(place, 0.0) + count
     return sums, latencies
 
 
-def _add(sums: dict[Group, list[float]], group: Group, values: Sequence[float]) -> None:
-    if not math.isfinite(sum(values)):
-        values = [value if math.isfinite(value) else 0.0 for value in values]
-    there = sums.get(group)
-    sums[group] = list(map(float, values)) if there is None else list(map(add, there, values))
+def _sums_of_all(records: Sequence[LedgerRecord]) -> list[float]:
+    """What records add to the sums of one row; what is not finite adds nothing."""
+    rows: list[tuple[float, ...]] = [(*sums_of(record), *counts_of(record)) for record in records]
+    if not math.isfinite(sum(map(sum, rows))):
+        rows = [tuple(value if math.isfinite(value) else 0.0 for value in row) for row in rows]
+    return [float(sum(column)) for column in zip(*rows, strict=True)]
 
 
 def counts_of(record: LedgerRecord) -> tuple[bool, ...]:

@@ -10,13 +10,13 @@ import json
 import re
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 from multidict import CIMultiDict
 
 from demur.gateway.http.post import Reply
+from demur.gateway.http.request_record import request_record
 from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.upstreams.events import data_of, is_error, split_events
 
@@ -41,7 +41,7 @@ def is_temporary(status: int) -> bool:
     return status >= 500 or status in _TEMPORARY
 
 
-@dataclass(frozen=True, slots=True)
+@request_record(frozen=True, slots=True)
 class Answer:
     """An upstream's answer: read whole, or, where it is a stream or very long, in pieces of which one has come."""
 
