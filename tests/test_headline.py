@@ -281,6 +281,49 @@ def test_what_the_setting_of_unknown_prompts_costs_is_said_and_a_share_below_the
     assert unknown_setting_note(by_score) == ""
 
 
+def graded_run(tmp_path: Path, count: int, *, unknown: tuple[float, float] | None) -> Headline:
+    """The headline by grades of ``count`` questions, and, where given, of the 20 prompts that cannot be labelled."""
+    prompts, run = with_open_ended(tmp_path)
+    demur.calibrate(prompts, router=f"{run}/router", strong_share=0.5, anyway=True)
+    texts = [prompt.text for prompt in load_prompts(prompts)]
+    rows = [(text, 0.0 if "plus" in text else 1.0, 1.0) for text in texts[:count]]
+    rows += [(text, *unknown) for text in texts[60:]] if unknown else []
+    with (Path(run) / GRADES_FILE).open("w", encoding="utf-8") as file:
+        for text, small, large in rows:
+            file.write(json.dumps({"prompt": text, "weak_quality": small, "strong_quality": large}) + "\n")
+    return demur.evaluate(run=run).headline
+
+
+def test_grades_are_asked_of_what_the_score_decides_and_the_line_says_of_which_part_they_are(tmp_path: Path) -> None:
+    """A quarter of the prompts go to the strong model whatever their score: their grades say nothing about routing."""
+    said = graded_run(tmp_path, 60, unknown=None)
+    asked = RUNNER.invoke(app, ["grade", "--run", f"{tmp_path}/run", "--number", "62"], input="nq")
+    assert "60 of them are of the 75% of the prompts that the score decides" in asked.output
+    assert "1 of the other 25%, which have no label" in asked.output
+    assert said.quality
+    # Of the 60 that the score decides 20 go to the strong model, sums all of them: 10 of the 30 sums fail.
+    assert said.quality[0] == pytest.approx(50 / 60)
+    assert "quality measured on 60 graded prompts of the 75% that the score decides)" in said.sentence
+
+
+def test_grades_of_both_parts_are_weighed_by_their_share_of_the_prompts(tmp_path: Path) -> None:
+    """Graded are all 20 prompts that go to the strong model anyway, and 30 of the other 60: as 20 to 60 they count."""
+    one = graded_run(tmp_path, 30, unknown=None)
+    (tmp_path / "again").mkdir()
+    both = graded_run(tmp_path / "again", 30, unknown=(0.0, 0.5))
+    assert one.quality
+    assert both.quality
+    assert both.quality[0] == pytest.approx(0.75 * one.quality[0] + 0.25 * 0.5)
+    assert both.quality[1] < both.quality[0] < both.quality[2]
+    assert both.strong_quality == pytest.approx(0.75 * 1.0 + 0.25 * 0.5)
+    assert "measured on 50 graded prompts, 30 of the 75% that the score decides and 20 of the others" in both.sentence
+    assert both.strong_share == one.strong_share
+    run = str(tmp_path / "run")
+    assert len(open_grading(run).decided or ()) == 60
+    demur.train(run=run, unknown="score")  # all of them go by their score, so all measure the router
+    assert len(open_grading(run).decided or ()) == 80
+
+
 def test_with_a_gate_evaluate_says_what_was_done_with_the_sampled_answers() -> None:
     """Two prompts with two drafts: the gate drops the one wrong draft of the first, and keeps the rest."""
     rows = [TrainingPrompt(text, float("z" in text), 1.0, 0.0) for text in ("zz z", "aa a", "za z", "a aa") * 2]
@@ -372,7 +415,7 @@ def test_without_gold_evaluate_says_how_to_get_it_and_takes_grades_by_hand(tmp_p
     assert "10 graded" in first.output
     assert "the same command goes on" in first.output
     with pytest.raises(
-        InputError, match="10 prompts are graded, 10 of them are training prompts of the router; 20 such are"
+        InputError, match="10 prompts are graded, 10 of them are training prompts that the score decides; 20 such are"
     ):
         demur.evaluate(run=run)
     assert "believed" in demur.report(run=run).read_text(encoding="utf-8")  # few grades break no report
@@ -496,9 +539,11 @@ def test_prompts_that_count_are_asked_for_first_and_what_is_left_out_is_said(tmp
     waiting = open_grading(run, number=40).waiting
     assert {one.prompt for one in waiting[:30]} == learned
     few = RUNNER.invoke(app, ["grade", "--run", run], input="b\n" * 10 + "q")
-    assert "next: the same command goes on; `demur evaluate` needs 20 that count" in few.output
+    needs = "next: the same command goes on; `demur evaluate` needs 20 of prompts that the score decides"
+    assert needs in few.output
     more = RUNNER.invoke(app, ["grade", "--run", run, "--number", "40"], input="b2" * 15)
-    assert "30 of them count in `demur evaluate`: the other 10 have no label" in more.output
+    assert "30 of them are of the 50% of the prompts that the score decides" in more.output
+    assert "10 of the other 50%, which have no label" in more.output
     assert f"next: demur evaluate --run {run}" in more.output
     assert "10 of 40 graded prompts are left out" in " ".join(demur.evaluate(run=run).warnings)
     assert grade_more(Path(run)) == ""

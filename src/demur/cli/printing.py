@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from demur.cli.advice import advice_lines
-from demur.evaluation.held_out import FEWEST_GRADED
+from demur.evaluation.grades import FEWEST_GRADED
 from demur.evaluation.report.headline import training_headline
 from demur.evaluation.report.tables import COLUMNS, base_of, reference_rows, router_rows, terms
 from demur.evaluation.report.unknown_setting import unknown_setting_note

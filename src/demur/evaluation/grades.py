@@ -1,9 +1,10 @@
 """Grades: which of both models' answers to a prompt are right, by a person who does not know whose they are, or by
 gold answers.
 
-The prompts are drawn at random from a run's sampled ones, so nothing is asked of a model. Every grade is appended to
-run/grades.jsonl at once: grading can stop at any time and goes on where it stopped. The file's rows are graded prompts
-as `demur replay` reads them.
+The prompts are drawn at random from a run's sampled ones, so nothing is asked of a model; first from those that the
+score decides, since the others, whose model the setting `unknown` fixes, tell nothing about routing. Every grade is
+appended to run/grades.jsonl at once: grading can stop at any time and goes on where it stopped. The file's rows are
+graded prompts as `demur replay` reads them.
 """
 
 from __future__ import annotations
@@ -15,16 +16,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from demur.config import load_run
+from demur.config import RunConfig, load_run
 from demur.errors import InputError
 from demur.evaluation.graded_file import read_graded
 from demur.evaluation.results import first_quality
+from demur.labels.beliefs.unknown import UNKNOWN_FILE, read_unknown
 from demur.labels.preference_files import read_preferences
 from demur.runs.run import Run, open_run
 from demur.runs.steps import is_router
 
 GRADES_FILE = "grades.jsonl"  # in a run's folder
 USUAL_GRADES = 100
+FEWEST_GRADED = 20  # of a part of the prompts: with fewer no interval means anything
 QUALITIES_OF_KEYS = {  # key -> quality of the answer that is shown first, and of the other
     "1": (1.0, 0.0),
     "2": (0.0, 1.0),
@@ -54,9 +57,8 @@ class Grading:
     file: Path
     waiting: tuple[ToGrade, ...]
     graded: int
-    learned: frozenset[str] | None = (
-        None  # texts of the labelled prompts, which `demur evaluate` counts; None: no labels
-    )
+    prompts: int  # that could be graded
+    decided: frozenset[str] | None = None  # of these, texts of those that the score decides; None: there are no labels
 
     def keep(self, one: ToGrade, key: str) -> None:
         """Append a grade to the file."""
@@ -69,17 +71,16 @@ class Grading:
 
     @property
     def counted(self) -> tuple[int, str]:
-        """How many grades `demur evaluate` counts, and that in words; empty words where all are counted, or no router
-        could have learned from any."""
+        """How many grades measure a router, and of which part of the prompts all are; empty words where there is but
+        one part."""
         texts = read_grades(self.file)
-        if self.learned is None or not texts:
+        if self.decided is None or len(self.decided) == self.prompts or not texts:
             return len(texts), ""
-        count = len(self.learned & texts.keys())
-        if count == len(texts):
-            return count, ""
+        count, share = len(self.decided & texts.keys()), len(self.decided) / self.prompts
         return count, (
-            f"{count:,} of them count in `demur evaluate`: the other {len(texts) - count:,} have no label, so no "
-            "router learned from them"
+            f"{count:,} of them {'is' if count == 1 else 'are'} of the {share:.0%} of the prompts that the score "
+            f"decides, which are asked for first, because they measure the router; {len(texts) - count:,} of the other "
+            f"{1 - share:.0%}, which have no label"
         )
 
 
@@ -93,15 +94,14 @@ def open_grading(run: str = "run", *, number: int = USUAL_GRADES) -> Grading:
 
 def grading_of(run: Run, number: int) -> Grading:
     """The same of an open run. Always the same prompts in the same order, whatever was graded before; of a labelled
-    run those first that have a label, which alone count in `demur evaluate`.
+    run those first that the score decides: a random sample of these, then one of the others.
     """
     file = run.config.folder / GRADES_FILE
     done = read_grades(file)
     distinct = {prompt.text: prompt for prompt in run.complete(run.train_prompts)}
-    labels = run.config.preferences
-    learned = frozenset(one.prompt for one in read_preferences(labels)) if labels.is_file() else None
+    decided = decided_prompts(run.config) if run.config.preferences.is_file() else None
     drawn = sorted(
-        distinct.values(), key=lambda prompt: (prompt.text not in (learned or ()), _digest("drawn", prompt.text))
+        distinct.values(), key=lambda prompt: (prompt.text not in (decided or ()), _digest("drawn", prompt.text))
     )
     waiting: list[ToGrade] = []
     for prompt in drawn:
@@ -111,13 +111,22 @@ def grading_of(run: Run, number: int) -> Grading:
             weak, strong = (side[prompt.id][0].text for side in (run.samples.weak, run.samples.strong))
             first = _digest("first", prompt.text)[0] < "8"  # a fair coin
             waiting.append(ToGrade(prompt.text, (weak, strong) if first else (strong, weak), first))
-    return Grading(file, tuple(waiting), len(done), learned)
+    return Grading(file, tuple(waiting), len(done), len(distinct), decided and decided & distinct.keys())
+
+
+def decided_prompts(config: RunConfig) -> frozenset[str]:
+    """Texts of a labelled run's prompts that the score decides: those with a label, and unknown ones that the setting
+    for them leaves to their scores."""
+    texts = [one.prompt for one in read_preferences(config.preferences)]
+    if config.router.unknown == "score":
+        texts += [one.prompt for one in read_unknown(config.folder / UNKNOWN_FILE)]
+    return frozenset(texts)
 
 
 def grade_more(folder: Path) -> str:
-    """The command by which more prompts that count are graded in a run's folder; empty where all of them are."""
+    """The command by which more prompts that measure the router are graded in a run's folder; empty where all are."""
     done = read_grades(folder / GRADES_FILE)
-    left = {one.prompt for one in read_preferences(folder / "preferences.jsonl")} - done.keys()
+    left = decided_prompts(load_run(folder)) - done.keys()
     if not left:
         return ""
     number = max(USUAL_GRADES, len(done) + min(len(left), USUAL_GRADES))

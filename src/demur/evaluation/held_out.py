@@ -13,9 +13,11 @@ import numpy as np
 from demur.errors import InputError
 from demur.evaluation.evaluate_run import keep_vectors, load_served, usd_per_1k
 from demur.evaluation.graded_file import BY_HAND
-from demur.evaluation.grades import GRADES_FILE, USUAL_GRADES, read_grades
-from demur.evaluation.report.headline import expected_costs, graded_headline, training_headline
-from demur.evaluation.report.kept_point import Pair
+from demur.evaluation.grades import FEWEST_GRADED, GRADES_FILE, USUAL_GRADES, decided_prompts, read_grades
+from demur.evaluation.report.graded_headline import graded_headline
+from demur.evaluation.report.headline import Headline, expected_costs, learned_prompts, training_headline
+from demur.evaluation.report.kept_point import Pair, scored_prompts
+from demur.evaluation.report.training_texts import training_texts
 from demur.evaluation.results import Evaluation, EvaluationRow, Example, payback, verdict_by_grades
 from demur.evaluation.tiers import TiersMeasured, measure_tiers, tier_usd
 from demur.gate.router import Router
@@ -32,8 +34,6 @@ from demur.runs.provenance import record_of
 from demur.runs.run import Run
 from demur.sampling.cost import pricing
 from demur.sampling.pair import spend_of
-
-FEWEST_GRADED = 20  # with fewer no interval means anything
 
 
 def evaluate_by_grades(run: Run) -> Evaluation:
@@ -59,9 +59,9 @@ def try_without_gold(run: Run, router: Router) -> Evaluation | None:
 
 
 def count_graded_prompts(run: Run) -> int:
-    """How many of the labelled prompts a person has graded; the others count for nothing in measuring a router."""
+    """How many of the prompts that the score decides a person has graded; others do not measure a router."""
     grades = read_grades(run.config.folder / GRADES_FILE)
-    return sum(one.prompt in grades for one in read_preferences(run.config.preferences)) if grades else 0
+    return len(decided_prompts(run.config) & grades.keys()) if grades else 0
 
 
 def evaluate_held_out(run: Run, *, graded: bool) -> Evaluation:
@@ -72,14 +72,16 @@ def evaluate_held_out(run: Run, *, graded: bool) -> Evaluation:
     config = run.config
     loaded = keep_vectors(run, load_served(run, run.own.classifier(config.router.served)))
     served = loaded.prompt_router
-    rows, quality = _graded_quality(run, served) if graded else _believed_quality(run, loaded)
-    texts = [served.training[i].prompt for i in rows]
+    rows, quality = _graded_quality(run, loaded) if graded else _believed_quality(run, loaded)
+    texts = [training_texts(served)[i] for i in rows]
     costs = expected_costs(loaded, texts)
     weak_usd, strong_usd = (None, None) if costs[0] is None or costs[1] is None else costs
     curves = [
         EvaluationRow(
             name,
-            cost_quality_curve(router.training_scores[rows], *quality, weak_cost=weak_usd, strong_cost=strong_usd),
+            cost_quality_curve(
+                learned_prompts(router)[1].scores[rows], *quality, weak_cost=weak_usd, strong_cost=strong_usd
+            ),
         )
         for name, router in _routers(run, served)
     ]
@@ -87,7 +89,8 @@ def evaluate_held_out(run: Run, *, graded: bool) -> Evaluation:
     spent = spend_of(run.config, run.pair, run.prompts, run.samples, run.store)
     row = next(one for one in curves if one.router == config.router.served)
     verdict = recorded_verdict(served.record)
-    in_line = graded_headline(loaded, rows, quality) if graded else training_headline(loaded)
+    grades = read_grades(config.folder / GRADES_FILE) if graded else {}
+    in_line = graded_headline(loaded, grades) if graded else training_headline(loaded)
     told = f"{len(remembered)} of {len(preferences) + len(remembered)} prompts could not be labelled from their samples"
     return Evaluation(
         weak=served.weak,
@@ -99,7 +102,7 @@ def evaluate_held_out(run: Run, *, graded: bool) -> Evaluation:
         examples=_examples(run, served, rows, quality),
         warnings=(
             *outdated_stages(config.folder),
-            *(_left_out(run, len(rows)) if graded else ()),
+            *(_beside_the_score(texts, grades, training_texts(served), in_line) if graded else ()),
             *(_few_grades(len(rows), config.run) if graded else ()),
             *(_no_gap(quality) if quality[1].mean() <= quality[0].mean() else ()),
             *label_warnings(np.array([one.target for one in preferences]), saturation_of(preferences, remembered)),
@@ -127,7 +130,7 @@ def _tiers(router: PromptRouter) -> TiersMeasured | None:
 
 
 def _believed_quality(run: Run, router: Router) -> tuple[IntArray, Pair]:
-    """All training prompts, and both models' believed quality."""
+    """The prompts that it learned from as places in `learned_prompts`, and both models' believed quality."""
     if router.beliefs is None:
         raise InputError(
             f"{run.config.prompts}: no prompt has gold answers, and nothing is believed of a router that was trained "
@@ -136,18 +139,21 @@ def _believed_quality(run: Run, router: Router) -> tuple[IntArray, Pair]:
     return np.arange(len(router.prompt_router.training)), (router.beliefs[0], router.beliefs[1])
 
 
-def _graded_quality(run: Run, router: PromptRouter) -> tuple[IntArray, Pair]:
-    """The training prompts that a person has graded, and both answers' quality."""
+def _graded_quality(run: Run, router: Router) -> tuple[IntArray, Pair]:
+    """The prompts that the score decides and a person has graded, as places in `learned_prompts`, and both answers'
+    quality."""
     grades = read_grades(run.config.folder / GRADES_FILE)
-    rows = [i for i, one in enumerate(router.training) if one.prompt in grades]
+    texts, looked = learned_prompts(router.prompt_router)
+    by_score = scored_prompts(router, looked)
+    rows = [i for i, text in enumerate(texts) if by_score[i] and text in grades]
     if len(rows) < FEWEST_GRADED:
         given = count_of(len(grades), "prompt is", "prompts are")
         raise InputError(
-            f"{run.config.folder / GRADES_FILE}: {given} graded, {len(rows)} of them are training prompts of the "
-            f"router; {FEWEST_GRADED} such are needed, 100 are better: demur grade --run {run.config.run} asks for "
-            "those first"
+            f"{run.config.folder / GRADES_FILE}: {given} graded, {len(rows)} of them are training prompts that the "
+            f"score decides; {FEWEST_GRADED} such are needed, {USUAL_GRADES} are better: demur grade --run "
+            f"{run.config.run} asks for those first"
         )
-    found = np.array([grades[router.training[i].prompt] for i in rows], dtype=float)
+    found = np.array([grades[texts[i]] for i in rows], dtype=float)
     return np.array(rows), (found[:, 0], found[:, 1])
 
 
@@ -161,15 +167,27 @@ def _routers(run: Run, served: PromptRouter) -> list[tuple[str, PromptRouter]]:
     return found
 
 
-def _left_out(run: Run, used: int) -> tuple[str, ...]:
-    """That grades of prompts which trained no router are left out, and why; empty where all are used."""
-    given = len(read_grades(run.config.folder / GRADES_FILE))
-    if given == used:
-        return ()
-    return (
-        f"{given - used:,} of {given:,} graded prompts are left out: the router did not learn from them (their samples "
-        "gave no label), so no fit without them can score them",
-    )
+def _beside_the_score(
+    used: Sequence[str], grades: Mapping[str, object], learned: Sequence[str], line: Headline
+) -> tuple[str, ...]:
+    """What becomes of graded prompts that no router is measured on, because their model is fixed, or because no router
+    was to learn from them; empty where there are none."""
+    fixed = len((grades.keys() & set(learned)) - set(used))
+    strange, said = len(grades) - len(used) - fixed, []
+    if fixed:
+        counts = f"they count in the first line's quality alone, as {line.by_setting:.0%} of the prompts"
+        if not line.weighed:
+            counts = f"they are left out, and {FEWEST_GRADED} of them would be needed to measure all prompts"
+        said.append(
+            f"{fixed:,} of {len(grades):,} graded prompts are unknown and go to the {line.setting} model whatever "
+            f"their score, so they do not measure a router: {counts}"
+        )
+    if strange:
+        said.append(
+            f"{strange:,} of {len(grades):,} graded prompts are left out: the router was not trained on them or on "
+            "samples of them"
+        )
+    return tuple(said)
 
 
 def _few_grades(number: int, run: str) -> tuple[str, ...]:
@@ -194,8 +212,9 @@ def _examples(run: Run, router: PromptRouter, rows: IntArray, quality: Pair) -> 
     """The decision on each prompt by its held-out score, beside both first answers and other training prompts."""
     ids = {prompt.text: prompt.id for prompt in run.prompts}
     found = []
+    texts, looked = learned_prompts(router)
     for i, weak, strong in zip(rows, *quality, strict=True):
-        text, score = router.training[i].prompt, float(router.training_scores[i])
+        text, score = texts[i], float(looked.scores[i])
         near = router.route(text, neighbours=NEIGHBOURS + 1).neighbours
         found.append(
             Example(

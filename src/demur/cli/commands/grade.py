@@ -11,8 +11,7 @@ import click
 import typer
 
 from demur.cli import printing
-from demur.evaluation.grades import QUALITIES_OF_KEYS, USUAL_GRADES, Grading
-from demur.evaluation.held_out import FEWEST_GRADED
+from demur.evaluation.grades import FEWEST_GRADED, QUALITIES_OF_KEYS, USUAL_GRADES, Grading
 from demur.runs.steps import is_router
 
 KEYS = "[1] the first is right  [2] the second  [b] both  [n] neither  [s] skip  [u] undo  [q] stop"
@@ -46,7 +45,7 @@ def grade(
     few = is_router(Path(run) / "router") and count < FEWEST_GRADED
     if few and (stopped or number < USUAL_GRADES):
         again = "the same command goes on" if stopped else f"demur grade --run {shlex.quote(run)}"
-        return printing.next_step(f"{again}; `demur evaluate` needs {FEWEST_GRADED} that count")
+        return printing.next_step(f"{again}; `demur evaluate` needs {FEWEST_GRADED} of prompts that the score decides")
     more = "the same command goes on; " if stopped else ""
     return printing.next_step(f"{more}{_use_of(grading, run)}")
 

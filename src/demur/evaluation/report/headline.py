@@ -23,7 +23,7 @@ from demur.gate.router import Router
 from demur.measure.threshold import KEPT, KeptPoint
 from demur.measure.tiers import take_chosen
 from demur.models.prices import PRIVATE
-from demur.records import BoolArray, FloatArray, IntArray, Role, count_of, dollars
+from demur.records import BoolArray, FloatArray, Role, count_of, dollars
 from demur.routing.known.known_prompts import Looked
 from demur.routing.prompt_router import PromptRouter
 from demur.statistics import interval
@@ -63,6 +63,7 @@ class Headline:
     kept: KeptPoint | tuple[()] | None = None
     strong_private: bool = False  # the strong model counts as $0 for its private address alone
     by_grades: bool = False  # a person graded the `judged` prompts
+    weighed: int = 0  # of these, those that the setting decides: quality is of all prompts, each part by its share
     quality_unknown: str = ""  # why quality is not known, where that has a reason of its own
     forecast: bool = False  # no model was asked most of the `judged` prompts: quality is told by their scores alone
 
@@ -99,7 +100,21 @@ class Headline:
             return ""
         routed, low, high = map(short, self.quality)
         strong = short(self.strong_quality)
-        return f", measured on {count_of(self.judged or 0, 'graded prompt')} ({routed} [{low}, {high}] of {strong}),"
+        return f", measured on {self._graded} ({routed} [{low}, {high}] of {strong}),"
+
+    @property
+    def _graded(self) -> str:
+        """The graded prompts, and which part of all prompts they stand for."""
+        count = count_of(self.judged or 0, "graded prompt")
+        if not self.by_setting:
+            return count
+        part = f"of the {1 - self.by_setting:.0%} that the score decides"
+        if not self.weighed:
+            return f"{count} {part}"
+        return (
+            f"{count}, {(self.judged or 0) - self.weighed:,} {part} and {self.weighed:,} of the others, each part "
+            "weighed by its share of the prompts"
+        )
 
     @property
     def sentence(self) -> str:
@@ -129,7 +144,7 @@ class Headline:
         setting = f"are unknown and go to the {self.setting} model whatever their score"
         told = f"; {self.by_setting:.0%} {setting}" if self.by_setting else ""
         if self.by_grades:
-            told += f"; quality measured on {self.judged:,} graded prompts"
+            told += f"; quality measured on {self._graded}"
         elif self.judged is not None:
             told += "" if self._of_the_rest else f"; quality of the {self.judged:,} {DECIDED}"
         on = self.on.replace("prompts", "prompt", 1) if self.prompts == 1 else self.on
@@ -256,38 +271,20 @@ def training_headline(router: Router) -> Headline:
         found = tier_headline(prompts, known.training_values, texts, None, on=TRAINING, quality=known.qualities)
         why = why_not_believed(prompts.record, np.zeros(len(texts), dtype=bool))
         return replace(found, kept=None if why else kept_tier_point(prompts))
-    texts, scores = training_texts(prompts), prompts.training_scores
-    reasons = [""] * len(scores)
-    if prompts.unknown:
-        untold = texts[len(scores) :]
-        seen, held_out = prompts.score_vectors(prompts.unknown.vectors, untold), prompts.unknown.held_out
-        scores = np.append(scores, [held_out.get(text, one) for text, one in zip(untold, seen, strict=True)])
-        reasons += [one.reason for one in prompts.unknown.prompts]
-    looked = Looked(scores, np.ones(len(texts), dtype=bool), reasons)
+    texts, looked = learned_prompts(prompts)
     return headline(router, looked, texts, on=TRAINING)
 
 
-def graded_headline(router: Router, rows: IntArray, quality: Pair) -> Headline:
-    """As `training_headline`, with the quality of the ``rows`` of the training prompts that a person has graded.
-
-    Share and cost need no grades, so they stay those of all prompts. Grades are of two models: of a router of several
-    the quality stays believed.
-    """
-    whole, prompts = training_headline(router), router.prompt_router
-    if prompts.tiers is not None:
-        return whole
-    texts = [prompts.training[i].prompt for i in rows]
-    looked = Looked(prompts.training_scores[rows], np.ones(len(rows), dtype=bool), [""] * len(rows))
-    graded = headline(router, looked, texts, on=whole.on, quality=quality)
-    return replace(
-        whole,
-        quality=graded.quality,
-        strong_quality=graded.strong_quality,
-        believed=False,
-        judged=len(rows),
-        judged_share=graded.strong_share,
-        by_grades=True,
-    )
+def learned_prompts(router: PromptRouter) -> tuple[list[str], Looked]:
+    """All prompts that a router was to learn from, the unknown ones last, scored by fits that did not see them."""
+    texts, scores = training_texts(router), router.training_scores
+    reasons = [""] * len(scores)
+    if router.unknown:
+        untold = texts[len(scores) :]
+        seen, held_out = router.score_vectors(router.unknown.vectors, untold), router.unknown.held_out
+        scores = np.append(scores, [held_out.get(text, one) for text, one in zip(untold, seen, strict=True)])
+        reasons += [one.reason for one in router.unknown.prompts]
+    return texts, Looked(scores, np.ones(len(texts), dtype=bool), reasons)
 
 
 def tier_headline(

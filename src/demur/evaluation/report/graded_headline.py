@@ -1,0 +1,62 @@
+"""The headline of a run where a person has graded some prompts: share and cost of all prompts, quality by the grades.
+
+Two parts are told apart: the prompts that the score decides, which a router is measured on, and those whose model the
+setting `unknown` fixes. Grades of the second part are asked for last, because they tell nothing about routing. While
+they are few, quality is of the first part alone; else it is of all prompts, each part weighed by its share of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from demur.evaluation.grades import FEWEST_GRADED
+from demur.evaluation.report.headline import Headline, expected_use, learned_prompts, training_headline
+from demur.evaluation.report.kept_point import scored_prompts
+from demur.gate.router import Router
+from demur.records import BoolArray, FloatArray, IntArray
+from demur.statistics import interval
+
+
+def graded_headline(router: Router, grades: Mapping[str, tuple[float, float]]) -> Headline:
+    """As `training_headline`, with quality by ``grades``: prompt -> quality of the weak and of the strong answer.
+
+    Grades are of two models: of a router of several the quality stays believed.
+    """
+    whole, prompts = training_headline(router), router.prompt_router
+    if prompts.tiers is not None:
+        return whole
+    texts, looked = learned_prompts(prompts)
+    graded, by_score = np.array([text in grades for text in texts]), scored_prompts(router, looked)
+    weak, strong = np.array([grades.get(text, (0.0, 0.0)) for text in texts]).T
+    chosen = expected_use(router, looked).strong.mean(axis=1)
+    beside = int((graded & ~by_score).sum())
+    counted = graded if beside >= FEWEST_GRADED else graded & by_score
+    of_part = np.flatnonzero(counted)
+    served = chosen * strong + (1 - chosen) * weak
+
+    def mean_of(values: FloatArray, rows: IntArray) -> float:
+        return weighed_mean(values[rows], by_score[rows], float(by_score.mean()))
+
+    return replace(
+        whole,
+        quality=(mean_of(served, of_part), *interval(of_part, lambda rows: mean_of(served, rows))),
+        strong_quality=mean_of(strong, of_part),
+        believed=False,
+        judged=int(counted.sum()),
+        judged_share=float(chosen[counted].mean()),
+        by_grades=True,
+        weighed=beside if beside >= FEWEST_GRADED else 0,
+    )
+
+
+def weighed_mean(values: FloatArray, first: BoolArray, share: float) -> float:
+    """Mean of graded values, (m,), of which some, (m,) booleans, are of a part that is ``share`` of all prompts.
+
+    Each part's mean counts by its share (post-stratification). Of one part alone it is that part's mean.
+    """
+    if first.all() or not first.any():
+        return float(values.mean())
+    return float(share * values[first].mean() + (1 - share) * values[~first].mean())
