@@ -266,7 +266,7 @@ def main() -> None:
         for name, (wrap, protocol) in wrappers.items():
             requests = [protocol.as_chat({"model": "demur", **wrap(text, i)}) for i, text in enumerate(asked)]
             texts = RoutedText()
-            found = [texts.find(one, named="", key="", context_characters=500) for one in requests]
+            found = [texts.find(one, named="", key="", context_characters=500).text for one in requests]
             line = "".join(
                 row(score(each), bare, thresholds) for each in ([last_user_text(r) for r in requests], found)
             )

@@ -93,6 +93,16 @@ async def test_the_weak_answer_decides(tmp_path: Path, logprob: float, answers: 
         assert record.usd > 1e-3 * (HEAD_TOKENS - 1)
 
 
+async def test_a_checked_answers_reason_says_how_many_lines_were_left_out(tmp_path: Path) -> None:
+    rules = "\n".join(f"{n}. Every block must use the format that stands in rule {n} of this list." for n in range(6))
+    async with gateway(tmp_path, gate=by_draft(), sticky=False) as found:
+        found.weak.logprob = SURE
+        for number in range(3):
+            _, headers, _ = await found.ask(f"{EASY} {number}\n{rules}")
+        assert headers["x-demur-stage"] == "gate"
+        assert headers["x-demur-reason"].count("routed without 6 lines that other requests share") == 1
+
+
 @pytest.mark.parametrize(("wavers", "answers"), [(False, "small"), (True, "large")])
 async def test_extra_samples_are_asked_one_at_a_time(tmp_path: Path, wavers: bool, answers: str) -> None:
     async with gateway(tmp_path, gate=by_samples()) as found:

@@ -14,20 +14,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from demur.gate.router import Router
 from demur.gateway.decision.request.ask import LONGEST, asked_in, last_ask
-from demur.gateway.decision.request.boilerplate import Boilerplate
+from demur.gateway.decision.request.boilerplate import Boilerplate, Stripped, line_names
 from demur.gateway.decision.request.messages import Message
 from demur.gateway.decision.request.routed_text import RoutedText
 from demur.gateway.http.openai_bodies import ApiError
+from demur.gateway.reload import reload_all
 from demur.gateway.settings import RouteSettings
-from gateways import EASY, HARD, gateway
+from demur.labels.beliefs.unknown import UnknownPrompt
+from demur.methods import SimilarityWeighted
+from demur.models.encoders.encoder import LetterEncoder
+from demur.routing.prompt_router import TrainingPrompt
+from demur.routing.train import train_router
+from gateways import EASY, HARD, Running, gateway
 
 ASK = "Which river flows through Rome?"
 
 
 def text(*messages: tuple[str, object], window: int = 0, **fields: object) -> str:
     said = {"messages": [{"role": role, "content": content} for role, content in messages], **fields}
-    return RoutedText().find(said, named="", key="", context_characters=window)
+    return RoutedText().find(said, named="", key="", context_characters=window).text
 
 
 def test_the_last_words_of_the_user_after_a_little_of_what_was_said() -> None:
@@ -41,8 +48,8 @@ def test_the_last_words_of_the_user_after_a_little_of_what_was_said() -> None:
     assert text(("system", "only")) == "only"
     assert text(("user", "half \ud800")) == "half ?"
     find = RoutedText().find
-    assert find({"prompt": ["first", "second"]}, named="", key="", context_characters=0) == "first"
-    assert find({"prompt": [1, 2, 3]}, named="", key="", context_characters=0) == ""
+    assert find({"prompt": ["first", "second"]}, named="", key="", context_characters=0).text == "first"
+    assert find({"prompt": [1, 2, 3]}, named="", key="", context_characters=0).text == ""
 
 
 def test_an_ask_that_stands_by_itself_is_routed_alone() -> None:
@@ -129,25 +136,123 @@ def test_a_summary_is_no_ask() -> None:
     assert text(("user", said)) == ""
 
 
-def test_a_template_is_learned_from_two_texts_and_taken_off_the_third() -> None:
+RULES = "\n".join(f"{n}. Every block must use the format that stands in rule {n} of this long list." for n in range(6))
+
+
+@pytest.mark.parametrize(
+    "wrap, left",
+    [
+        ("{ask}\n\n{rules}", "{ask}"),
+        ("{rules}\n---\n{ask}", "{ask}"),
+        ("One.\n{rules}\n{ask}", "One.\n{ask}"),
+        ("{rules}\nTo do\n{ask}", "To do\n{ask}"),
+    ],
+)
+def test_a_long_template_is_learned_from_two_texts_and_taken_off_the_third(wrap: str, left: str) -> None:
     learned = Boilerplate()
-    found = [
-        learned.strip(f"Follow these rules:\n- be brief\n{ask}\nEnd of the request.", "key")
-        for ask in ("a b", "c d", "e f")
-    ]
-    assert found == [
-        "Follow these rules:\n- be brief\na b\nEnd of the request.",
-        "Follow these rules:\n- be brief\nc d\nEnd of the request.",
-        "e f",
-    ]
-    other = "Follow these rules:\n- be brief\ng h\nEnd of the request."
-    assert learned.strip(other, "another key") == other
+    texts = [wrap.format(ask=f"Which river flows through town {n}?", rules=RULES) for n in range(4)]
+    found = [learned.strip(one, "key") for one in texts]
+    assert found[:2] == [Stripped(one) for one in texts[:2]]
+    assert found[2:] == [Stripped(left.format(ask=f"Which river flows through town {n}?"), 6) for n in (2, 3)]
+    assert learned.strip(texts[3], "another key") == Stripped(texts[3])
+
+
+INSTRUCTIONS = [
+    "Write an essay of 500 words about the answer, with sources, as an e-mail to my professor.",
+    "Answer as JSON.",
+    "Auf Deutsch, bitte.",
+    "Think step by step.\nGive the final answer in a box.",
+    "Please answer in German.\nUse bullet points.\nAt most 100 words.\nEnd with a question.\nBe polite.",
+    "Rules:\n- Answer in French\n- give the sources\n- as JSON with the members answer and sources",
+]
+
+
+@pytest.mark.parametrize("instruction", INSTRUCTIONS)
+@pytest.mark.parametrize("first", [True, False])
+def test_what_a_person_asks_for_each_time_is_no_template(instruction: str, first: bool) -> None:
+    learned = Boilerplate()
+    for number in range(10):
+        ask = f"Which river flows through town {number}?"
+        whole = f"{instruction}\n{ask}" if first else f"{ask}\n{instruction}"
+        assert learned.strip(whole, "") == Stripped(whole)
+
+
+def test_lines_of_the_training_prompts_are_no_template() -> None:
+    learned = Boilerplate(line_names([f"What is a Tiber?\n  {RULES}"]))
+    for number in range(5):
+        whole = f"Which river flows through town {number}?\n{RULES}"
+        assert learned.strip(whole, "") == Stripped(whole)
 
 
 def test_the_same_text_again_is_no_template() -> None:
     learned = Boilerplate()
     for _ in range(5):
-        assert learned.strip("First line of it.\nSecond line of it.", "") == "First line of it.\nSecond line of it."
+        assert learned.strip(RULES, "") == Stripped(RULES)
+
+
+def test_lines_that_were_never_sent_together_are_no_template() -> None:
+    learned, lines = Boilerplate(), RULES.splitlines()
+    for number, line in enumerate(lines * 3):
+        learned.strip(f"Which river flows through town {number}?\n{line}", "")
+    assert learned.strip(f"Which river flows through Rome?\n{RULES}", "").left_out == 0
+
+
+async def test_an_instruction_keeps_its_decision_however_often_it_is_sent(tmp_path: Path) -> None:
+    async with gateway(tmp_path, sticky=False) as found:
+        for letter in "abcdefgh":
+            decided = await decide(found, f"a{letter}a aa aaaa?\n{HARD} {HARD}")
+            assert (decided["role"], decided["text"]) == ("strong", f"a{letter}a aa aaaa?\n{HARD} {HARD}")
+
+
+async def test_the_reason_says_how_many_lines_were_left_out(tmp_path: Path) -> None:
+    async with gateway(tmp_path, sticky=False) as found:
+        for letter in "abcde":
+            status, headers, _ = await found.ask(f"{EASY} {letter}\n{RULES}")
+            assert status == 200
+        assert headers["x-demur-reason"].endswith("; routed without 6 lines that other requests share")
+        assert (await decide(found, f"{EASY} f\n{RULES}"))["reason"].endswith("6 lines that other requests share")
+        assert "routed without" not in (await found.ask(f"{EASY} f\nA line"))[1]["x-demur-reason"]
+
+
+async def test_prompts_like_the_training_prompts_are_decided_as_offline(tmp_path: Path) -> None:
+    """In a gateway that has learned a template, once it takes over a router that learned with it."""
+    texts = [f"{word} {word}?\n{RULES}" for word in ("zzz", "aaa", "zaz", "aza", "zzzz", "aaaa")]
+    async with gateway(tmp_path, sticky=False) as found:
+        assert [len((await decide(found, one))["text"].splitlines()) for one in texts] == [7, 7, 1, 1, 1, 1]
+        rows = [TrainingPrompt(one, float(one[0] == "z"), 1.0, 0.0) for one in texts * 3]
+        router = train_router(LetterEncoder(), SimilarityWeighted(gamma=1e4), rows, weak="small", strong="large")
+        Router(router).save(tmp_path / "router")
+        await reload_all(found.gateway)
+        for one in texts + texts:
+            decided = await decide(found, one)
+            offline = router.route(one)
+            assert (decided["text"], decided["role"]) == (one, offline.role)
+            assert decided["score"] == pytest.approx(offline.score)
+
+
+def test_a_gateway_begins_with_the_lines_of_labelled_and_unknown_prompts() -> None:
+    labelled, unknown = RULES.replace("rule", "law"), RULES.replace("rule", "norm")
+    router = train_router(
+        LetterEncoder(),
+        SimilarityWeighted(),
+        [TrainingPrompt(f"{word}\n{labelled}", float(word[0] == "z"), 1.0, 0.0) for word in ("zz", "aa") * 9],
+        weak="small",
+        strong="large",
+        unknown=[UnknownPrompt("1", f"bb\n{unknown}", "all differ")],
+    )
+    texts = RoutedText.of(RouteSettings(), router)
+    for wrapper, left_out in ((labelled, 0), (unknown, 0), (RULES, 6)):
+        for number in range(4):
+            said = {"messages": [{"role": "user", "content": f"Which river flows through town {number}?\n{wrapper}"}]}
+            found = texts.find(said, named="", key="", context_characters=0)
+        assert found.left_out == left_out
+
+
+async def decide(found: Running, said: str) -> dict[str, Any]:
+    """What `POST /v1/decide` answers on a text."""
+    async with found.session.post(f"{found.address}/v1/decide", json={"text": said}) as answer:
+        fields: dict[str, Any] = await answer.json()
+        return fields
 
 
 def test_what_is_learned_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,7 +62,7 @@ from demur.gateway.operator.metrics import Gauges, Metrics
 from demur.gateway.operator.webhook import tell
 from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.replicas.replicas import Replicas
-from demur.gateway.settings import GatewaySettings, import_object
+from demur.gateway.settings import GatewaySettings
 from demur.gateway.target.held_target import HeldTarget
 from demur.gateway.target.request_costs import RequestCosts, most_usd, request_costs, waited_seconds
 from demur.gateway.upstreams.answers.answer import Answer
@@ -124,9 +124,9 @@ class Gateway:
         self.abilities = Abilities(
             {role: settings.served_model(role) for role in upstreams}, settings.cannot_seconds, lessons
         )
-        texts = RoutedText(import_object(settings.route.text, "route.text") if settings.route.text else None)
+        self.texts = RoutedText.of(settings.route, decider.router.prompt_router)
         self._estimates = TokenEstimates(upstreams)
-        self._read_question = partial(read_question, texts=texts, estimates=self._estimates)
+        self._read_question = partial(read_question, texts=self.texts, estimates=self._estimates)
         self._spoken = SpokenApis(self.abilities.stated, upstreams)
         costs, busy = (lambda role: upstreams[role].price), (lambda: upstreams["weak"].under_way)
         known = (direct, settings.aliases, self.abilities, conversations, costs, busy)

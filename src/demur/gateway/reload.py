@@ -15,6 +15,7 @@ from demur.gateway.app import Gateway
 from demur.gateway.clients.keys import check_budgets, read_keys
 from demur.gateway.decision.batch_error import measure_batch_error
 from demur.gateway.decision.decider import Decider
+from demur.gateway.decision.request.routed_text import training_lines
 from demur.gateway.learning.cold_start import CANARY, SERVING, canary_in_force, cold_router, router_in_force, version_of
 from demur.gateway.settings import GatewaySettings, import_object, needs_restart
 from demur.gateway.upstreams.upstream import unpriced_models
@@ -129,9 +130,11 @@ async def _take_over(gateway: Gateway) -> float:
             f"it routes between {' and '.join(_models_of(fresh))}, this gateway serves {' and '.join(_models_of(held))}"
         )
     batch_error = await asyncio.to_thread(measure_batch_error, fresh)
+    lines = await asyncio.to_thread(training_lines, fresh)
     target = gateway.target and gateway.target.serve(router, cold=router_in_force(settings) is None)
     gateway.settings, gateway.admission.keys = settings, keys
     gateway.decider.exchange_router(router, batch_error)
+    gateway.texts.keep_lines(lines)
     gateway.target = target
     gateway.routers.set_version(version_of(settings, SERVING))
     await take_canary(gateway)

@@ -210,9 +210,9 @@ class Chooser:
         if question.kept_share < 1 and not question.spent:  # the client asked for no such threshold
             reason = timed.decision.reason.replace(AS_ASKED, TAPERED, 1)
             timed = replace(timed, decision=replace(timed.decision, reason=reason))
+        role, reason = timed.decision.role, timed.decision.reason + question.left_out_note
         if timed.decision.wants_samples:
-            return Choice("weak", timed.decision.reason, timed=timed)
-        role, reason = timed.decision.role, timed.decision.reason
+            return Choice("weak", reason, timed=timed)
         if "images" in question.kind and not self._sees:
             reason += UNSEEN_PICTURES
         if timed.unseen:

@@ -46,6 +46,7 @@ class Question:
     estimates: Mapping[Role, TokenEstimate]  # by model
     kind: Kind = frozenset()  # what it needs of a model beside a short text
     text: str = ""  # that is routed; empty where the request names its model
+    left_out: int = 0  # lines of it that other requests share
     turn: Turn | None = None  # of its conversation
     conversation: str = ""  # a name for it, the same in every process; empty without messages
     kept_share: float = 1.0  # of the strong share: less while a budget of its key tapers
@@ -58,6 +59,11 @@ class Question:
     def estimate(self, role: Role) -> TokenEstimate:
         """The estimate of its tokens, and an answer's, at a model."""
         return self.estimates[role]
+
+    @property
+    def left_out_note(self) -> str:
+        """What the reason of a decision by its score ends with; empty where all of its text was routed."""
+        return f"; routed without {self.left_out} lines that other requests share" if self.left_out else ""
 
 
 def read_question(
@@ -103,13 +109,13 @@ def read_question(
         return question
     try:
         protocol.check(given)
-        text = texts.find(fields, named=identity.text, key=key, context_characters=settings.context_characters)
+        found = texts.find(fields, named=identity.text, key=key, context_characters=settings.context_characters)
     except ApiError as error:  # raised when a model is chosen: the record of the request names its model
         return replace(question, refused=error)
     pictures = pictures_in(fields.get("messages"))
-    text = ShownText.of(text, pictures) if pictures else text
+    text = ShownText.of(found.text, pictures) if pictures else found.text
     turn = turn_of(fields, key=key, identity=identity) if settings.sticky else None
-    return replace(question, text=text, turn=turn, thinking=thinking_in(raw, given))
+    return replace(question, text=text, left_out=found.left_out, turn=turn, thinking=thinking_in(raw, given))
 
 
 def _most_tokens(fields: Mapping[str, Any]) -> int:
