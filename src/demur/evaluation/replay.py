@@ -12,7 +12,7 @@ import numpy as np
 from demur.errors import InputError
 from demur.evaluation.graded_file import FIELDS, GRADED, read_graded
 from demur.evaluation.report.headline import Headline, expected_costs, expected_use, headline
-from demur.evaluation.report.training_texts import which_prompts
+from demur.evaluation.report.which_prompts import which_prompts
 from demur.evaluation.tiers import tier_choices, tier_usd, tiers_of
 from demur.gate.router import Router
 from demur.limits import check_number

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from demur.evaluation.report.kept_point import Costs, Pair, kept_point, kept_tier_point
-from demur.evaluation.report.training_texts import TRAINING, training_texts
+from demur.evaluation.report.which_prompts import TRAINING
 from demur.evaluation.tiers import believed_mean, tier_choices, tier_usd, tiers_of
 from demur.gate.quality.believed_quality import believed_quality, why_not_believed
 from demur.gate.quality.two_stages import Use
@@ -25,6 +25,7 @@ from demur.measure.tiers import take_chosen
 from demur.models.prices import PRIVATE
 from demur.records import BoolArray, FloatArray, Role, count_of, dollars
 from demur.routing.known.known_prompts import Looked
+from demur.routing.known.training_texts import training_texts
 from demur.routing.prompt_router import PromptRouter
 from demur.statistics import interval
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from demur.evaluation.report.training_texts import training_texts
 from demur.evaluation.tiers import tier_usd, tiers_of
 from demur.gate.quality.two_stages import StagedScores
 from demur.gate.router import Router
@@ -14,6 +13,7 @@ from demur.measure.threshold import KeptPoint, least_quality, share_of_scored, t
 from demur.measure.tiers import take_chosen
 from demur.records import BoolArray, FloatArray
 from demur.routing.known.known_prompts import Looked
+from demur.routing.known.training_texts import training_texts
 from demur.routing.prompt_router import PromptRouter
 
 Pair = tuple[FloatArray, FloatArray]  # of the weak and the strong model, (n,) each

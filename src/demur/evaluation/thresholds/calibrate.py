@@ -17,7 +17,7 @@ from demur.errors import InputError
 from demur.evaluation.graded_file import NEAR, GradedFile, new_rows, read_graded, refuse_training_prompts
 from demur.evaluation.replay import replay, with_progress
 from demur.evaluation.report.headline import Headline, headline
-from demur.evaluation.report.training_texts import which_prompts
+from demur.evaluation.report.which_prompts import which_prompts
 from demur.evaluation.thresholds.criterion import Criterion, check_criterion
 from demur.evaluation.thresholds.promises import keep_promise, promise_number
 from demur.evaluation.tiers import calibrate_tiers

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, Self
 
-from demur.evaluation.report.training_texts import training_texts
 from demur.gateway.decision.request.ask import asked_at, is_given, is_program, last_ask
 from demur.gateway.decision.request.boilerplate import Boilerplate, Stripped, line_names
 from demur.gateway.decision.request.messages import Message, messages_of
@@ -13,6 +12,7 @@ from demur.gateway.http.failures import failures
 from demur.gateway.http.openai_bodies import ApiError, content_text
 from demur.gateway.settings import RouteSettings, import_object
 from demur.records import encodable
+from demur.routing.known.training_texts import training_texts
 from demur.routing.prompt_router import PromptRouter
 
 ALONE = 20  # characters of an ask that is routed by itself; a shorter one ("and in Python?") needs what was said before

@@ -1,9 +1,10 @@
-"""Which prompts a router was to learn from, and what a headline calls prompts among which they are."""
+"""What a headline calls prompts among which are those that a router was to learn from."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from demur.routing.known.training_texts import training_texts
 from demur.routing.prompt_router import PromptRouter
 
 TRAINING = "training prompts, held out"  # those that a router was to learn from, each by a fit that did not see it
@@ -17,9 +18,3 @@ def which_prompts(texts: Sequence[str], router: PromptRouter, *, graded: bool = 
     if among == len(texts):
         return f"{TRAINING}{grades}"
     return f"prompts{grades}" + (f", {among:,} of them {TRAINING}" if among else "")
-
-
-def training_texts(router: PromptRouter) -> list[str]:
-    """All prompts that a router was to learn from: those that it did, then those that could not be labelled."""
-    untold = [one.prompt for one in router.unknown.prompts] if router.unknown else []
-    return [*(one.prompt for one in router.training), *untold]
