@@ -17,7 +17,6 @@ from demur.evaluation.grades import FEWEST_GRADED, GRADES_FILE, USUAL_GRADES, de
 from demur.evaluation.report.graded_headline import graded_headline
 from demur.evaluation.report.headline import Headline, expected_costs, learned_prompts, training_headline
 from demur.evaluation.report.kept_point import Pair, scored_prompts
-from demur.evaluation.report.training_texts import training_texts
 from demur.evaluation.results import Evaluation, EvaluationRow, Example, payback, verdict_by_grades
 from demur.evaluation.tiers import TiersMeasured, measure_tiers, tier_usd
 from demur.gate.router import Router
@@ -27,6 +26,7 @@ from demur.labels.targets import label_warnings
 from demur.measure.curve import cost_quality_curve
 from demur.prompts import why_untested
 from demur.records import IntArray, count_of
+from demur.routing.known.training_texts import training_texts
 from demur.routing.prompt_router import NEIGHBOURS, PromptRouter
 from demur.routing.verdict import recorded_verdict
 from demur.runs.lineage import outdated_stages
