@@ -5,7 +5,8 @@ small, kernel ridge) is taught on the other questions of the local pair, by whet
 weak one wrong. Printed for each wrapper: the rank correlation of the wrapped scores with the bare ones, and the share
 of calls that go to the strong model where 30 % and 50 % of the bare prompts do. "As it came" routes the last text of
 the user whole, as demur did before. The wrappers are written from what the clients send; the rules were written with
-the first group in view, the second was run once they stood.
+the first group in view, the second was run once they stood. DSPy's fields were in the second until the learned template
+was limited to long blocks, which theirs is not; since then a rule of their own reads them.
 """
 
 from __future__ import annotations
@@ -211,9 +212,9 @@ IN_VIEW: Mapping[str, tuple[Wrapper, Protocol]] = {
     "Claude Code's reminders": (coding_agent, MESSAGES),
     "RAG template with a file": (rag_with_files, CHAT),
     "Open WebUI's template": (open_webui, CHAT),
+    "DSPy's fields": (fields_template, CHAT),
 }
 CONFIRMING: Mapping[str, tuple[Wrapper, Protocol]] = {
-    "DSPy's fields": (fields_template, CHAT),
     "Cline's task and environment": (editor_agent, CHAT),
     "Codex, rules and a tool's result": (terminal_agent, RESPONSES),
     "smolagents, logs last": (code_agent, CHAT),

@@ -85,6 +85,7 @@ FILE = "src/app.py\n```python\nx = 1\n```\n"
         f"<context><source id='1'>The Tiber <i>is</i> long.</source></context>\n{ASK}",
         f"Context:\nThe Tiber is long.\n\nQuestion: {ASK}\nHelpful Answer:",
         f"Answer from the text.\n\n### User Query: {ASK}",
+        f"[[ ## context ## ]]\nThe Tiber.\n\n[[ ## question ## ]]\n{ASK}\n\nRespond with `[[ ## answer ## ]]`.",
         f"{FILE}\n{ASK}",
         f"{ASK}\n\n{FILE}",
     ],
@@ -100,6 +101,7 @@ def test_templates_are_told_from_the_ask(wrapped: str) -> None:
         "What does `a < b > c` mean?",
         "Explain:\n```python\nprint(1)\n```",
         "Is <my-tag> open?",
+        "What does [[ ## question ## ]] mean?\n\nAnd `[[ ## answer ## ]]`?",
     ],
 )
 def test_what_a_person_writes_stays_whole(whole: str) -> None:
@@ -271,9 +273,11 @@ def test_what_is_learned_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         "a.py\n```\n" * 11_000,
         "<a-b " * 20_000,
         "question:" * 11_000,
+        "[[ ## question ## ]]\n\n" * 4_500,
+        "[[ ## task ## ]]\n" + "\n \n" * 30_000,
         "\n" * 99_000,
     ],
-    ids=["open tags", "other ends", "fences", "half tags", "labels", "lines"],
+    ids=["open tags", "other ends", "fences", "half tags", "labels", "fields", "blanks", "lines"],
 )
 def test_no_text_takes_long(hostile: str) -> None:
     started = time.process_time()

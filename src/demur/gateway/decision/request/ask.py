@@ -23,6 +23,9 @@ OTHER = frozenset(
     | {"instructions", "rules", "memory", "output", "returncode", "warning", "summary", "example", "examples"}
     | {"attachment", "attachments", "diagnostics"}
 )
+# A field's name on a line of its own, and a closing paragraph that names the fields to answer with: DSPy's.
+_field = re.compile(r"^\[\[ ## (\w+) ## \]\][ \t]*$", re.M)
+_answer_fields = re.compile(r"\n[ \t]*\n[^\n]*`\[\[ ## ")
 _tag = re.compile(r"<(/?)([a-zA-Z][\w-]*)(?:\s[^<>]*)?>")
 _path = re.compile(r"[^\s`<>|]*[./][^\s`<>|]+[ \t]*:?[ \t]*")
 _fence = re.compile(r"(`{3,}|~{3,})")
@@ -92,20 +95,27 @@ def is_given(messages: Sequence[Message], place: int) -> bool:
 
 
 def asked_in(text: str) -> str:
-    """The person's words in a text of the user's: in an element or after a label of their own, else all that is left
-    without reminders, documents and files."""
+    """The person's words in a text of the user's: in an element or a field, or after a label of their own, else all
+    that is left without reminders, documents and files."""
     text = text.strip()
     if len(text) > LONGEST:
         text = f"{text[: LONGEST // 2]}\n{text[-LONGEST // 2 :]}"
     spans = list(_elements(text))
-    own = [text[start:end] for name, start, end in spans if name in PERSONS_WORDS]
+    own = [_inner(text[start:end]) for name, start, end in spans if name in PERSONS_WORDS] or _fields(text)
     if own:
-        return _inner(own[-1])
+        return own[-1]
     left = _without_files(_cut(text, [(start, end) for name, start, end in spans if _is_other(name)])).strip()
     labels = list(_label.finditer(left))
     if labels and left[: labels[-1].start()].strip():
         left = left[labels[-1].end() :]
     return _answer.sub("", left).strip()
+
+
+def _fields(text: str) -> list[str]:
+    """What stands in the fields that hold the person's own words."""
+    parts = _field.split(text)  # before the first field, then the name and the content of each
+    own = [inner for name, inner in zip(parts[1::2], parts[2::2], strict=True) if name.lower() in PERSONS_WORDS]
+    return [_answer_fields.split(inner)[0].strip() for inner in own]
 
 
 def _is_other(name: str) -> bool:
