@@ -306,6 +306,25 @@ def test_grades_are_asked_of_what_the_score_decides_and_the_line_says_of_which_p
     assert "quality measured on 60 graded prompts of the 75% that the score decides)" in said.sentence
 
 
+def test_both_halves_of_the_line_are_by_the_same_grades(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another threshold would keep is measured like what this one keeps, or left out where grades are few.
+
+    Half of the 60 graded prompts need the strong model: 95 % of its quality leaves 3 of them to the weak one, and
+    47 of all 80, those that go to the strong model anyway among them, are 59 %.
+    """
+    few = graded_run(tmp_path, 60, unknown=None)
+    assert few.kept is None
+    assert few.sentence.endswith(". That is 83% of the large model's quality")
+    monkeypatch.setattr("demur.evaluation.report.graded_headline.USUAL_GRADES", 60)
+    many = demur.evaluate(run=str(tmp_path / "run")).headline
+    assert many.kept
+    assert many.kept.share == pytest.approx(0.59, abs=0.011)
+    assert many.kept.kept == pytest.approx(0.95, abs=0.011)
+    texts = (Path(tmp_path) / "run" / GRADES_FILE).read_text().replace('"weak_quality": 0.0', '"weak_quality": 1.0')
+    (Path(tmp_path) / "run" / GRADES_FILE).write_text(texts)
+    assert demur.evaluate(run=str(tmp_path / "run")).headline.kept is None  # both models are right: there is no gap
+
+
 def test_grades_of_both_parts_are_weighed_by_their_share_of_the_prompts(tmp_path: Path) -> None:
     """Graded are all 20 prompts that go to the strong model anyway, and 30 of the other 60: as 20 to 60 they count."""
     one = graded_run(tmp_path, 30, unknown=None)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 import demur
-from demur.evaluation.results import Evaluation, EvaluationRow, verdict_by_grades
-from demur.measure.curve import cost_quality_curve
+from demur.evaluation.report.headline import Headline
+from demur.evaluation.report.tables import choice_rows, reference_rows, router_rows
+from demur.evaluation.results import Evaluation, EvaluationRow, gap_warnings, verdict_by_grades
+from demur.measure.curve import CostQualityCurve, cost_quality_curve
 from demur.models.encoders.encoder import LetterEncoder
 from demur.records import FloatArray
 from demur.routing.verdict import RouterVerdict
@@ -23,6 +27,7 @@ def row(scores: FloatArray) -> EvaluationRow:
     return EvaluationRow("kernel", cost_quality_curve(scores, WEAK, STRONG))
 
 
+SAID = Headline(0.5, True, 24, "test prompts", 0.31, (0.34, 0.2, 0.5), 0.375, False, 0.07, 0.22, 0.06)
 NOT_LEARNED = RouterVerdict(0.02, -0.03, 0.07, 43)
 
 
@@ -71,13 +76,44 @@ def test_a_pair_whose_strong_model_is_the_weaker_one_is_named_and_has_no_figures
     assert math.isnan(found.rows[0].curve.cpt(0.5))
 
 
-def shown(**scores: FloatArray) -> str:
+def few_grades() -> CostQualityCurve:
+    """24 prompts: on three the strong model alone is right, on two the weak one alone, on six both."""
+    weak, strong = np.repeat([0.0, 1.0, 1.0, 0.0], [3, 2, 6, 13]), np.repeat([1.0, 0.0, 1.0, 0.0], [3, 2, 6, 13])
+    return cost_quality_curve(np.arange(24.0), weak, strong, weak_cost=0.0, strong_cost=0.001)
+
+
+def test_a_gap_within_chance_is_no_base_of_figures() -> None:
+    """One answer of 24 is the gap: an APGR of -1.56 or 5.25 of it is noise."""
+    curve = few_grades()
+    assert curve.gain == pytest.approx(1 / 24)
+    assert curve.gain_interval[0] < 0 < curve.gain_interval[1]
+    (said,) = gap_warnings(curve)
+    assert said.startswith("these prompts do not yet show that the strong model is better than the weak one: quality ")
+    assert "0.375 against 0.333, +0.042 [" in said
+    assert verdict_by_grades(EvaluationRow("sw", curve), 24, None) == ""
+    found = SimpleNamespace(rows=[EvaluationRow("sw", curve)], served="sw", headline=SAID, usd_alone=(0.0, 1.0))
+    assert [row[1:] for row in router_rows(found)] == [("-", "-", "-", "-")]  # type: ignore[arg-type]
+    assert [row[0] for row in reference_rows(found)] == ["always weak", "always strong"]  # type: ignore[arg-type]
+    assert {row[2] for row in choice_rows(found)} == {"-"}  # type: ignore[arg-type]
+    assert not gap_warnings(row(1.0 - WEAK).curve)
+
+
+def test_a_few_grades_by_hand_suggest_no_other_router() -> None:
+    need = (np.arange(200) % 4 == 0).astype(float)
+    guess = np.random.default_rng(1).random(200)
+    assert "`demur train --serve mf` serves it" in shown(kernel=guess, mf=need)
+    assert shown(kernel=guess, mf=need, graded=99) == ""
+    assert "`demur train --serve mf` serves it" in shown(kernel=guess, mf=need, graded=100)
+
+
+def shown(graded: int = 0, **scores: FloatArray) -> str:
     """What is said of routers with these scores, the first of which serves: 200 prompts, every fourth needs the strong
-    model.
+    model; by ``graded`` grades of a person where there are some.
     """
     weak = (np.arange(200) % 4 > 0).astype(float)
     rows = tuple(EvaluationRow(name, cost_quality_curve(each, weak, np.ones(200))) for name, each in scores.items())
-    found = SimpleNamespace(rows=rows, served=next(iter(scores)))
+    line = replace(SAID, by_grades=bool(graded))
+    found = SimpleNamespace(rows=rows, served=next(iter(scores)), headline=line, n_test=graded or 200)
     return Evaluation.passed_over.fget(found)  # type: ignore[attr-defined, no-any-return]
 
 

@@ -18,9 +18,9 @@ from demur.evaluation.results import (
     evaluate_router,
     examples,
     first_quality,
+    gap_warnings,
     grade_test_set,
     payback,
-    quality_warnings,
     reliability_of,
     served_usd,
     verdict_by_grades,
@@ -78,7 +78,7 @@ def evaluate_by_gold(run: Run) -> Evaluation | None:
         headline=sampled or in_line,
         preferences=tuple(preferences),
         examples=examples(served, test),
-        warnings=evaluation_warnings(run, test, preferences),
+        warnings=evaluation_warnings(run, rows[0], preferences),
         pricing=pricing(run.pair, config.label.entailment),
         payback=payback(spent.usd, sampled or in_line),
         usd_alone=(usd_per_1k(test.weak_usd), usd_per_1k(test.strong_usd)),
@@ -135,13 +135,13 @@ def measure_served(
     )
 
 
-def evaluation_warnings(run: Run, test: TestSet, preferences: Sequence[Preference]) -> tuple[str, ...]:
+def evaluation_warnings(run: Run, row: EvaluationRow, preferences: Sequence[Preference]) -> tuple[str, ...]:
     """What is outdated in the run, and what its test prompts and its labels cannot tell."""
     targets = np.array([row.target for row in preferences])
     saturation = saturation_of(preferences, read_unknown(run.config.folder / UNKNOWN_FILE))
     return (
         *outdated_stages(run.config.folder),
-        *quality_warnings(test),
+        *gap_warnings(row.curve),
         *label_warnings(targets, saturation),
     )
 

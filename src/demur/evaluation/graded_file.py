@@ -25,6 +25,7 @@ from demur.prompts.rows import read_rows
 from demur.prompts.words import normalise_answer
 from demur.records import FloatArray
 
+USUAL_GRADES = 100  # by hand: with fewer no router is told from another
 _MARK = r"(?:#|(?:copy|version|variant|question|prompt|no|nr|number)\.?\s*#?)"
 _COUNTED_BEFORE = re.compile(rf"\A\W*(?:{_MARK}\s*)?\d+\s*[.):\]]\s+(?=\S)", re.I)
 _COUNTED_BEHIND = re.compile(

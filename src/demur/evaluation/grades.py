@@ -18,7 +18,7 @@ from pathlib import Path
 
 from demur.config import RunConfig, load_run
 from demur.errors import InputError
-from demur.evaluation.graded_file import read_graded
+from demur.evaluation.graded_file import USUAL_GRADES, read_graded
 from demur.evaluation.results import first_quality
 from demur.labels.beliefs.unknown import UNKNOWN_FILE, read_unknown
 from demur.labels.preference_files import read_preferences
@@ -26,7 +26,6 @@ from demur.runs.run import Run, open_run
 from demur.runs.steps import is_router
 
 GRADES_FILE = "grades.jsonl"  # in a run's folder
-USUAL_GRADES = 100
 FEWEST_GRADED = 20  # of a part of the prompts: with fewer no interval means anything
 QUALITIES_OF_KEYS = {  # key -> quality of the answer that is shown first, and of the other
     "1": (1.0, 0.0),

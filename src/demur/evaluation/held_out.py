@@ -12,12 +12,12 @@ import numpy as np
 
 from demur.errors import InputError
 from demur.evaluation.evaluate_run import keep_vectors, load_served, usd_per_1k
-from demur.evaluation.graded_file import BY_HAND
-from demur.evaluation.grades import FEWEST_GRADED, GRADES_FILE, USUAL_GRADES, decided_prompts, read_grades
+from demur.evaluation.graded_file import BY_HAND, USUAL_GRADES
+from demur.evaluation.grades import FEWEST_GRADED, GRADES_FILE, decided_prompts, read_grades
 from demur.evaluation.report.graded_headline import graded_headline
 from demur.evaluation.report.headline import Headline, expected_costs, learned_prompts, training_headline
 from demur.evaluation.report.kept_point import Pair, scored_prompts
-from demur.evaluation.results import Evaluation, EvaluationRow, Example, payback, verdict_by_grades
+from demur.evaluation.results import Evaluation, EvaluationRow, Example, gap_warnings, payback, verdict_by_grades
 from demur.evaluation.tiers import TiersMeasured, measure_tiers, tier_usd
 from demur.gate.router import Router
 from demur.labels.beliefs.unknown import UNKNOWN_FILE, read_unknown, saturation_of
@@ -104,7 +104,7 @@ def evaluate_held_out(run: Run, *, graded: bool) -> Evaluation:
             *outdated_stages(config.folder),
             *(_beside_the_score(texts, grades, training_texts(served), in_line) if graded else ()),
             *(_few_grades(len(rows), config.run) if graded else ()),
-            *(_no_gap(quality) if quality[1].mean() <= quality[0].mean() else ()),
+            *gap_warnings(row.curve),
             *label_warnings(np.array([one.target for one in preferences]), saturation_of(preferences, remembered)),
         ),
         pricing=pricing(run.pair, config.label.entailment),
@@ -197,14 +197,6 @@ def _few_grades(number: int, run: str) -> tuple[str, ...]:
         f"{count_of(number, 'graded prompt is', 'graded prompts are')} too few to decide between routers, unless they "
         "differ much; grade "
         f"{USUAL_GRADES} or more: demur grade --run {run}",
-    )
-
-
-def _no_gap(quality: Pair) -> tuple[str, ...]:
-    weak, strong = (float(side.mean()) for side in quality)
-    return (
-        f"the strong model is no better than the weak one here ({strong:.3f} against {weak:.3f}): CPT and APGR have no "
-        "meaning",
     )
 
 

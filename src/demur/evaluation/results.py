@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from demur.evaluation.graded_file import USUAL_GRADES
 from demur.evaluation.report.headline import Headline
 from demur.evaluation.tiers import TiersMeasured
 from demur.gate.quality.extra_samples import ExtraSamplesTrial
@@ -98,7 +99,9 @@ class Evaluation:
     def passed_over(self) -> str:
         """Where another method's APGR is higher than the served router's: whether that is told from chance."""
         served = next(row for row in self.rows if row.router == self.served)
-        methods = [row for row in self.rows if ", " not in row.router and not math.isnan(row.curve.apgr)]
+        if self.headline.by_grades and self.n_test < USUAL_GRADES:  # too few, as a warning says
+            return ""
+        methods = [row for row in self.rows if ", " not in row.router and row.curve.has_gap]
         best = max(methods, key=lambda row: row.curve.apgr, default=served)
         more, low, high = best.curve.apgr_beyond(served.curve)
         if best is served or not more > 0:
@@ -113,8 +116,9 @@ class Evaluation:
     @property
     def needs_grades(self) -> bool:
         """Whether more grades by hand would tell what these do not: whether the served router is better than random."""
-        low, high = next(row.curve.interval("apgr") for row in self.rows if row.router == self.served)
-        return self.headline.by_grades and low <= RANDOM <= high
+        served = next(row.curve for row in self.rows if row.router == self.served)
+        low, high = served.interval("apgr")
+        return self.headline.by_grades and (not served.has_gap or low <= RANDOM <= high)
 
     @property
     def n_test(self) -> int:
@@ -207,14 +211,21 @@ def usd_at_share(curve: CostQualityCurve, strong_share: float) -> float | None:
     return 1000 * float(np.interp(strong_share, curve.strong_shares, curve.costs))
 
 
-def quality_warnings(test: TestSet) -> tuple[str, ...]:
-    """Plain sentences about a test set on which routing can show nothing."""
-    weak, strong = float(test.weak_quality.mean()), float(test.strong_quality.mean())
-    if strong > weak:
+def gap_warnings(curve: CostQualityCurve) -> tuple[str, ...]:
+    """One plain sentence where the strong model is not better on some prompts, or not beyond chance: routing can show
+    nothing there."""
+    if curve.has_gap:
         return ()
+    values = f"{curve.strong_quality:.3f} against {curve.weak_quality:.3f}"
+    if curve.gain <= 0:
+        return (
+            f"the strong model is no better than the weak one here (quality {values}): always use the weak model; CPT "
+            "and APGR have no meaning",
+        )
+    low, high = curve.gain_interval
     return (
-        f"the strong model is no better than the weak one here (quality {strong:.3f} against {weak:.3f}): always use "
-        "the weak model; CPT and APGR have no meaning",
+        f"these prompts do not yet show that the strong model is better than the weak one: quality {values}, "
+        f"{curve.gain:+.3f} [{low:+.3f}, {high:+.3f}]; so CPT, APGR and the part of the gap are not shown",
     )
 
 
@@ -225,7 +236,7 @@ def verdict_by_grades(row: EvaluationRow, n: int, label_free: RouterVerdict | No
     believed. Empty where there is no gap to recover.
     """
     low, high = row.curve.interval("apgr")
-    if math.isnan(row.curve.apgr):
+    if not row.curve.has_gap:
         return ""
     figures = f"APGR {row.curve.apgr:.3f} [{low:.3f}, {high:.3f}] on {n:,} graded prompts, random .500"
     if low > RANDOM:

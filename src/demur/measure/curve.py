@@ -50,6 +50,20 @@ class CostQualityCurve:
         """Mean quality that always-strong has over always-weak; where it is <= 0, CPT and APGR are nan."""
         return self.strong_quality - self.weak_quality
 
+    @cached_property
+    def gain_interval(self) -> tuple[float, float]:
+        """95 % bootstrap interval over prompts of `gain`; the gain itself of an oracle."""
+        if self._samples is None:
+            return self.gain, self.gain
+        low, high = percentile_interval(self._samples.total_gains())
+        return float(low), float(high)
+
+    @property
+    def has_gap(self) -> bool:
+        """Whether always-strong is better than always-weak beyond chance. If not, a part of the gap (CPT, PGR, APGR) is
+        a part of noise, and may be any number."""
+        return self.gain_interval[0] > 0
+
     @property
     def points(self) -> tuple[CurvePoint, ...]:
         """The curve as rows."""
@@ -149,6 +163,10 @@ class _Samples:
     def resample_metrics(self, recovered: Sequence[float | None]) -> FloatArray:
         """(resamples, metrics) APGR (None) or CPT of each share recovered, of prompts drawn with replacement."""
         return np.array([self._once(counts, recovered) for counts in self._draws()])
+
+    def total_gains(self) -> FloatArray:
+        """(resamples,) mean quality that always-strong has over always-weak."""
+        return np.array([counts @ self.gains / counts.sum() for counts in self._draws()])
 
     def quality_at(self, shares: FloatArray) -> FloatArray:
         """(resamples, m) mean quality at strong shares."""

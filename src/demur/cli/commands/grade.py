@@ -11,7 +11,8 @@ import click
 import typer
 
 from demur.cli import printing
-from demur.evaluation.grades import FEWEST_GRADED, QUALITIES_OF_KEYS, USUAL_GRADES, Grading
+from demur.evaluation.graded_file import USUAL_GRADES
+from demur.evaluation.grades import FEWEST_GRADED, QUALITIES_OF_KEYS, Grading
 from demur.runs.steps import is_router
 
 KEYS = "[1] the first is right  [2] the second  [b] both  [n] neither  [s] skip  [u] undo  [q] stop"

@@ -12,9 +12,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from demur.evaluation.graded_file import USUAL_GRADES
 from demur.evaluation.grades import FEWEST_GRADED
-from demur.evaluation.report.headline import Headline, expected_use, learned_prompts, training_headline
-from demur.evaluation.report.kept_point import scored_prompts
+from demur.evaluation.report.headline import Headline, expected_costs, expected_use, learned_prompts, training_headline
+from demur.evaluation.report.kept_point import kept_point, scored_prompts
 from demur.gate.router import Router
 from demur.records import BoolArray, FloatArray, IntArray
 from demur.statistics import interval
@@ -33,22 +34,27 @@ def graded_headline(router: Router, grades: Mapping[str, tuple[float, float]]) -
     weak, strong = np.array([grades.get(text, (0.0, 0.0)) for text in texts]).T
     chosen = expected_use(router, looked).strong.mean(axis=1)
     beside = int((graded & ~by_score).sum())
-    counted = graded if beside >= FEWEST_GRADED else graded & by_score
+    weighs = beside >= FEWEST_GRADED
+    counted = graded if weighs else graded & by_score
     of_part = np.flatnonzero(counted)
     served = chosen * strong + (1 - chosen) * weak
 
     def mean_of(values: FloatArray, rows: IntArray) -> float:
         return weighed_mean(values[rows], by_score[rows], float(by_score.mean()))
 
+    costs, few = expected_costs(router, texts), int(counted.sum()) < USUAL_GRADES
+    known = not few and not weighs and interval(strong[counted] - weak[counted])[0] > 0
     return replace(
         whole,
+        # By the same grades as the quality; with fewer no threshold is told from another.
+        kept=kept_point(router, looked, (weak, strong), counted, costs) if known else None,
         quality=(mean_of(served, of_part), *interval(of_part, lambda rows: mean_of(served, rows))),
         strong_quality=mean_of(strong, of_part),
         believed=False,
         judged=int(counted.sum()),
         judged_share=float(chosen[counted].mean()),
         by_grades=True,
-        weighed=beside if beside >= FEWEST_GRADED else 0,
+        weighed=beside if weighs else 0,
     )
 
 

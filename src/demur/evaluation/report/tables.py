@@ -36,7 +36,7 @@ def choice_rows(found: Evaluation) -> list[tuple[str, ...]]:
     rows = [_served_row(found, curve)] if found.headline.quality else []
     for share in CHOICES:
         quality, cost = float(np.interp(share, curve.strong_shares, curve.qualities)), usd_at_share(curve, share)
-        gap = "-" if curve.gain <= 0 else f"{(quality - curve.weak_quality) / curve.gain:.0%}"
+        gap = "-" if not curve.has_gap else f"{(quality - curve.weak_quality) / curve.gain:.0%}"
         saved = "unknown" if cost is None or not whole else f"{1 - cost / whole:.0%}"
         rows.append((f"{share:.0%}", number(quality), gap, usd(cost), saved))
     return rows
@@ -52,18 +52,21 @@ def served_share(found: Evaluation) -> str:
 def _served_row(found: Evaluation, curve: CostQualityCurve) -> tuple[str, ...]:
     line = found.headline
     assert line.quality is not None, "a row of what is served has a quality"
-    gap = "-" if curve.gain <= 0 else f"{(line.quality[0] - curve.weak_quality) / curve.gain:.0%}"
+    gap = "-" if not curve.has_gap else f"{(line.quality[0] - curve.weak_quality) / curve.gain:.0%}"
     saved = "unknown" if line.saved is None else f"{line.saved:.0%}"
     return served_share(found), number(line.quality[0]), gap, usd(line.usd), saved
 
 
 def reference_rows(found: Evaluation) -> list[tuple[str, ...]]:
-    """What every router is measured against: random, oracle, and both models alone."""
+    """What every router is measured against: random and oracle, where there is a gap to recover, and both models."""
     curve = found.rows[0].curve
     oracle = curve.oracle
-    return [
+    parts = [
         ("random (chord)", "50", "80", ".500", usd(usd_at_share(curve, 0.8))),
         ("oracle", _whole(oracle.cpt(0.5)), _whole(oracle.cpt(0.8)), _short(oracle.apgr), ""),
+    ]
+    return [
+        *(parts if curve.has_gap else []),
         ("always weak", "", "", "", usd(found.usd_alone[0])),
         ("always strong", "", "", "", usd(found.usd_alone[1])),
     ]
@@ -97,13 +100,13 @@ def terms(found: Evaluation) -> tuple[str, ...]:
 def _router_row(row: EvaluationRow, *, served: bool) -> tuple[str, ...]:
     curve, name = row.curve, f"{row.router} (served)" if served else row.router
     shares = (_cpt(curve, 50), _cpt(curve, 80))
-    apgr = "-" if math.isnan(curve.apgr) else _with_interval(curve, "apgr", curve.apgr, _short)
+    apgr = "-" if not curve.has_gap else _with_interval(curve, "apgr", curve.apgr, _short)
     return name, *shares, apgr, _usd_at_cpt80(row)
 
 
 def _cpt(curve: CostQualityCurve, percentage: int) -> str:
     share = curve.cpt(percentage / 100)
-    return "-" if math.isnan(share) else _with_interval(curve, f"cpt{percentage}", share, _whole)
+    return "-" if math.isnan(share) or not curve.has_gap else _with_interval(curve, f"cpt{percentage}", share, _whole)
 
 
 def _with_interval(curve: CostQualityCurve, metric: str, value: float, show: Callable[[float], str]) -> str:
@@ -123,7 +126,7 @@ def _whole(share: float) -> str:
 
 def _usd_at_cpt80(row: EvaluationRow) -> str:
     """Unknown without prices; a dash where 80 % of the gap is never recovered, as in the column of CPT80."""
-    never = row.curve.costs is not None and math.isnan(row.curve.cpt(0.8))
+    never = row.curve.costs is not None and (math.isnan(row.curve.cpt(0.8)) or not row.curve.has_gap)
     return "-" if never else usd(row.usd_at_cpt80)
 
 
