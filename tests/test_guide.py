@@ -609,7 +609,7 @@ def test_the_share_to_begin_with_and_why(tmp_path: Path, point: KeptPoint | None
     (tmp_path / "router").mkdir()
     (tmp_path / "router" / "router.json").write_text("{}")
     keep_made(tmp_path, "routers", "these")
-    keep_advice(tmp_path, point, least_share=0.0)
+    keep_advice(tmp_path, point, least_share=0.0, scope="")
     assert first_share(tmp_path) == share
     assert says in share_note(tmp_path)
     weak, strong = ModelConfig("w", "http://gpu:8000/v1"), ModelConfig("s", "https://api.example/v1")
@@ -622,6 +622,17 @@ def test_the_share_to_begin_with_and_why(tmp_path: Path, point: KeptPoint | None
     assert first_share(tmp_path) == 0.3
     (tmp_path / "router" / "router.json").write_text('{"calibration": {"threshold": 0.5}}')
     assert share_note(tmp_path) == ""  # it is chosen
+
+
+def test_of_which_prompts_an_advised_share_keeps_the_quality(tmp_path: Path) -> None:
+    (tmp_path / "router").mkdir()
+    (tmp_path / "router" / "router.json").write_text("{}")
+    keep_made(tmp_path, "routers", "these")
+    scope = "the 54% of the prompts that could be judged"
+    keep_advice(tmp_path, KeptPoint(0.3, 0.96, 0.7), least_share=0.0, scope=scope)
+    assert f"keeps 96% of the large model's quality on {scope} (believed) and saves 70%" in share_note(tmp_path)
+    keep_advice(tmp_path, KeptPoint(1.0, 1.0, 0.0), least_share=0.0, scope=scope)
+    assert f"no share keeps 95% of the large model's quality on {scope} (believed)" in share_note(tmp_path)
 
 
 def test_what_a_replay_advises_differs_from_what_was_asked_for_by_more_than_chance_gives(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def test_the_headline_in_words() -> None:
         ({"believed": True, "forecast": True}, r", forecast quality .81 \[.74, .87\] of .90"),
         (
             {"gate": "as expected", "judged": 60},
-            r"\(86 test prompts, the gate as expected; quality of the 60 whose samples show which model is needed\)",
+            r", quality of the 70% that could be judged .81 .*\(86 test prompts, the gate as expected\)",
         ),
         ({"quality": None}, r"quality not known, \$0.0704 "),
         ({"usd": 0.275}, r"\$0.275 instead of \$0.22 per 1,000 \(costs 25% more\)"),
@@ -251,9 +251,11 @@ def test_calibrate_and_the_report_say_the_same_of_the_same_prompts(tmp_path: Pat
     assert said.by_setting == 0.25
     assert (
         "(80 training prompts, held out; 25% are unknown and go to the strong model whatever their score). That is "
-        "83% of the large model's quality" in said.sentence
+        "83% of the large model's quality on the 75% that could be judged" in said.sentence
     )
-    assert "believed quality of the other 75% " in said.sentence
+    assert "believed quality of the 75% that could be judged " in said.sentence
+    keeps = "this keeps 83% of the large model's quality on the 75% of the prompts that could be judged (believed)"
+    assert keeps in said.brief
 
 
 def test_what_the_setting_of_unknown_prompts_costs_is_said_and_a_share_below_them_is_not_promised(
@@ -303,7 +305,12 @@ def test_grades_are_asked_of_what_the_score_decides_and_the_line_says_of_which_p
     assert said.quality
     # Of the 60 that the score decides 20 go to the strong model, sums all of them: 10 of the 30 sums fail.
     assert said.quality[0] == pytest.approx(50 / 60)
-    assert "quality measured on 60 graded prompts of the 75% that the score decides)" in said.sentence
+    # Of the graded prompts 20 of 60 go to the strong model, of all prompts 40 of 80.
+    assert "quality of the 75% that the score decides .83 [" in said.sentence
+    assert "quality measured on 60 graded prompts, 67% of which stay local)" in said.sentence
+    assert said.sentence.startswith("At this threshold 50% of calls stay local, ")
+    keeps = "this keeps 83% of the large model's quality on the 75% of the prompts that the score decides, measured on"
+    assert f"{keeps} 60 graded prompts, 67% of which stay local (.83 [" in said.brief
 
 
 def test_both_halves_of_the_line_are_by_the_same_grades(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -314,7 +321,7 @@ def test_both_halves_of_the_line_are_by_the_same_grades(tmp_path: Path, monkeypa
     """
     few = graded_run(tmp_path, 60, unknown=None)
     assert few.kept is None
-    assert few.sentence.endswith(". That is 83% of the large model's quality")
+    assert few.sentence.endswith(". That is 83% of the large model's quality on the 75% that the score decides")
     monkeypatch.setattr("demur.evaluation.report.graded_headline.USUAL_GRADES", 60)
     many = demur.evaluate(run=str(tmp_path / "run")).headline
     assert many.kept

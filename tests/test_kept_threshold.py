@@ -86,7 +86,8 @@ def test_grades_change_the_quality_alone(tmp_path: Path, pair: Pair) -> None:
     assert "24 graded prompts are too few to decide" in table
     (row,) = [line for line in table.splitlines() if "logistic (served)" in line]
     assert row.count("unknown") == 0  # both prices are given; there is no gap to recover 80 % of
-    assert found.sentence.endswith("quality measured on 24 graded prompts)")
+    stay = f"{1 - (found.judged_share or 0):.0%}"
+    assert found.sentence.endswith(f"quality measured on 24 graded prompts, {stay} of which stay local)")
     page = (tmp_path / "run" / "report.html").read_text()
     assert found.sentence in page
     assert "measured on 24 graded prompts</dd>" in page

@@ -351,7 +351,9 @@ def train(
         config.save()  # now that the routers are there
         gate_stage(opened, router)
         found = load_served(opened, router.method if isinstance(router.method, Classifier) else None)  # opened again
-        keep_advice(config.folder, (told := training_headline(found)).kept or None, least_share=told.least_share)
+        told = training_headline(found)
+        scope = told.scope(" of the prompts")
+        keep_advice(config.folder, told.kept or None, least_share=told.least_share, scope=scope)
         return found
 
 

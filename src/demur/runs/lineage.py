@@ -127,15 +127,15 @@ def swapped_of(folder: Path) -> str:
     return _read_lineage(folder).get(SWAPPED, {}).get("content", "")
 
 
-def keep_advice(folder: Path, point: KeptPoint | None, *, least_share: float) -> None:
+def keep_advice(folder: Path, point: KeptPoint | None, *, least_share: float, scope: str) -> None:
     """Keep the strong share that is advised for the routers that are there; None: none is known to keep quality.
 
-    ``least_share``: the least one that a threshold can give.
+    ``least_share``: the least one that a threshold can give; ``scope``: which prompts its quality is of, empty for all.
     """
     made = _read_lineage(folder)
     content = json.dumps(asdict(point)) if point else ""
     source = made.get("routers", {}).get("content", "")
-    advice = {"content": content, "source": source, "least": f"{least_share!r}"}
+    advice = {"content": content, "source": source, "least": f"{least_share!r}", "scope": scope}
     write_whole(folder / MADE, json.dumps(made | {ADVICE: advice}) + "\n")
 
 
@@ -148,6 +148,11 @@ def advice_of(folder: Path) -> KeptPoint | None:
 def least_share_of(folder: Path) -> float:
     """The least strong share that a threshold of the routers that are there can give; 0 where it is not known."""
     return float(_advice(folder).get("least", 0.0))
+
+
+def advice_scope(folder: Path) -> str:
+    """Which prompts the quality of `advice_of` is of; empty where it is of all, or not known."""
+    return _advice(folder).get("scope", "")
 
 
 def _advice(folder: Path) -> dict[str, str]:

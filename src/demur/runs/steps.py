@@ -21,6 +21,7 @@ from demur.records import count_of, dollars
 from demur.runs.lineage import (
     REPORT,
     advice_of,
+    advice_scope,
     least_share_of,
     outdated_report,
     outdated_stages,
@@ -141,12 +142,13 @@ def share_note(folder: Path) -> str:
     if point is None:
         return f"what a share keeps is not known; {begin}"
     paid = f" and {point.money}" if point.money else ""
-    kept = f"{point.kept:.0%} of the large model's quality (believed)"
+    whose = f" on {scope}" if (scope := advice_scope(folder)) else ""
+    kept = f"{point.kept:.0%} of the large model's quality{whose} (believed)"
     if point.share <= 0:
         small = "the smaller models alone keep" if config and config.between else "the small model alone keeps"
         return f"{small} {kept}{paid}; {begin}"
     if point.share >= 1:
-        return f"no share keeps {KEPT:.0%} of the large model's quality (believed); {begin}"
+        return f"no share keeps {KEPT:.0%} of the large model's quality{whose} (believed); {begin}"
     found = f"a strong share of {point.share:.0%} keeps {kept}{paid}"
     return f"{found}; {begin}" if run_file_of(folder) else found
 

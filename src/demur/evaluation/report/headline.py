@@ -85,7 +85,8 @@ class Headline:
         if self.quality is not None and self.strong_quality:
             told = "" if self.quality_name == "quality" else f" ({self.quality_name.split()[0]})"
             share = f"{self.quality[0] / self.strong_quality:.0%}"
-            said.append(f"keeps {share} of the large model's quality{told}{self._by_few}")
+            whose = f" on {self.scope(' of the prompts')}" if self.scope() else ""
+            said.append(f"keeps {share} of the large model's quality{whose}{told}{self._by_few}")
         if self.saved is not None:
             word = "saves" if self.saved >= 0 else "adds"
             said.append(f"{word} {abs(self.saved):.0%} {'of' if self.saved >= 0 else 'to'} what it costs alone")
@@ -106,16 +107,22 @@ class Headline:
     @property
     def _graded(self) -> str:
         """The graded prompts, and which part of all prompts they stand for."""
-        count = count_of(self.judged or 0, "graded prompt")
-        if not self.by_setting:
-            return count
-        part = f"of the {1 - self.by_setting:.0%} that the score decides"
-        if not self.weighed:
-            return f"{count} {part}"
-        return (
-            f"{count}, {(self.judged or 0) - self.weighed:,} {part} and {self.weighed:,} of the others, each part "
-            "weighed by its share of the prompts"
-        )
+        judged = self.judged or 0
+        count = count_of(judged, "graded prompt")
+        if self.weighed:
+            return (
+                f"{count}, {judged - self.weighed:,} of the {1 - self.by_setting:.0%} that the score decides and "
+                f"{self.weighed:,} of the others, each part weighed by its share of the prompts"
+            )
+        return count if self.judged_share is None else f"{count}, {1 - self.judged_share:.0%} of which stay local"
+
+    def scope(self, of: str = "") -> str:
+        """Which prompts quality is of, such as "the 54% that could be judged"; empty where it is of all."""
+        if self.judged is None or self.weighed or (self.by_grades and not self.by_setting):
+            return ""
+        if self.by_grades:
+            return f"the {1 - self.by_setting:.0%}{of} that the score decides"
+        return f"the {self.judged / self.prompts:.0%}{of} that could be judged"
 
     @property
     def sentence(self) -> str:
@@ -130,7 +137,8 @@ class Headline:
     def _verdict(self) -> str:
         if self.quality is None or not self.strong_quality or self.quality[0] >= ENOUGH * self.strong_quality:
             return ""
-        said = f". That is {self.quality[0] / self.strong_quality:.0%} of the large model's quality"
+        whose = f" on {self.scope()}" if self.scope() else ""
+        said = f". That is {self.quality[0] / self.strong_quality:.0%} of the large model's quality{whose}"
         if self.kept is None:
             return said
         if not self.kept:
@@ -146,8 +154,6 @@ class Headline:
         told = f"; {self.by_setting:.0%} {setting}" if self.by_setting else ""
         if self.by_grades:
             told += f"; quality measured on {self._graded}"
-        elif self.judged is not None:
-            told += "" if self._of_the_rest else f"; quality of the {self.judged:,} {DECIDED}"
         on = self.on.replace("prompts", "prompt", 1) if self.prompts == 1 else self.on
         return f"{self.prompts:,} {on}{f', the gate {self.gate}' if self.gate else ''}{told}"
 
@@ -156,13 +162,8 @@ class Headline:
         if self.quality is None or self.strong_quality is None:
             return f"quality not known{f' ({self.quality_unknown})' if self.quality_unknown else ''}"
         routed, low, high = map(short, self.quality)
-        rest = f" of the other {1 - self.by_setting:.0%}" if self._of_the_rest else ""
-        return f"{self.quality_name}{rest} {routed} [{low}, {high}] of {short(self.strong_quality)} always-strong"
-
-    @property
-    def _of_the_rest(self) -> bool:
-        """Whether quality is of the prompts that are not unknown alone, which the share and the cost are not."""
-        return bool(self.by_setting) and self.judged is not None and not self.by_grades
+        whose = f" of {self.scope()}" if self.scope() else ""
+        return f"{self.quality_name}{whose} {routed} [{low}, {high}] of {short(self.strong_quality)} always-strong"
 
     @property
     def least_share(self) -> float:
