@@ -38,7 +38,7 @@ from demur.measure.threshold import Calibration, share_of_scored
 from demur.methods import BY_NAME, KNN
 from demur.prompts.tool_calls import calls_of
 from demur.records import FloatArray, IntArray, Preference, Sample
-from demur.routing.prompt_router import PromptRouter, TrainingPrompt
+from demur.routing.prompt_router import UNLIKE, PromptRouter, TrainingPrompt
 from demur.routing.train import train_router, with_probabilities
 from worlds import labelled
 
@@ -269,6 +269,42 @@ def test_prompts_unlike_any_training_prompt_are_unknown_where_the_setting_says(t
     assert NONE_EQUAL in router.route("poem").reason  # the reason of its own
     assert router.look_at(["new thing", "sum+++", "poem"]).unknown.tolist() == [True, False, True]
     assert replace(router, on_unknown="weak").route("new thing", threshold=-1.0).role == "weak"
+
+
+def test_what_resembles_an_unknown_prompt_in_meaning_is_not_unlike_what_was_learned() -> None:
+    """Its nearest labelled prompt is far, but it was to be learned from, too."""
+    assert trained().look_at(["poem about tea", "new thing"]).familiar.tolist() == [True, False]
+
+
+@pytest.mark.parametrize(("unlike", "settled"), [("score", [True, False]), ("unknown", [True, True])])
+@pytest.mark.parametrize("far", ["poem: Quel est l'auteur de Madame Bovary, s'il vous plaît ?", "poem " * 400])
+def test_a_language_or_length_that_was_not_learned_is_the_reason_before_any_neighbour(
+    unlike: str, settled: list[bool], far: str
+) -> None:
+    """What its nearest prompt is unknown for, such as that both models guess, tells nothing about it."""
+    rows = [replace(one, prompt=one.prompt + " of the numbers") for one in TRAINING for _ in range(2)]
+    options = {"unknown": [UnknownPrompt("p", "poem of the sea", GUESSED)], "record": {"unlike": unlike}}
+    router = train_router(Directions(), KNN(), rows, weak="small", strong="large", **options)  # type: ignore[arg-type]
+    assert router.look_at(["poem of the lake"]).untold == [GUESSED]
+    found = router.look_at([far, far.replace("poem", "sum")])
+    assert found.untold == [UNLIKE if one else "" for one in settled]
+    assert not found.familiar.any()
+    made = router.route(far, threshold=2.0)
+    assert (made.role, made.stage) == ("strong", "unknown")
+    assert made.reason.startswith(f"unknown: {UNLIKE}; such prompts go to the strong model")
+
+
+def test_no_prompt_that_a_router_learned_from_is_unlike_its_training_prompts(tmp_path: Path) -> None:
+    """The longest by far, the only one in French, and an unknown one: each resembles itself."""
+    odd = ["sum of " + "1 and " * 900 + "2", "sum: Quelle est la capitale de la France, s'il vous plaît ?"]
+    rows = [*(replace(one, prompt=f"{one.prompt} of the numbers, {i}") for one in TRAINING for i in range(3))]
+    rows += [TrainingPrompt(text, 0.0, None, None) for text in odd]
+    unknown = [UnknownPrompt("p", "poem " * 900, NONE_EQUAL), UnknownPrompt("q", "poem: où est la mer ?", NONE_EQUAL)]
+    train_router(Directions(), KNN(), rows, weak="small", strong="large", unknown=unknown).save(tmp_path)
+    router = PromptRouter.load(tmp_path, encoder=Directions())
+    found = router.look_at([*(one.prompt for one in (*rows, *unknown)), odd[0] + "!", odd[1] + "!"])
+    assert found.familiar.tolist() == [True] * (len(rows) + 2) + [False, False]
+    assert found.untold[len(rows) : -2] == [NONE_EQUAL] * 2
 
 
 def test_a_saved_router_remembers_and_an_older_one_still_loads(tmp_path: Path) -> None:

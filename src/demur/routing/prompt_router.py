@@ -143,19 +143,20 @@ class PromptRouter:
         return replace(looked, scores=np.array(scores, dtype=float), values=values)
 
     def look_at_vectors(self, vectors: FloatArray, prompts: Sequence[str]) -> Looked:
-        """The same with the prompts' embeddings, (n, d); familiar is what is like a training prompt, in length and
-        language too."""
+        """The same with the prompts' embeddings, (n, d); familiar is what is like a training prompt, labelled or not,
+        in length and language too. What is not gets no reason from a neighbour: that one is not like it."""
         rows = unit_rows(vectors)
         near = self._training.similarities(rows)
-        familiar = near >= self.familiar_similarity
-        if len(self.vectors):
-            familiar = familiar & self._known.are_known(prompts)
         untold, margins = [""] * len(rows), np.full(len(rows), np.inf)
         if self.unknown:
             untold, margins = self.unknown.look(rows, near, self.familiar_similarity)
-        if self.record.get("unlike") == "unknown":
+        familiar = (near >= self.familiar_similarity) | np.array([bool(why) for why in untold])
+        if len(self.vectors):
+            familiar = familiar & self._known.are_known(prompts)
+        unlike = self.record.get("unlike") == "unknown"
+        if unlike:
             margins = np.minimum(margins, np.abs(near - self.familiar_similarity))
-            untold = [why or ("" if known else UNLIKE) for why, known in zip(untold, familiar, strict=True)]
+        untold = [why if known or not (why or unlike) else UNLIKE for why, known in zip(untold, familiar, strict=True)]
         found = self.pair_scores(vectors, prompts)
         if self.tiers is None:
             return Looked(found, np.asarray(familiar), untold, margins=margins)
@@ -229,14 +230,7 @@ class PromptRouter:
         )
 
     def _by_score(
-        self,
-        role: Role,
-        score: float,
-        used: float,
-        neighbours: tuple[Neighbour, ...],
-        familiar: bool,
-        *,
-        as_asked: bool,
+        self, role: Role, score: float, used: float, near: tuple[Neighbour, ...], familiar: bool, *, as_asked: bool
     ) -> Decision:
         drift = "" if familiar else f"; {UNLIKE}: the score is a guess"
         sign = ">=" if score >= used else "<"
@@ -248,13 +242,14 @@ class PromptRouter:
             score=score,
             threshold=used,
             reason=f"score {shown[0]} {sign} threshold {shown[1]}{basis}{drift}{self._alone}{self.pair_note}",
-            neighbours=neighbours,
+            neighbours=near,
             familiar=familiar,
         )
 
     @cached_property
     def _known(self) -> KnownPrompts:
-        return KnownPrompts.of([one.prompt for one in self.training], self._pair_scores, self.record)
+        unknown = [one.prompt for one in self.unknown.prompts] if self.unknown else []
+        return KnownPrompts.of([one.prompt for one in self.training], self._pair_scores, self.record, unknown)
 
     @property
     def _pair_scores(self) -> FloatArray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,22 +14,30 @@ from demur.records import BoolArray, FloatArray
 from demur.routing.known.known_lengths import KnownLengths
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class KnownPrompts:
     """Either part is None where nothing is known: of too few prompts, or of a router saved before it was recorded."""
 
     lengths: KnownLengths | None
     languages: KnownLanguages | None
+    texts: Sequence[str] = ()  # that it was to learn from: each is known, however rare its length or language
 
     @classmethod
-    def of(cls, prompts: Sequence[str], scores: FloatArray, record: Mapping[str, Any]) -> KnownPrompts:
-        """From the training prompts, their held-out scores, (n,), and the router's record."""
-        return cls(KnownLengths.of(prompts, scores), KnownLanguages.from_record(record))
+    def of(
+        cls, prompts: Sequence[str], scores: FloatArray, record: Mapping[str, Any], unknown: Sequence[str] = ()
+    ) -> KnownPrompts:
+        """From the training prompts, their held-out scores, (n,), the router's record, and its unknown prompts."""
+        return cls(KnownLengths.of(prompts, scores), KnownLanguages.from_record(record), [*prompts, *unknown])
 
     def are_known(self, prompts: Sequence[str]) -> BoolArray:
-        """(n,) whether each prompt is of a known length and in a known language."""
+        """(n,) whether each prompt is of a known length and in a known language, or was learned from itself."""
         parts = [part.are_known(prompts) for part in (self.lengths, self.languages) if part is not None]
-        return np.asarray(np.logical_and.reduce([np.ones(len(prompts), dtype=bool), *parts]))
+        found = np.asarray(np.logical_and.reduce([np.ones(len(prompts), dtype=bool), *parts]))
+        return found if found.all() else found | np.array([one in self._own for one in prompts], dtype=bool)
+
+    @cached_property
+    def _own(self) -> frozenset[str]:
+        return frozenset(self.texts)
 
     def score(self, scores: FloatArray, prompts: Sequence[str]) -> FloatArray:
         """(n,) scores, of prompts of unknown length by their length."""
@@ -40,7 +49,7 @@ class Looked:
     """What a router sees of n prompts."""
 
     scores: FloatArray  # (n,) P(the strong model is needed)
-    familiar: BoolArray  # (n,) like some training prompt
+    familiar: BoolArray  # (n,) like some prompt that it was to learn from
     untold: list[str]  # why each is unknown; "" where it is not
     values: FloatArray | None = None  # (n, K) gains over the weak model of every tier; None of a pair
     margins: FloatArray | None = (
