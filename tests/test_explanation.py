@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from demur.cli.main import app
 from demur.errors import InputError
 from demur.evaluation.replay import replay
+from demur.evaluation.thresholds.calibrate import calibrate
 from demur.gate.explanation import Explanation
 from demur.gate.gate import SIGNALS, Gate, GateStep, GateVerdict
 from demur.gate.quality.two_stages import Rehearsal
@@ -265,6 +266,29 @@ def test_many_prompts_are_embedded_with_progress(saved: str, tmp_path: Path, com
     assert "embedding" not in done.stdout
 
 
+@pytest.mark.parametrize(("far", "said"), [(1, True), (0, False)])
+def test_what_many_unlike_prompts_go_by_is_said(
+    saved: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, far: int, said: bool
+) -> None:
+    """One of eleven, which is over 5 %."""
+    file = tmp_path / "day.jsonl"
+    prompts = [one.prompt for one in TRAINING[:10]] + ["&&&& 999999999999 qqqqqqqqqqqq"] * far
+    file.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in prompts))
+    note = "They go by their score, which is a guess; `demur train --unlike unknown` sends them to the strong model"
+    assert any(note in line for line in replay(file, router=saved).lines) is said
+    calibrate(file, router=saved, strong_share=0.5, dry_run=True, anyway=True)
+    assert (note in caplog.text) is said
+
+
+def test_a_guess_for_the_weak_model_names_the_setting_that_is_more_careful() -> None:
+    far, setting = (
+        "&&&& 999999999999 qqqqqqqqqqqq",
+        "the score is a guess; `demur train --unlike unknown` would send it",
+    )
+    assert setting in Router(priced()).route(far, threshold=2.0).reason
+    assert setting not in Router(priced()).route(far, threshold=-2.0).reason  # it goes there
+
+
 def test_half_graded_files_are_named(saved: str, tmp_path: Path) -> None:
     file = tmp_path / "day.jsonl"
     rows: list[dict[str, object]] = [
@@ -345,9 +369,12 @@ def test_a_score_beyond_all_training_prompts_is_said_to_be_one() -> None:
 
 @pytest.mark.parametrize(
     ("chance", "told"),
-    [(True, "near 0, not 0.5, where neither is better"), (False, "The score is on the same scale")],
+    [(True, "near 0, not 0.5, where neither is better"), (False, "score: on the scale of the targets")],
 )
-def test_an_explanation_says_why_a_score_is_not_its_neighbours_targets(saved: str, chance: bool, told: str) -> None:
-    found = replace(Router.load(saved).explain("jazz pizza 2"), chance=chance)
-    assert found.lines[-1].startswith("  A target is what the samples of that one prompt showed: 0, ")
-    assert told in found.lines[-1]
+def test_an_explanation_says_what_scores_and_targets_are_before_it_shows_any(
+    saved: str, chance: bool, told: str
+) -> None:
+    found = replace(Router.load(saved).explain("jazz pizza 2"), chance=chance).lines
+    at = found.index("  the most similar training prompts, each after its cosine:")
+    assert told in found[at - 2]
+    assert found[at - 1].startswith("  target: what the samples of that one prompt showed, from 0, ")

@@ -14,7 +14,7 @@ import pytest
 
 from demur.errors import ArtifactError, InputError
 from demur.gate import router as module
-from demur.gate.explanation import SMOOTHED, TARGETS, Explanation
+from demur.gate.explanation import SMOOTHED, TARGET, Explanation
 from demur.gate.gate import Gate, GateStep, GateVerdict
 from demur.gate.quality.extra_samples import ExtraSamplesTrial
 from demur.gate.quality.two_stages import Rehearsal
@@ -533,13 +533,12 @@ def test_an_explanation_shows_the_nearest_prompts_with_both_answers() -> None:
         "  it would go to the weak model at a strong share below 40%",
         "  second stage: none (no gate)",
     )
-    assert found[4] == "  the most similar training prompts, each after its cosine:"
-    assert found[5].startswith("    0.99  a prompt xxx")
-    assert found[5].endswith("   (target 0.76)")
-    assert found[6:] == (
+    assert found[4:7] == (f"  {SMOOTHED}", f"  {TARGET}", "  the most similar training prompts, each after its cosine:")
+    assert found[7].startswith("    0.99  a prompt xxx")
+    assert found[7].endswith("   (target 0.76)")
+    assert found[8:] == (
         "        weak   said 'yes it is', semantic entropy 0.50 nats",
         "        strong said 'no', semantic entropy unknown",
-        f"  {TARGETS} {SMOOTHED}",
     )
 
 

@@ -160,6 +160,14 @@ def test_a_loss_is_shown_as_a_loss() -> None:
     assert found.sentence == ("$0.0034 paid, $0.0004 of it for checks, $0.003 always strong: $0.0004 lost (loses 13%)")
 
 
+def test_a_saving_that_is_not_told_from_none_has_no_percentage() -> None:
+    """$.0002 less than always strong: the error of the guess is larger in one case, and smaller in the other."""
+    one = replace(record_of(CASES[0]), usd=0.0010, usd_strong=0.0012, usd_strong_error=0.0, usd_strong_spread=0.00011)
+    assert bill_of([one]).sentence.endswith("$0.0002 saved +- $0.000216, which is not told from 0: too few requests")
+    told = bill_of([replace(one, usd_strong_spread=0.0001)]).sentence
+    assert told.endswith("$0.0002 saved +- $0.000196 (saves 17%)")
+
+
 def test_what_is_estimated_is_said(tmp_path: Path) -> None:
     """Of $.0076, $.0042 are of two answers without usage; one for $0 and one of unknown cost are not told."""
     counted = replace(record_of(CASES[0]), id="a", usd=0.0034, tokens_counted=True)

@@ -10,6 +10,7 @@ import io
 import json
 import lzma
 import os
+import re
 import resource
 import threading
 import time
@@ -109,6 +110,20 @@ def test_a_json_array_names_the_line_of_its_faults(tmp_path: Path) -> None:
         read_prompts(written(tmp_path, "[]", "p.json"))
     with pytest.raises(InputError, match="not valid JSON"):
         read_prompts(written(tmp_path, "[" * 200_000, "p.json"))
+
+
+@pytest.mark.parametrize(
+    ("lines", "name", "said"),
+    [
+        (['{"prompt": "a"}', "", '{"prompt": "cut', '{"prompt": "b"}'], "p.jsonl", "3: .*Unterminated.* column 12"),
+        (['{"prompt": "a"}', '{"prompt": 1 2}'], "p.jsonl", "2: .* column 14"),
+        (['[{"prompt": "a"},', '{"prompt":', ' "b" 2}]'], "p.json", "3: .* column 6"),
+    ],
+)
+def test_a_fault_of_json_has_one_line_number_the_files(tmp_path: Path, lines: list[str], name: str, said: str) -> None:
+    with pytest.raises(InputError, match=re.escape(name) + ":" + said) as raised:
+        read_prompts(written(tmp_path, "\n".join(lines), name))
+    assert "line 1" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

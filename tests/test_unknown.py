@@ -271,6 +271,17 @@ def test_prompts_unlike_any_training_prompt_are_unknown_where_the_setting_says(t
     assert replace(router, on_unknown="weak").route("new thing", threshold=-1.0).role == "weak"
 
 
+def test_an_explanation_shows_the_prompt_that_could_not_be_labelled_beside_the_labelled_ones() -> None:
+    unknown = [UnknownPrompt("p", "poem", NONE_EQUAL), UnknownPrompt("o", "other", NONE_EQUAL)]
+    router = Router(trained(unknown=unknown))
+    found = router.explain("poem about tea").lines
+    at = found.index("  the most similar training prompts, each after its cosine:")
+    assert found[at + 1] == "    1.00  poem   (could not be labelled: this prompt is unknown because of it)"
+    assert found[at + 2].startswith("    0.00  sum")
+    assert "could not be labelled" not in "\n".join(router.explain("sum+++").lines)
+    assert router.route("poem about tea", neighbours=0).unknown_neighbour is None
+
+
 def test_what_resembles_an_unknown_prompt_in_meaning_is_not_unlike_what_was_learned() -> None:
     """Its nearest labelled prompt is far, but it was to be learned from, too."""
     assert trained().look_at(["poem about tea", "new thing"]).familiar.tolist() == [True, False]
@@ -302,7 +313,9 @@ def test_no_prompt_that_a_router_learned_from_is_unlike_its_training_prompts(tmp
     unknown = [UnknownPrompt("p", "poem " * 900, NONE_EQUAL), UnknownPrompt("q", "poem: où est la mer ?", NONE_EQUAL)]
     train_router(Directions(), KNN(), rows, weak="small", strong="large", unknown=unknown).save(tmp_path)
     router = PromptRouter.load(tmp_path, encoder=Directions())
-    found = router.look_at([*(one.prompt for one in (*rows, *unknown)), odd[0] + "!", odd[1] + "!"])
+    found = router.look_at(
+        [*(one.prompt for one in rows), *(one.prompt for one in unknown), odd[0] + "!", odd[1] + "!"]
+    )
     assert found.familiar.tolist() == [True] * (len(rows) + 2) + [False, False]
     assert found.untold[len(rows) : -2] == [NONE_EQUAL] * 2
 

@@ -98,6 +98,13 @@ def refuse_device(path: Path) -> None:
         raise InputError(f"{path}: is not a regular file")
 
 
+def json_fault(error: Exception) -> str:
+    """What is wrong with a JSON text, and in which column; its line is the file's, which the error does not know."""
+    if not isinstance(error, json.JSONDecodeError):
+        return str(error)
+    return f"{error.msg.removesuffix(' at')} at column {error.colno}"
+
+
 def as_toml(value: object) -> str:
     """A boolean, a number, a text, a list or a table of them, in TOML on one line."""
     if isinstance(value, Mapping):

@@ -25,6 +25,7 @@ _WORDS = {"at_least": "at least", "above": "above", "at_most": "at most", "below
 _BOUNDS = {"at_least": "minimum", "above": "exclusiveMinimum", "at_most": "maximum", "below": "exclusiveMaximum"}
 _TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", NoneType: "null"}
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
+MOST_SHOWN, CLOSEST_SHOWN = 16, 6  # keys that an error names
 _Record = TypeVar("_Record")
 _Value = TypeVar("_Value")
 
@@ -43,7 +44,7 @@ def from_mapping(record: type[_Record], values: object, *, where: str = "run fil
     if unknown:
         closest = get_close_matches(str(unknown[0]), known, n=1)
         meant = f"; did you mean {closest[0]!r}?" if closest else ";"
-        raise InputError(f"{where}: unknown key {unknown[0]!r}{meant} known here: {', '.join(known)}")
+        raise InputError(f"{where}: unknown key {unknown[0]!r}{meant} {_known_keys(str(unknown[0]), list(known))}")
     typed = {key: _check_value(hints[key], value, known[key], where) for key, value in values.items()}
     try:
         return record(**typed)
@@ -51,6 +52,14 @@ def from_mapping(record: type[_Record], values: object, *, where: str = "run fil
         raise InputError(f"{where}: {error}") from None
     except TypeError as error:  # a required key is missing: dataclass says which
         raise InputError(f"{where}: {str(error).replace(record.__name__ + '.__init__() ', '')}") from None
+
+
+def _known_keys(key: str, known: list[str]) -> str:
+    """All keys of a table, or of one with many those most like the key that it does not have."""
+    if len(known) <= MOST_SHOWN:
+        return f"known here: {', '.join(known)}"
+    closest = get_close_matches(key, known, n=CLOSEST_SHOWN, cutoff=0.0)
+    return f"the closest of the {len(known)} known here: {', '.join(closest)}"
 
 
 def _check_value(hint: Any, value: Any, of: Field[Any], where: str) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 from demur.errors import InputError
 from demur.evaluation.graded_file import FIELDS, GRADED, read_graded
 from demur.evaluation.report.headline import Headline, expected_costs, expected_use, headline
+from demur.evaluation.report.unlike_setting import unlike_setting_note
 from demur.evaluation.report.which_prompts import which_prompts
 from demur.evaluation.tiers import tier_choices, tier_usd, tiers_of
 from demur.gate.router import Router
@@ -40,6 +41,7 @@ class Replayed:
     usd_strong: float | None  # always strong
     quality: tuple[float, float, float] | None  # routed, always weak, always strong; where prompts are graded
     headline: Headline
+    unlike: str = ""  # how prompts unlike any training prompt go; empty where they are few
     gold_unused: str = ""  # what to do with gold answers of prompts that are not graded; empty without such
 
     @property
@@ -50,6 +52,8 @@ class Replayed:
             f"{count_of(self.prompts, 'prompt')} at threshold {self.threshold:.4f}: {self.strong_share:.1%} go to "
             f"the strong model, {self.unfamiliar_share:.1%} are unlike any training prompt",
         ]
+        if self.unlike:
+            found.append(self.unlike)
         if self.unknown_share:
             found.append(f"{self.unknown_share:.1%} are unknown: they resemble prompts that could not be labelled")
         if self.checked_share:
@@ -149,6 +153,7 @@ def replay(
             quality=graded.means if graded else None,
             usd=usd,
         ),
+        unlike=unlike_setting_note(prompt_router, looked.familiar),
         gold_unused=_gold_unused(sum(bool(prompt.answers) for prompt in given), str(file)),
     )
 

@@ -6,18 +6,23 @@ from dataclasses import dataclass
 
 from demur.gate.gate import Gate
 from demur.records import count_of, dollars, on_one_line
+from demur.routing.decision import UnknownNeighbour
 from demur.routing.prompt_router import Decision, TrainingPrompt
 
-SCALE = "target: 0, the weak model is enough, to 1, the strong one is needed; .5, neither is better"
-TARGETS = (
-    "A target is what the samples of that one prompt showed: 0, the weak model is enough; 0.5, neither is better; 1, "
-    "the strong one is needed."
+TARGET = (
+    "target: what the samples of that one prompt showed, from 0, the weak model is enough, over 0.5, neither is "
+    "better, to 1, the strong one is needed"
 )
 CHANCE = (
-    "The score is learned from all training prompts and is a chance: that the strong model is right and the weak one "
-    "wrong. So it is near 0, not 0.5, where neither is better."
+    "score: the chance that the strong model is right and the weak one wrong, learned from all training prompts; near "
+    "0, not 0.5, where neither is better"
 )
-SMOOTHED = "The score is on the same scale, learned from all training prompts."
+SMOOTHED = "score: on the scale of the targets, learned from all training prompts"
+
+
+def scales(*, chance: bool) -> tuple[str, str]:
+    """What a score and a target are, which are not on one scale where the score is a ``chance``."""
+    return (CHANCE if chance else SMOOTHED, TARGET)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +46,22 @@ class Explanation:
         """The result as lines of text."""
         made = self.decision
         near = [line for one in made.neighbours for line in _neighbour(one.similarity, one.training)]
+        if made.unknown_neighbour:
+            near = [_unknown_line(made.unknown_neighbour), *near]
         return (
             f"{made.role}: {made.model}, because {made.reason}",
             f"  {self.turns}",
             f"  second stage: {self.second_stage}",
             f"  {self._money}",
+            *([f"  {one}" for one in self.scales] if made.neighbours else []),
             "  the most similar training prompts, each after its cosine:",
             *near,
-            *([f"  {self.scales}"] if near else []),
         )
 
     @property
-    def scales(self) -> str:
-        """What a target and the score are, and why they differ."""
-        return f"{TARGETS} {CHANCE if self.chance else SMOOTHED}"
+    def scales(self) -> tuple[str, str]:
+        """What the score and the targets are."""
+        return scales(chance=self.chance)
 
     @property
     def turns(self) -> str:
@@ -120,6 +127,10 @@ def second_stage(gate: Gate | None, decision: Decision, without: str) -> str:
 def _percent(share: float) -> str:
     """With a decimal where the whole number would be 0 or 100."""
     return f"{share:.1%}" if min(share, 1 - share) < 0.01 else f"{share:.0%}"
+
+
+def _unknown_line(one: UnknownNeighbour) -> str:
+    return f"    {one.similarity:.2f}  {on_one_line(one.prompt, 80)}   ({one.about})"
 
 
 def _neighbour(similarity: float, training: TrainingPrompt) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from demur.errors import InputError
+from demur.files import json_fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def rows_of(folder: Path, name: str) -> list[Row]:
                     raise InputError(f"{path}:{number}: not a JSON object: {line[:60]!r}")
                 rows.append(Row(f"{path}:{number}", values))
     except (OSError, EOFError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}:{len(rows) + 1}: cannot be read: {error}") from None
+        raise InputError(f"{path}:{len(rows) + 1}: cannot be read: {json_fault(error)}") from None
     if not rows:
         raise InputError(f"{path}: no rows in it")
     return rows

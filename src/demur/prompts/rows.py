@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from demur.errors import InputError, require
+from demur.files import json_fault
 
 Row = Mapping[str, Any]
 TEXT_FIELDS = ("prompt", "question", "text")  # a line of plain text stands under the first
@@ -209,10 +210,12 @@ def _line_rows(path: Path, lines: Iterator[str]) -> Iterator[tuple[int, Row]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line.rstrip("\r\n"))  # else a text without an end is said to hold a line end
         except (ValueError, RecursionError) as error:
             note = _other_form_note(line) if number == 1 else ""
-            raise InputError(f"{path}:{number}: not valid JSON ({error}): {line[:80].rstrip()!r}{note}") from None
+            raise InputError(
+                f"{path}:{number}: not valid JSON ({json_fault(error)}): {line[:80].rstrip()!r}{note}"
+            ) from None
         yield number, _object(path, number, row, line)
 
 
@@ -240,7 +243,8 @@ def _array_rows(path: Path, lines: Iterator[str]) -> Iterator[tuple[int, Row]]:
         try:
             row, end = decode(text, at)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}:{number}: not valid JSON ({error}): {text[at : at + 80]!r}") from None
+            line = error.lineno if isinstance(error, json.JSONDecodeError) else number
+            raise InputError(f"{path}:{line}: not valid JSON ({json_fault(error)}): {text[at : at + 80]!r}") from None
         yield number, _object(path, number, row, text[at:end])
         at = end
 

@@ -62,6 +62,19 @@ class Neighbour:
 
 
 @dataclass(frozen=True, slots=True)
+class UnknownNeighbour:
+    """The prompt that could not be labelled to which an unknown one is nearest."""
+
+    prompt: str
+    similarity: float  # cosine
+
+    @property
+    def about(self) -> str:
+        """Why it stands beside the labelled ones."""
+        return "could not be labelled: this prompt is unknown because of it"
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """Where a prompt goes, and why."""
 
@@ -81,3 +94,4 @@ class Decision:
     unknown: bool = False  # True: nearest to a prompt whose samples could not tell
     untold: str = ""  # why those could not
     values: tuple[float, ...] = ()  # gains over the weak model of every tier; empty of a pair
+    unknown_neighbour: UnknownNeighbour | None = None  # of an unknown prompt; None where neighbours were not looked for

@@ -40,6 +40,7 @@ from demur.routing.tiers import Tiers, restored_tiers
 
 NEIGHBOURS = 3
 UNLIKE = "unlike any training prompt, in meaning, length or language"
+UNLIKE_SETTING = "demur train --unlike unknown"  # the command that has such prompts go where unknown ones go
 SCORES = "P(strong right and weak wrong), as the samples let one believe"
 
 
@@ -181,13 +182,16 @@ class PromptRouter:
         """Decide which model answers, by the router's threshold or another. Raises InputError for an empty prompt."""
         vectors = self._encode([prompt])
         nearest, looked = self._nearest(vectors[0], max(1, neighbours)), self.look_at_vectors(vectors, [prompt])
-        return self.decide(
+        made = self.decide(
             *(float(looked.scores[0]), nearest[:neighbours]),
             familiar=bool(looked.familiar[0]),
             threshold=threshold,
             untold=looked.untold[0],
             values=looked.values_of(0),
         )
+        if not (self.unknown and made.unknown and made.familiar and neighbours):
+            return made
+        return replace(made, unknown_neighbour=self.unknown.nearest(unit_rows(vectors)[0]))
 
     def decide(
         self,
@@ -232,7 +236,8 @@ class PromptRouter:
     def _by_score(
         self, role: Role, score: float, used: float, near: tuple[Neighbour, ...], familiar: bool, *, as_asked: bool
     ) -> Decision:
-        drift = "" if familiar else f"; {UNLIKE}: the score is a guess"
+        other = f"; `{UNLIKE_SETTING}` would send it to the strong model" if role == "weak" else ""
+        drift = "" if familiar else f"; {UNLIKE}: the score is a guess{other}"
         sign = ">=" if score >= used else "<"
         shown = apart(score, used)
         basis = f" ({AS_ASKED})" if as_asked else self._basis

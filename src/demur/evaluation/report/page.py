@@ -22,7 +22,7 @@ from demur.evaluation.report.tables import (
 )
 from demur.evaluation.results import Evaluation, Example
 from demur.files import write_whole
-from demur.gate.explanation import SCALE
+from demur.gate.explanation import scales
 from demur.gate.quality.extra_samples import COLUMNS as COLUMNS_OF_GATE
 from demur.records import count_of, dollars, on_one_line
 from demur.routing.decision import digits_apart
@@ -312,7 +312,8 @@ def _decisions(found: Evaluation) -> str:
             ]
             for name, right in (("Wrong", False), ("Right", True))
         }
-    parts, digits = [f"<p>{escape(about)} Of training prompts near it: {escape(SCALE)}.</p>"], _digits(found)
+    columns = "; ".join(scales(chance=found.reliability is not None))
+    parts, digits = [f"<p>{escape(about)}</p><p>The {escape(columns)}.</p>"], _digits(found)
     worth = "believed quality of all samples" if found.believed else "quality"
     for name, chosen in groups.items():
         rows = "".join(_example(one, digits, 2 if found.believed else 1) for one in chosen)

@@ -17,6 +17,7 @@ from demur.errors import InputError
 from demur.evaluation.graded_file import NEAR, GradedFile, new_rows, read_graded, refuse_training_prompts
 from demur.evaluation.replay import replay, with_progress
 from demur.evaluation.report.headline import Headline, headline
+from demur.evaluation.report.unlike_setting import unlike_setting_note
 from demur.evaluation.report.which_prompts import which_prompts
 from demur.evaluation.thresholds.criterion import Criterion, check_criterion
 from demur.evaluation.thresholds.promises import keep_promise, promise_number
@@ -128,6 +129,8 @@ def calibrate_and_measure(
     check_learned(prompt_router.record, router, anyway=anyway)
     scored = _score_prompts(loaded, [prompt.text for prompt in load_prompts(prompts)])
     found = _set_threshold(scored, criterion, router)
+    if note := unlike_setting_note(prompt_router, scored.looked.familiar):
+        log.warning("%s", note)
     if not dry_run:
         save_calibration(Path(router), found)
         _keep_wish(Path(router), prompts, criterion)
@@ -143,7 +146,9 @@ def check_promise(router: PromptRouter, *, dry_run: bool) -> None:
             "or a quality"
         )
     if dry_run:
-        raise InputError("a dry run with risk is a look at the graded prompts, which counts as a promise; leave it out")
+        raise InputError(
+            "a dry run with risk is a look at the graded prompts, which counts as a promise; leave out --dry-run"
+        )
 
 
 @dataclass(frozen=True)

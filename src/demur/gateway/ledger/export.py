@@ -18,6 +18,7 @@ from demur.gateway.ledger.record import COLUMNS, DECIDED, LARGEST_INTEGER, Ledge
 from demur.gateway.ledger.totals.bills import Bill, bill_of, bills, parse_since
 from demur.prompts.files import RECORDED
 from demur.records import count_of, dollars
+from demur.routing.prompt_router import UNLIKE
 
 NAMELESS = {"key": "(no key)", "conversation": "(none)", "model": "(no answer)"}  # rows of a bill without a name
 SHOWN = 20  # records that are printed
@@ -123,7 +124,8 @@ def _line(record: LedgerRecord) -> str:
 
 
 def _why(record: LedgerRecord) -> str:
-    """One word where something other than the score decided; the whole reason is on the dashboard and in exports."""
+    """One word where something other than the score decided, or a score that is a guess; the whole reason is on the
+    dashboard and in exports."""
     if record.score is None or record.role == DECIDED or record.outcome != "ok":  # the outcome says it
         return ""
     if record.stage == "unknown":
@@ -132,7 +134,7 @@ def _why(record: LedgerRecord) -> str:
         return "  budget"
     by_score = "strong" if record.score >= record.threshold else "weak"
     if record.role not in ("weak", "strong") or record.role == by_score:
-        return ""
+        return "  guess" if UNLIKE in record.reason else ""
     return "  busy" if "weak_at_most" in record.reason else "  held"
 
 
@@ -142,6 +144,8 @@ def _summary(records: Sequence[LedgerRecord]) -> str:
     strong = sum(record.role == "strong" for record in routed) / len(routed) if routed else 0.0
     untold = sum(record.stage == "unknown" for record in routed)
     unknown = f", {untold} unknown" if untold else ""
+    guessed = sum(UNLIKE in record.reason and record.stage != "unknown" for record in routed)
+    unknown += f", {guessed} by a score that is a guess" if guessed else ""
     alone = f", {count_of(len(records) - len(asked), 'decision')} alone" if len(asked) < len(records) else ""
     routed_strong = f"{strong:.0%} of those routed strong{unknown}"
     return f"{count_of(len(asked), 'request')}{alone}, {routed_strong}; {bill_of(records).sentence}"

@@ -14,7 +14,7 @@ from demur.gateway.ledger.record import LedgerRecord
 from demur.gateway.ledger.totals.bills import bill_of
 from demur.gateway.operator.last_hour import stages_of
 from demur.records import Role, count_of, dollars, on_one_line
-from demur.routing.prompt_router import Neighbour
+from demur.routing.decision import Neighbour, UnknownNeighbour
 
 SAME = 5e-4  # scores that differ by less are of one router: prompts that arrive together are embedded together
 
@@ -134,8 +134,14 @@ def _near(record: LedgerRecord, explanation: Explanation | None) -> list[str]:
             "names them for a prompt that you give."
         )
         return [f"<p>{escape(told)}</p>"]
-    about = f'<p class="faint">{escape(explanation.scales)}</p>'
-    return [about, f'<ul class="near">{"".join(map(_neighbour, explanation.decision.neighbours))}</ul>']
+    about = [f'<p class="faint">{escape(_sentence(one))}</p>' for one in explanation.scales]
+    unknown, shown = explanation.decision.unknown_neighbour, map(_neighbour, explanation.decision.neighbours)
+    return [*about, f'<ul class="near">{_unlabelled_item(unknown) if unknown else ""}{"".join(shown)}</ul>']
+
+
+def _unlabelled_item(one: UnknownNeighbour) -> str:
+    about = f"cosine {one.similarity:.2f}; {one.about}"
+    return f'<li>{escape(on_one_line(one.prompt, 300))}<br><span class="faint">{escape(about)}</span></li>'
 
 
 def _neighbour(one: Neighbour) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from demur.labels.beliefs.unknown import UnknownPrompt
 from demur.records import FloatArray
+from demur.routing.decision import UnknownNeighbour
 
 # Names of the arrays in a saved router; its scores are of the prompts that were learned, all of them without LEARNED.
 VECTORS, SCORES, LEARNED = "unknown_vectors", "unknown_scores", "unknown_learned"
@@ -35,6 +36,12 @@ class Remembered:
         near = (most > known) & (most >= familiar_similarity)
         reasons = [self.prompts[i].reason if each else "" for i, each in zip(nearest, near, strict=True)]
         return reasons, np.abs(np.minimum(most - known, most - familiar_similarity))
+
+    def nearest(self, row: FloatArray) -> UnknownNeighbour:
+        """The one most similar to a unit row, (d,)."""
+        similarities = self.vectors @ row
+        i = int(similarities.argmax())
+        return UnknownNeighbour(self.prompts[i].prompt, float(similarities[i]))
 
     @property
     def held_out(self) -> dict[str, float]:

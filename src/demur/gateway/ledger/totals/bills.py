@@ -80,6 +80,8 @@ class Bill:
         guess = "" if self.margin is not None else ", a guess of unknown error: the router was trained without samples"
         word, share = ("saved", "saves") if self.saved >= 0 else ("lost", "loses")
         part = "" if self.saved_share is None else f" ({share} {abs(self.saved_share):.0%})"
+        if self.margin and self.margin >= abs(self.saved):  # a percentage would be read as if it were known
+            part = ", which is not told from 0: too few requests"
         checks = f", {dollars(self.usd_checks)} of it for checks" if self.usd_checks else ""
         answers = f"{count_of(int(self.estimated), 'answer')} came without usage"
         checks += f", {dollars(self.usd_estimated)} of it estimated ({answers})" if self.usd_estimated else ""
