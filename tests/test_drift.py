@@ -142,3 +142,13 @@ def test_a_bet_is_made_on_the_latest_sixty_ranks() -> None:
     watch.add(0.0)
     assert sum(watch.crowd) == 60 == len(watch.latest)
     assert watch.crowd[oldest] == before[oldest] - 1 + (watch.latest[-1] == oldest)
+
+
+def test_edges_are_the_quantiles_of_the_first_values() -> None:
+    """Each value once: of values that are all alike there is one edge, which is exactly that value."""
+    random = Random(1)
+    for values in ([random.random() for _ in range(50)], [float(random.randint(1, 9)) for _ in range(50)], [0.1] * 50):
+        expected = np.unique(np.quantile(values, np.linspace(0, 1, 65)[1:-1]))
+        edges = Watch.beside(values).edges
+        assert edges == pytest.approx(expected.tolist(), rel=1e-12)
+    assert edges == [0.1]

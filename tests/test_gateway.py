@@ -81,6 +81,21 @@ async def test_every_other_byte_of_a_request_passes(tmp_path: Path) -> None:
     assert seen == [raw.replace(b'"demur"', b'"small"')]
 
 
+async def test_a_request_that_names_its_model_passes_as_it_came(tmp_path: Path) -> None:
+    """Also where the name is spelled with an escape."""
+    raw = b'{ "messages": [{"role": "user", "content": "Hi"}], "model" : "l\\u0061rge", "x": 1.0 }'
+    seen: list[bytes] = []
+
+    async def read(request: web.Request) -> web.Response:
+        seen.append(await request.read())
+        return web.json_response({"choices": [{"message": {"content": "ok"}}]})
+
+    async with gateway(tmp_path) as found, upstream(read, found, ("strong",)):
+        answer = await found.session.post(f"{found.address}/v1/chat/completions", data=raw)
+        assert (answer.status, answer.headers["x-demur-model"]) == (200, "large")
+    assert seen == [raw]
+
+
 async def test_streams_come_as_they_are_and_are_counted(tmp_path: Path) -> None:
     async with gateway(tmp_path) as found:
         status, headers, body = await found.ask(HARD, stream=True)

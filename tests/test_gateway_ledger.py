@@ -20,7 +20,7 @@ from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.ledger.export import bill_page, ledger
 from demur.gateway.ledger.ledger import Ledger, SqliteBackend
 from demur.gateway.ledger.read import read_ledger
-from demur.gateway.ledger.record import LedgerRecord
+from demur.gateway.ledger.record import COLUMNS, LARGEST_INTEGER, LedgerRecord, storable, storable_rows
 from demur.prompts import read_prompts
 from gateways import RECORD
 
@@ -354,3 +354,20 @@ def test_a_database_that_is_away_loses_nothing(tmp_path: Path) -> None:
     book.close()
     assert len(read_ledger(str(tmp_path / "l.sqlite"), last=1000)) == 100
     assert book.dropped == 0
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_rows_hold_what_databases_accept_of_each_value(count: int) -> None:
+    """Columns are looked at together, and one odd value must not hide behind others that sum up to something."""
+    odd: list[dict[str, Any]] = [
+        {"asked": "a\0b", "prompt_tokens": 10**20, "usd": float("nan")},
+        {"asked": "\ud800", "prompt_tokens": -(10**20), "usd": float("inf")},
+        {"asked": "größer", "usd": -float("inf"), "usd_strong": None},
+    ]
+    records = [replace(RECORD, id=str(i), **changed) for i, changed in enumerate(odd[:count])]
+    rows = storable_rows(records)
+    assert rows == [tuple(storable(getattr(record, name)) for name in COLUMNS) for record in records]
+    kept = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+    assert [row["asked"] for row in kept] == ["a?b", "?", "größer"][:count]
+    assert [row["prompt_tokens"] for row in kept][:2] == [LARGEST_INTEGER, -LARGEST_INTEGER][:count]
+    assert [row["usd"] for row in kept] == [None] * count
