@@ -10,7 +10,6 @@ import pytest
 from demur.methods import KNN, SimilarityWeighted
 from demur.methods import neighbours as neighbours_module
 from demur.methods.estimator import unit_rows
-from demur.methods.groups.cell_counts import UnreadCells
 from demur.methods.groups.cells import Cells
 from demur.methods.saved_method import learned_arrays, restore_method
 from demur.records import FloatArray
@@ -110,39 +109,31 @@ def test_an_index_finds_nearly_the_neighbours_and_says_how_far_off_a_score_is() 
     assert np.median(error) < exact.std() / 8
 
 
-def test_cells_that_are_not_read_count_with_what_is_known_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 100 cells one is read, while 50 neighbours among 2,500 rows lie in several: the others tell the rest."""
+def test_the_more_cells_are_read_the_nearer_a_score_is_to_the_exact_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the stated bound says so. The 50 neighbours lie in several of 100 cells."""
     pytest.importorskip("faiss")
     X, y, queries = world(2500)
     exact = KNN().fit(X, y).predict_proba(queries)[:, 1]
-    monkeypatch.setattr(neighbours_module, "CELLS_READ", 1)
-    errors = []
-    for counted in (0.3, 0.0):
-        monkeypatch.setattr(neighbours_module, "CELLS_COUNTED", counted)
-        found = KNN(exact_rows=10).fit(X, y).predict_proba(queries)[:, 1]
-        errors.append(float(np.mean(np.abs(found - exact))))
-    assert errors[0] < 0.7 * errors[1]
+    errors, bounds = [], []
+    for read in (1, 8):
+        monkeypatch.setattr(neighbours_module, "CELLS_READ", read)
+        method = KNN(exact_rows=10).fit(X, y)
+        errors.append(float(np.mean(np.abs(method.predict_proba(queries)[:, 1] - exact))))
+        bounds.append(float(method.bound_[0]))
+    assert errors[0] > 1.5 * errors[1]
+    assert bounds[0] > 1.5 * bounds[1]
+    assert errors[1] < exact.std() / 6
 
 
-def test_a_cell_is_known_by_its_rows() -> None:
-    rows = np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
-    outcomes = np.array([[1.0, 1.0], [0.0, 2.0], [0.5, 1.0]])
-    centres = np.array([[0.5**0.5, 0.5**0.5], [0.6, 0.8]])
-    known = UnreadCells.of(rows, outcomes, centres, [np.array([0, 1]), np.array([2])])
-    np.testing.assert_allclose(known.lengths, [0.5**0.5, 1.0])
-    np.testing.assert_allclose(known.sizes, [2, 1])
-    np.testing.assert_allclose(known.outcomes, [[0.5, 1.5], [0.5, 1.0]])
-    # Rows are (.5, -.5), (-.5, .5) and (0, 0) from their means.
-    np.testing.assert_allclose(known.directions, np.array([[1, -1], [-1, 1]]) / 6)
-    np.testing.assert_allclose(known.variances, [0.5 / (1 / 3), 0.02 / (1 / 3)])
-
-
-def test_the_rows_of_a_cell_are_counted_as_if_normal() -> None:
-    """Around .8 * .5 = .4 with standard deviation .1: half of ten are above .4, 15.87 % above .5, 2.28 % above .6."""
-    one = np.ones(1)
-    cell = UnreadCells(0.5 * one, 10 * one, np.ones((1, 2)), one, np.diag([0.01, 4.0]))
-    count = cell.beyond(np.array([1.0, 0.0]), np.array([0]), 0.8 * one)
-    np.testing.assert_allclose([count(0.4)[0], count(0.5)[0], count(0.6)[0]], [5.0, 1.5866, 0.2275], atol=1e-3)
+def test_a_row_that_is_left_out_is_not_its_own_neighbour() -> None:
+    """As the bound is measured: with itself as its one neighbour, a prompt's score would be its own target."""
+    pytest.importorskip("faiss")
+    random = np.random.default_rng(0)
+    one = random.normal(size=(200, WIDTH)).astype(np.float32)
+    X, y = np.concatenate([one, one + 1e-3]), np.repeat([0.0, 1.0], 200)  # each beside one of the other outcome
+    method = KNN(k=1, exact_rows=10).fit(X, y)
+    left_out = [method._by_index(method.rows_[i], without=i) for i in range(0, 400, 20)]
+    assert np.mean(np.array(left_out) == 1 - y[::20]) > 0.7
 
 
 def test_without_an_index_all_neighbours_are_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,32 +3,25 @@
 The paper prints k = 1 (its argmin of a similarity is meant as argmax); one neighbour gives scores that no threshold can
 tune, so the default is the square root of the number of training prompts.
 
-Among more training prompts than `EXACT_ROWS` the neighbours are sought by an index of faiss, where that is installed
-(extra ``index``): codes of 4 bits for two numbers each, in the cells nearest to the query, then exact cosines. A
-thousand neighbours of a million lie in hundreds of cells; those that are further away are not read, and what their
-rows add to the mean is told by the cell (`demur.methods.groups.cell_counts`).
+Among more training prompts than `EXACT_ROWS` the neighbours are sought by FAISS's inverted file, where that is
+installed (extra ``index``): codes of 4 bits for two numbers each, in the cells nearest to the query.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
 from demur.errors import InputError
 from demur.methods.estimator import Estimator, unit_rows
-from demur.methods.groups.cell_counts import UnreadCells
 from demur.methods.groups.cells import EXACT_ROWS
-from demur.records import FloatArray, IntArray
+from demur.records import FloatArray
 
 ROWS_AT_ONCE = 256
-CELLS_READ = 20  # whose codes are read
-CELLS_COUNTED = 0.3  # the next share of all cells, of which the number of near rows is told
+CELLS_READ = 32  # of 2 sqrt(n)
 ADDED_AT_ONCE = 65_536
 TRAINING_ROWS = 40  # of a cell, for faiss's k-means
-UNREAD = tuple(field.name for field in fields(UnreadCells))  # kept as cell_..._
 CHECKED_QUERIES = 500  # training prompts that tell how far off a score is
 CHECKED_QUANTILE = 0.99
 
@@ -53,10 +46,6 @@ class KNN(Estimator):
         if len(X) > self.exact_rows and (faiss := import_faiss()):
             self._index = build_index(faiss, self.rows_)
             self.index_ = np.asarray(faiss.serialize_index(self._index))
-            centres = self._index.quantizer.reconstruct_n(0, self._index.nlist)
-            unread = UnreadCells.of(self.rows_, self.outcomes_, centres, members_of(faiss, self._index))
-            for name in UNREAD:
-                setattr(self, f"cell_{name}_", getattr(unread, name))
             self.bound_ = np.array([self._error()])
 
     def _error(self) -> float:
@@ -70,36 +59,17 @@ class KNN(Estimator):
         return float(np.quantile(errors, CHECKED_QUANTILE))
 
     def _by_index(self, query: FloatArray, without: int = -1) -> float:
-        """The score by the rows that the index finds and the cells that it does not read; ``without``: a row left out.
-
-        The last neighbour's cosine is where the rows found above it and those that the other cells are expected to have
-        above it are as many as are wanted.
-        """
-        cells, asked = self._index.nlist, query[None, :].astype(np.float32)
-        read, counted = self._index.nprobe, round(CELLS_COUNTED * cells)
-        closeness, near = self._index.quantizer.search(asked, min(cells, read + counted))
-        most = self._neighbours + int(without >= 0)
-        found = self._index.search_preassigned(asked, most, near[:, :read], closeness[:, :read])[1][0]
-        found = found[(found >= 0) & (found != without)]
+        """The score by the rows that the index finds; ``without``: a row left out."""
+        found = self._index.search(query[None].astype(np.float32), self._neighbours + int(without >= 0))[1][0]
+        found = found[(found >= 0) & (found != without)][: self._neighbours]
         if not len(found):
             return float(self._mean_of_nearest((self.rows_ @ query)[None, :], self.outcomes_)[0])
-        cosines = self.rows_[found] @ query
-        order = np.argsort(-cosines, kind="stable")
-        unread = UnreadCells(*(getattr(self, f"cell_{name}_") for name in UNREAD))
-        others = unread.beyond(query, near[0, read:], closeness[0, read:])
-
-        def neighbours(count: int) -> int:
-            return int(count + others(cosines[order[count - 1]]).sum())
-
-        last = 1 + bisect_left(range(1, len(order)), self._neighbours, key=neighbours)
-        elsewhere = others(cosines[order[last - 1]]) @ unread.outcomes[near[0, read:]]
-        up, total = self.outcomes_[found[order[:last]]].sum(axis=0) + elsewhere
+        up, total = self.outcomes_[found].sum(axis=0)
         return float(up / total) if total > 0 else 0.5
 
     def _has_index(self) -> bool:
         """Whether the neighbours are sought by an index; one that was saved is read at the first decision."""
-        saved = hasattr(self, "index_") and hasattr(self, "cell_sizes_")
-        if getattr(self, "_index", None) is None and len(self.rows_) > self.exact_rows and saved:
+        if getattr(self, "_index", None) is None and len(self.rows_) > self.exact_rows and hasattr(self, "index_"):
             faiss = import_faiss()
             self._index = faiss.deserialize_index(np.ascontiguousarray(self.index_)) if faiss else None
         return getattr(self, "_index", None) is not None
@@ -145,14 +115,3 @@ def build_index(faiss: Any, rows: FloatArray) -> Any:
         index.add(np.ascontiguousarray(rows[first : first + ADDED_AT_ONCE], dtype=np.float32))
     index.nprobe = min(CELLS_READ, cells)
     return index
-
-
-def members_of(faiss: Any, index: Any) -> list[IntArray]:
-    """The numbers of the rows of each cell of an index."""
-    lists = index.invlists
-    return [
-        faiss.rev_swig_ptr(lists.get_ids(cell), lists.list_size(cell)).copy()
-        if lists.list_size(cell)
-        else np.empty(0, dtype=np.int64)
-        for cell in range(index.nlist)
-    ]
