@@ -89,6 +89,7 @@ TESTS = {  # module -> the files that test it, the nearest first
     "labels/pair_meanings.py": ("test_from_samples.py", "test_label_run.py", "test_adaptive_sampling.py"),
     "labels/parquet_files.py": ("test_parquet_files.py",),
     "labels/preference_files.py": ("test_preference_files.py",),
+    "labels/prompt_kinds.py": ("test_prompt_kinds.py",),
     "labels/settled_prompts.py": ("test_adaptive_sampling.py",),
     "labels/scores/measurement.py": ("test_from_samples.py", "test_label_run.py"),
     "labels/scores/self_report.py": ("test_signals.py",),

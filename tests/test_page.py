@@ -198,7 +198,7 @@ def decisions_of(html: str) -> dict[str, list[tuple[str, str]]]:
 def believed(scores: list[float]) -> Evaluation:
     found = evaluation()
     made = [replace(found.examples[0], score=one, role="strong" if one >= 0.5 else "weak") for one in scores]
-    return replace(found, believed=True, examples=tuple(made))
+    return replace(found, believed=True, strong="large", examples=tuple(made))
 
 
 def test_decisions_are_of_both_sides_of_the_threshold_and_the_nearest_come_first() -> None:
@@ -208,7 +208,7 @@ def test_decisions_are_of_both_sides_of_the_threshold_and_the_nearest_come_first
     furthest = [[float(score) for score, _ in groups[f"Furthest {side} the threshold"]] for side in ("above", "below")]
     assert furthest == [[0.58, 0.57, 0.56, 0.55, 0.54, 0.53], [0.01, 0.02, 0.03, 0.04, 0.05, 0.06]]
     nearest = groups["Nearest to the threshold"]
-    assert nearest[:3] == [("0.510", "strong"), ("0.520", "strong"), ("0.220", "weak")]
+    assert nearest[:3] == [("0.510", "large"), ("0.520", "large"), ("0.220", "small")]
     distances = [abs(float(score) - 0.5) for score, _ in nearest]
     assert len(distances) == 12
     assert distances == sorted(distances)
@@ -217,12 +217,12 @@ def test_decisions_are_of_both_sides_of_the_threshold_and_the_nearest_come_first
 def test_a_score_just_below_the_threshold_is_told_from_it() -> None:
     html = page(believed([0.49996, 0.3, 0.7]))
     assert "Where it is at least 0.50000, " in html
-    assert ("0.49996", "weak") in decisions_of(html)["Furthest below the threshold"]
+    assert ("0.49996", "small") in decisions_of(html)["Furthest below the threshold"]
 
 
 def test_a_believed_quality_is_not_taken_for_that_of_the_answer_beside_it() -> None:
-    assert "weak said (believed quality of all samples)" in page(believed([0.4, 0.6]))
-    assert "weak said (quality)" in page(evaluation())
+    assert "small said (believed quality of all samples)" in page(believed([0.4, 0.6]))
+    assert "small said (quality)" in page(evaluation())
 
 
 def test_the_cost_of_a_router_says_at_which_share_it_is() -> None:
@@ -261,11 +261,11 @@ def test_graded_decisions_are_of_both_sides_of_the_threshold() -> None:
     one = evaluation().examples[0]
     right = [replace(one, score=s, role="strong", weak_quality=0.0, strong_quality=1.0) for s in above]
     right += [replace(one, score=s, role="weak", weak_quality=1.0, strong_quality=1.0) for s in below]
-    groups = decisions_of(page(replace(evaluation(), examples=tuple(right))))
+    groups = decisions_of(page(replace(evaluation(), strong="large", examples=tuple(right))))
     shown = groups["Right, furthest from the threshold on either side"]
     assert shown == [
-        *(("0.990", "strong"), ("0.980", "strong"), ("0.970", "strong"), ("0.960", "strong"), ("0.950", "strong")),
-        *(("0.940", "strong"), ("0.450", "weak"), ("0.460", "weak")),
+        *(("0.990", "large"), ("0.980", "large"), ("0.970", "large"), ("0.960", "large"), ("0.950", "large")),
+        *(("0.940", "large"), ("0.450", "small"), ("0.460", "small")),
     ]
 
 
@@ -287,3 +287,31 @@ def test_how_it_was_made_names_the_threshold_and_the_share_that_serve() -> None:
     made = page(evaluation()).partition("How this was made")[2]
     assert f"&quot;threshold&quot;: {HEADLINE.threshold:g}," in made
     assert "&quot;strong_share&quot;: 0.3" in made
+
+
+def test_one_page_calls_each_model_by_one_name_in_its_tables_and_pictures() -> None:
+    html = page(replace(evaluation(), strong="large"))
+    assert "<td>always small</td>" in html
+    assert "<td>always large</td>" in html
+    assert ">always weak<" not in html
+    assert "calls to large (%)" in html
+    assert 'data-name="large said"' in html
+    assert "large (the large, or strong, model) answers, else small (the small, or weak, one)" in html
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.89, 1.0])
+@pytest.mark.parametrize("size", [(10.0, 5.2), (4.4, 5.4)])
+def test_the_name_of_the_served_point_lies_on_no_curve(share: float, size: tuple[float, float]) -> None:
+    line = replace(HEADLINE, strong_share=0.94, judged=246, judged_share=share, quality=(0.4, 0.3, 0.5))
+    figure = curve_figure(replace(evaluation(), headline=line), *size)
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    (name,) = (text for text in axes.texts if text.get_text().startswith("as it is served"))
+    box = name.get_window_extent()
+    others = [text.get_window_extent() for text in axes.texts if text is not name]
+    assert not any(box.overlaps(one) for one in others)
+    for drawn in axes.get_lines():
+        if list(drawn.get_xdata())[:1] != list(drawn.get_xdata())[1:]:  # all but the line from the name to the point
+            ends = drawn.get_transform().transform(np.column_stack([drawn.get_xdata(), drawn.get_ydata()]))
+            across = np.interp(np.linspace(box.x0, box.x1, 50), ends[:, 0], ends[:, 1])
+            assert not ((across > box.y0) & (across < box.y1)).any()

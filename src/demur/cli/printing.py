@@ -20,6 +20,8 @@ from rich.text import Text
 from demur.cli.advice import advice_lines
 from demur.evaluation.grades import FEWEST_GRADED
 from demur.evaluation.report.headline import training_headline
+from demur.evaluation.report.kinds_table import COLUMNS as KIND_COLUMNS
+from demur.evaluation.report.kinds_table import HEAD, cut_note, kinds_note, kinds_table
 from demur.evaluation.report.tables import COLUMNS, base_of, reference_rows, router_rows, terms
 from demur.evaluation.report.unknown_setting import unknown_setting_note
 from demur.gate.quality.extra_samples import COLUMNS as GATE_COLUMNS
@@ -31,7 +33,7 @@ from demur.runs.steps import next_command, serve_command, swap_advice
 from demur.serving_file import serving_gateways
 
 if TYPE_CHECKING:
-    from demur.evaluation.results import Evaluation
+    from demur.evaluation.results import Evaluation, KindsTable
     from demur.gate.answer import Answered
     from demur.gate.quality.extra_samples import ExtraSamplesTrial
     from demur.gate.router import Router
@@ -143,6 +145,7 @@ def evaluation(
         if line:
             out.print(f"- {line}", markup=False)
     if verbose:
+        prompt_kinds(found.kinds)
         gate_trials(found.trials, found.remarks)
         lines(terms(found))
     if folder is not None:
@@ -157,6 +160,19 @@ def router_table(title: str, routers: Iterable[Sequence[str]], references: Itera
     for row in (*routers, (), *references):
         table.add_row(*row)
     return table
+
+
+def prompt_kinds(found: KindsTable | None) -> None:
+    """What is known of each kind of prompt, where it is recorded."""
+    if found is None:
+        return
+    out.print(found.sentence, markup=False)
+    table = Table(title=HEAD.lower())
+    for name in KIND_COLUMNS:
+        table.add_column(name, justify="left" if name == KIND_COLUMNS[0] else "right")
+    for row in found.rows:
+        table.add_row(*map(_escape, row))
+    out.print(table)
 
 
 def gate_trials(trials: Sequence[ExtraSamplesTrial], remarks: Sequence[str]) -> None:
@@ -249,7 +265,8 @@ def outdated_report_of(folder: Path) -> None:
 
 
 def labels(made: Labels) -> None:
-    """Shares of the training targets."""
+    """What is known of each kind of prompt, and shares of the training targets."""
+    lines(filter(None, [made.kinds_sentence]))
     out.print(made.sentence)
     for line in (*made.notes, *made.warnings, made.labelled_sentence):
         if line:
@@ -273,8 +290,10 @@ def print_trained(router: Router, run: Path, *, verbose: bool = False) -> None:
         out.print(verdict.sentence, markup=False)
     found = training_headline(router)
     out.print(found.sentence, markup=False)
-    lines(filter(None, [router.sentence, unknown_setting_note(router), swap_advice(run)]))
+    told = (kinds_note(router), cut_note(router), router.sentence, unknown_setting_note(router), swap_advice(run))
+    lines(filter(None, told))
     if verbose:
+        prompt_kinds(kinds_table(router))
         gate_trials(router.trials, router.lines[1:])
     next_in(run)
 

@@ -10,7 +10,9 @@ import numpy as np
 from demur.config.names import CASCADE
 from demur.evaluation.gate_rows import HARD, PRESET, measure_gate
 from demur.evaluation.graded_file import GradedFile, write_graded
+from demur.evaluation.grades import GRADES_FILE, read_grades
 from demur.evaluation.report.headline import Headline, headline, tier_headline
+from demur.evaluation.report.kinds_table import cut_note, kinds_table
 from demur.evaluation.results import (
     Evaluation,
     EvaluationRow,
@@ -82,7 +84,8 @@ def evaluate_by_gold(run: Run) -> Evaluation | None:
         pricing=pricing(run.pair, config.label.entailment),
         payback=payback(spent.usd, sampled or in_line),
         usd_alone=(usd_per_1k(test.weak_usd), usd_per_1k(test.strong_usd)),
-        findings=(*findings, *filter(None, [unusable])),
+        findings=(*findings, *filter(None, [unusable, cut_note(loaded)])),
+        kinds=kinds_table(loaded, read_grades(config.folder / GRADES_FILE)),
         notes=record_of(run, preferences),
         trials=loaded.trials,
         tiers=tiers,

@@ -17,6 +17,7 @@ from demur.evaluation.grades import FEWEST_GRADED, GRADES_FILE, decided_prompts,
 from demur.evaluation.report.graded_headline import graded_headline
 from demur.evaluation.report.headline import Headline, expected_costs, learned_prompts, training_headline
 from demur.evaluation.report.kept_point import Pair, scored_prompts
+from demur.evaluation.report.kinds_table import cut_note, kinds_table
 from demur.evaluation.results import Evaluation, EvaluationRow, Example, gap_warnings, payback, verdict_by_grades
 from demur.evaluation.tiers import TiersMeasured, measure_tiers, tier_usd
 from demur.gate.router import Router
@@ -110,7 +111,8 @@ def evaluate_held_out(run: Run, *, graded: bool) -> Evaluation:
         pricing=pricing(run.pair, config.label.entailment),
         payback=payback(spent.usd, in_line),
         usd_alone=(usd_per_1k(costs[0]), usd_per_1k(costs[1])),  # of the table's own prompts
-        findings=(told, loaded.sentence),
+        findings=(told, loaded.sentence, *filter(None, [cut_note(loaded)])),
+        kinds=kinds_table(loaded, read_grades(config.folder / GRADES_FILE)),
         notes=record_of(run, preferences),
         trials=loaded.trials,
         tiers=_tiers(served) if not graded else None,

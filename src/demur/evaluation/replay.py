@@ -12,6 +12,7 @@ import numpy as np
 from demur.errors import InputError
 from demur.evaluation.graded_file import FIELDS, GRADED, read_graded
 from demur.evaluation.report.headline import Headline, expected_costs, expected_use, headline
+from demur.evaluation.report.kinds_table import cut_note, new_kinds_notes
 from demur.evaluation.report.unlike_setting import unlike_setting_note
 from demur.evaluation.report.which_prompts import which_prompts
 from demur.evaluation.tiers import tier_choices, tier_usd, tiers_of
@@ -21,7 +22,7 @@ from demur.measure.tiers import take_chosen
 from demur.models.encoders.encoder import WatchedEncoder
 from demur.prompts import load_prompts
 from demur.prompts.rows import read_rows
-from demur.records import Encoder, FloatArray, Progress, count_of, dollars, no_progress
+from demur.records import Encoder, FloatArray, Progress, Prompt, count_of, dollars, no_progress
 from demur.statistics import interval
 
 
@@ -42,6 +43,7 @@ class Replayed:
     quality: tuple[float, float, float] | None  # routed, always weak, always strong; where prompts are graded
     headline: Headline
     unlike: str = ""  # how prompts unlike any training prompt go; empty where they are few
+    kinds: tuple[str, ...] = ()  # how the prompts differ in kind from the training prompts, and whose cost is too low
     gold_unused: str = ""  # what to do with gold answers of prompts that are not graded; empty without such
 
     @property
@@ -67,6 +69,7 @@ class Replayed:
                 "a ledger of the same requests can differ: it counts the answers' real lengths, this expects them, "
                 "without budgets, outages and conversations that stay with their model"
             )
+        found += self.kinds
         if self.quality is not None:
             routed, weak, strong = self.quality
             best = "strong" if strong >= weak else "weak"
@@ -154,8 +157,15 @@ def replay(
             usd=usd,
         ),
         unlike=unlike_setting_note(prompt_router, looked.familiar),
+        kinds=_kinds(loaded, given or [Prompt(text, text) for text in texts], priced=not (graded and graded.usd)),
         gold_unused=_gold_unused(sum(bool(prompt.answers) for prompt in given), str(file)),
     )
+
+
+def _kinds(router: Router, prompts: Sequence[Prompt], *, priced: bool) -> tuple[str, ...]:
+    """What is to be known of the prompts' kinds; ``priced``: their cost is expected, not measured."""
+    cut = cut_note(router) if priced else ""
+    return (*new_kinds_notes(router, prompts, priced=priced), *filter(None, [cut]))
 
 
 def with_progress(router: Router, progress: Progress) -> Router:

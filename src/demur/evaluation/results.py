@@ -61,6 +61,14 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
+class KindsTable:
+    """What is known of each kind of training prompts, and what the router does with them at its threshold."""
+
+    sentence: str  # where the router is not to be trusted
+    rows: tuple[tuple[str, ...], ...]  # cells as `demur.evaluation.report.kinds_table.COLUMNS`
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """All that the report shows."""
 
@@ -82,6 +90,7 @@ class Evaluation:
     believed: bool = False  # no prompt is graded: quality is what the strong model's own samples believe
     verdict: str = ""  # whether the served router is better than random; empty: there is no gap to recover
     tiers: TiersMeasured | None = None  # of a router of more than two models
+    kinds: KindsTable | None = None  # what is known of each kind of training prompts; None: nothing is recorded
     reliability: Reliability | None = None  # of the served router's scores; None: they are not probabilities
 
     @property

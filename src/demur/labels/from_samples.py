@@ -23,6 +23,7 @@ from demur.labels.beliefs.unknown import (
     cut_share,
     unknown_notes,
 )
+from demur.labels.prompt_kinds import PromptKinds
 from demur.labels.scores.measurement import (
     Measured,
     Measuring,
@@ -68,6 +69,8 @@ class Labels:
     pairs_scored: int = 0  # pairs of answers that the entailment model decided about, now or before
     unknown: tuple[UnknownPrompt, ...] = ()  # prompts whose samples cannot tell: they have no label
     cut: float = 0.0  # share of all answers that max_tokens ended
+    kinds: PromptKinds | None = None  # what is known of each kind of prompt; None where no samples were compared
+    kinds_sentence: str = ""  # the same in a sentence
     pairs_asked: int | None = None  # of `pairs_scored`, those that it was asked about now; None where none is stored
 
     @property

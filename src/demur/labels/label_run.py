@@ -24,6 +24,7 @@ from demur.labels.judge.judge import ask_judge, judge_settings
 from demur.labels.judge.judge_replies import JudgeItem, best_of, check_understood, fill, orders_of
 from demur.labels.pair_meanings import joint_clusters, pair_meanings
 from demur.labels.preference_files import read_pair
+from demur.labels.prompt_kinds import goes, kinds_of_run
 from demur.labels.scores.measurement import measure_sureness
 from demur.labels.scores.uncertainty import has_tokens
 from demur.labels.state_answers import state_answers
@@ -135,7 +136,13 @@ def label_run(run: Run) -> Labels:
     )
     advice = judge_advice(sampled, run.pair.strong) if found.unknown else ""
     after = (advice, declined_note(sampled))
-    return replace(found, notes=(*notes, *found.notes, *(note for note in after if note)))
+    kinds = kinds_of_run(run, found.preferences, found.unknown)
+    return replace(
+        found,
+        notes=(*notes, *found.notes, *(note for note in after if note)),
+        kinds=kinds,
+        kinds_sentence=kinds.sentence(goes(run.config.router.unknown)) if kinds else "",
+    )
 
 
 def notes_of(run: Run) -> tuple[str, ...]:

@@ -176,7 +176,23 @@ class ServingCost:
     def usd(self, prompt: str) -> float:
         """Expected USD of one answer to a prompt."""
         tokens = len(prompt) / CHARACTERS_PER_TOKEN + self.added_tokens
-        return tokens * self.usd_per_input_token + self.answer_tokens * self.usd_per_output_token
+        return tokens * self.usd_per_input_token + self.answer_length(prompt) * self.usd_per_output_token
+
+    def answer_length(self, prompt: str) -> float:
+        """Tokens that an answer is expected to have."""
+        return self.answer_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class KnownServingCost(ServingCost):
+    """The same where the lengths of answers to some prompts are known: texts cost several times what short answers
+    do, so that a mean over all prompts would overstate what is saved where short ones stay local."""
+
+    lengths: Mapping[str, float]  # tokens, by prompt
+
+    def answer_length(self, prompt: str) -> float:
+        """See `ServingCost`."""
+        return self.lengths.get(prompt, self.answer_tokens)
 
 
 def serving_cost(samples: Mapping[str, Sequence[Sample]], price: Price | None) -> ServingCost | None:

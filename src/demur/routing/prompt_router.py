@@ -31,6 +31,7 @@ from demur.routing.decision import AS_ASKED, apart
 from demur.routing.decision import Decision as Decision
 from demur.routing.decision import Neighbour as Neighbour
 from demur.routing.decision import TrainingPrompt as TrainingPrompt
+from demur.routing.known.known_costs import expected_usd, known_costs
 from demur.routing.known.known_prompts import KnownPrompts, Looked
 from demur.routing.known.nearest import NearestTraining
 from demur.routing.known.remembered_prompts import Remembered, recall
@@ -77,15 +78,15 @@ class PromptRouter:
 
     def cost(self, role: Role) -> ServingCost | None:
         """What a call to one of the models is expected to cost; None when its price is unknown."""
-        found = self.record.get("serving_cost", {}).get(role)
-        return ServingCost(**found) if found else None
+        return self._costs.get(role)
+
+    @cached_property
+    def _costs(self) -> dict[Role, ServingCost]:
+        return known_costs(self.record, [*self.training, *(self.unknown.prompts if self.unknown else ())])
 
     def expected_usd(self, prompts: Sequence[str]) -> tuple[FloatArray, FloatArray] | None:
         """(n,) expected USD of each prompt on the weak and on the strong model; None when a price is unknown."""
-        weak, strong = self.cost("weak"), self.cost("strong")
-        if weak is None or strong is None:
-            return None
-        return np.array([weak.usd(text) for text in prompts]), np.array([strong.usd(text) for text in prompts])
+        return expected_usd(self.cost("weak"), self.cost("strong"), prompts)
 
     def describe(self) -> dict[str, Any]:
         """A description as a JSON-like mapping."""

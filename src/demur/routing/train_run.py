@@ -15,9 +15,10 @@ import numpy as np
 from demur.config import tier_name
 from demur.errors import InputError
 from demur.labels.beliefs.tier_beliefs import tier_qualities
-from demur.labels.beliefs.unknown import UNKNOWN_FILE, UnknownPrompt, read_unknown, told_by
+from demur.labels.beliefs.unknown import UNKNOWN_FILE, UnknownPrompt, cut_share, read_unknown, told_by
 from demur.labels.label_run import believed_needs
 from demur.labels.preference_files import read_preferences
+from demur.labels.prompt_kinds import kinds_of_run
 from demur.labels.targets import gain_targets
 from demur.methods.estimator import Estimator
 from demur.methods.fit.cross_validate import held_out_scores
@@ -60,7 +61,16 @@ def _methods_of(run: Run) -> dict[str, Any]:
 def _router_record(run: Run, preferences: Sequence[Preference], unknown: Sequence[UnknownPrompt]) -> dict[str, Any]:
     """What a router keeps of the run that it was trained in."""
     record = record_of(run, preferences) | {"serving_cost": serving_costs(run), "answer_lengths": answer_lengths(run)}
-    return record | {"told": told_by(preferences, unknown), "unlike": run.config.router.unlike}
+    told = {"told": told_by(preferences, unknown), "unlike": run.config.router.unlike}
+    kinds = kinds_of_run(run, preferences, unknown)
+    return record | told | (kinds.as_record() if kinds else {}) | {"cut": _cut_answers(run)}
+
+
+def _cut_answers(run: Run) -> dict[str, float]:
+    """Share of each model's answers that max_tokens ended; what the others would cost at full length is not known."""
+    train = run.complete(run.train_prompts)
+    sides = {"weak": run.samples.weak, "strong": run.samples.strong}
+    return {role: cut_share(side[prompt.id] for prompt in train) for role, side in sides.items()}
 
 
 def add_tiers(run: Run, rows: Sequence[Preference], router: PromptRouter) -> PromptRouter:

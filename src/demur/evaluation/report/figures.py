@@ -22,6 +22,8 @@ from demur.records import Preference
 INK = "#7a7a7b"  # a grey that no palette uses
 # After Okabe-Ito, safe for the colour-blind, each 3:1 against a light and a dark page: no two oranges, no pale colour
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#a8527f", "#8f7700", "#6a6fd0")
+LEFT, RIGHT = 25, 70  # percent of calls, within which the name of the served point stands in the middle
+ROOM = 0.15  # of the height, for that name
 NARROW = 5.0  # inches; below that the legend stands in one column
 STYLE: Any = {
     "svg.fonttype": "none",
@@ -75,10 +77,10 @@ def curve_figure(found: Evaluation, width: float = 10.0, height: float = 5.2) ->
             _draw_router(axes, row, shares, served=True)
     _mark(axes, 0, curve.weak_quality, f"always {found.weak}", (8, -14), "left")
     _mark(axes, 100, curve.strong_quality, f"always {found.strong}", (0, 10), "right")
-    _mark_operating_point(axes, found)
     axes.margins(y=0.15)
+    _mark_operating_point(axes, found)
     quality = "believed quality" if found.believed else "mean quality"
-    axes.set(xlabel="calls to the strong model (%)", ylabel=quality, xlim=(-2, 102))
+    axes.set(xlabel=f"calls to {found.strong} (%)", ylabel=quality, xlim=(-2, 102))
     figure.legend(frameon=False, loc="outside lower center", ncols=1 if width < NARROW else 5)
     return figure
 
@@ -105,19 +107,20 @@ def _mark_operating_point(axes: Any, found: Evaluation) -> None:
     share = headline.strong_share if headline.judged_share is None else headline.judged_share
     share, quality = 100 * share, headline.quality[0]
     axes.plot([share], [quality], "D", color=PALETTE[0], mec="white", ms=11, zorder=5, label="as it is served")
-    place = (12, 12) if share < 12 else (12, -22) if share < 70 else (-12, -22)  # free of both ends' names
-    curve = found.rows[0].curve
-    random = curve.weak_quality + share / 100 * (curve.strong_quality - curve.weak_quality)
-    at = quality if share < 12 else min(quality, random)  # below the lines of other routers, which end above random
-    axes.plot([share, share], [quality, at], color=INK, lw=0.8)
-    axes.annotate(
-        _served_share(headline),
-        *((share, at), place),
-        textcoords="offset points",
-        color=INK,
-        weight="bold",
-        ha="left" if share < 70 else "right",
-    )
+    _name_operating_point(axes, _served_share(headline), share, quality)
+
+
+def _name_operating_point(axes: Any, name: str, share: float, quality: float) -> None:
+    """Write the name below all curves, or, near the name of always-weak, above them; with a line to the point."""
+    above = share < LEFT
+    low, high = axes.get_ylim()
+    room = ROOM * (high - low)
+    axes.set_yticks([at for at in axes.get_yticks() if low <= at <= high])  # none where no quality is
+    axes.set_ylim(low if above else low - room, high + room if above else high)
+    end = high if above else low
+    axes.plot([share, share], [quality, end], color=INK, lw=0.8)
+    side = "left" if above else "center" if share < RIGHT else "right"
+    axes.annotate(name, (share, end), color=INK, weight="bold", ha=side, va="bottom" if above else "top")
 
 
 def _served_share(headline: Headline) -> str:
@@ -146,10 +149,15 @@ def entropy_figure(preferences: Sequence[Preference]) -> Any:
     low = min((float(side.min()) for side in known if side.size), default=0.0)
     high = max((float(side.max()) for side in known if side.size), default=1.0)
     bins = np.linspace(min(0.0, low), max(high, 1e-6), 13)
-    axes.hist(known, bins=bins, color=PALETTE[:2], label=["weak", "strong"], hatch=["", "//"], edgecolor="white")
+    axes.hist(known, bins=bins, color=PALETTE[:2], label=_models(preferences), hatch=["", "//"], edgecolor="white")
     axes.set(xlabel="semantic entropy (nats)", ylabel="prompts")
     axes.legend(frameon=False, loc="best")  # named, else it warns on a busy machine
     return figure
+
+
+def _models(preferences: Sequence[Preference]) -> list[str]:
+    """The names of the weak and of the strong model."""
+    return [preferences[0].model_a, preferences[0].model_b]
 
 
 @in_style
@@ -157,7 +165,8 @@ def target_figure(preferences: Sequence[Preference]) -> Any:
     """Histogram of the training targets."""
     figure, axes = axes_of(4.6, 2.8)
     axes.hist([row.target for row in preferences], bins=np.linspace(0, 1, 12), color=PALETTE[2])
-    axes.set(xlabel="target (0 weak is enough, 1 strong is needed)", ylabel="prompts")
+    weak, strong = _models(preferences)
+    axes.set(xlabel=f"target (0: {weak} is enough, 1: {strong} is needed)", ylabel="prompts")
     return figure
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from demur.evaluation.report import figures
 from demur.evaluation.report.headline import DECIDED, short
+from demur.evaluation.report.kinds_table import COLUMNS as COLUMNS_OF_KINDS
+from demur.evaluation.report.kinds_table import HEAD, MEANING
 from demur.evaluation.report.tables import (
     COLUMNS,
     choice_columns,
@@ -56,6 +58,7 @@ def page(found: Evaluation) -> str:
         f'<p class="headline">{prose(found.headline.brief)}.</p>',
         _cards(found),
         *(f"<p>{prose(line)}</p>" for line in (f"{found.headline.sentence}.", _verdict(found), *_lead(found)) if line),
+        _kinds(found),
         _curve(found),
         f"<h2>What other shares of calls to {escape(found.strong)} would give</h2>",
         f'<p class="faint">{prose(_about_choices(found))}</p>',
@@ -119,6 +122,15 @@ def _cards(found: Evaluation) -> str:
         cards.append((word, f"{abs(line.saved):.0%}", f"{million} per million calls; {weak} answers what stays local"))
     rows = "".join(f"<div><dt>{name}</dt><dd>{value}</dd><dd>{more}</dd></div>" for name, value, more in cards)
     return f'<dl class="cards">{rows}</dl>'
+
+
+def _kinds(found: Evaluation) -> str:
+    """What is known of each kind of prompt; empty where nothing is recorded."""
+    if found.kinds is None:
+        return ""
+    said = f"<p>{prose(found.kinds.sentence)}</p>"
+    rows = table(COLUMNS_OF_KINDS, found.kinds.rows)
+    return f'<h2>{HEAD}</h2>{said}{rows}<p class="faint">{prose(MEANING)}</p>'
 
 
 def _about_choices(found: Evaluation) -> str:
@@ -191,8 +203,9 @@ def _lead(found: Evaluation) -> tuple[str, ...]:
     curve, threshold = found.rows[0].curve, f"{found.threshold:.{_digits(found)}f}"
     works = (
         f"Each prompt gets a score before any model is asked. Where it is at least {threshold}, "
-        f"{found.strong} answers, else {found.weak}. The served router ({found.served}) was trained on "
-        f"{count_of(len(found.preferences), 'prompt')} {_labelled_by(found.preferences[0].kind)}."
+        f"{found.strong} (the large, or strong, model) answers, else {found.weak} (the small, or weak, one). "
+        f"The served router ({found.served}) was trained on {count_of(len(found.preferences), 'prompt')} "
+        f"{_labelled_by(found.preferences[0].kind)}."
     )
     alone = f"{found.weak} alone reaches {curve.weak_quality:.3f}, {found.strong} alone {curve.strong_quality:.3f}."
     if found.believed:
@@ -248,7 +261,9 @@ def _svg(figure: object) -> str:
 
 
 def _routers(found: Evaluation) -> str:
-    return table(COLUMNS, [*router_rows(found), *reference_rows(found)], served=f"{found.served} (served)")
+    alone = {"always weak": f"always {found.weak}", "always strong": f"always {found.strong}"}
+    beside = [(alone.get(row[0], row[0]), *row[1:]) for row in reference_rows(found)]
+    return table(COLUMNS, [*router_rows(found), *beside], served=f"{found.served} (served)")
 
 
 NARROWER = ",\u00a0"  # where a cell is not broken
@@ -287,8 +302,8 @@ def _balance(found: Evaluation) -> str:
     counts = {who: sum(row.winner == who for row in found.preferences) for who in ("model_a", "tie", "model_b")}
     shares = {who: count / n for who, count in counts.items()}
     return (
-        f"Targets ({found.preferences[0].kind}): weak preferred {shares['model_a']:.0%}, tie {shares['tie']:.0%}, "
-        f"strong {shares['model_b']:.0%}."
+        f"Targets ({found.preferences[0].kind}): {found.weak} preferred {shares['model_a']:.0%}, tie "
+        f"{shares['tie']:.0%}, {found.strong} {shares['model_b']:.0%}."
     )
 
 
@@ -316,12 +331,13 @@ def _decisions(found: Evaluation) -> str:
     parts, digits = [f"<p>{escape(about)}</p><p>The {escape(columns)}.</p>"], _digits(found)
     worth = "believed quality of all samples" if found.believed else "quality"
     for name, chosen in groups.items():
-        rows = "".join(_example(one, digits, 2 if found.believed else 1) for one in chosen)
+        rows = "".join(_example(one, found, digits, 2 if found.believed else 1) for one in chosen)
         parts.append(
             f'<h3>{escape(name)}</h3><div class="scroll" tabindex="0" role="region" aria-label="{escape(name)}">'
             '<table class="decisions"><thead><tr><th scope="col">prompt</th><th scope="col" class="n">score</th>'
             '<th scope="col">went to</th><th scope="col">'
-            f'weak said ({worth})</th><th scope="col">strong said ({worth})</th></tr></thead>'
+            f'{escape(found.weak)} said ({worth})</th><th scope="col">{escape(found.strong)} said ({worth})</th>'
+            "</tr></thead>"
             f"<tbody>{rows}</tbody></table></div>"
         )
     return "".join(parts)
@@ -354,22 +370,24 @@ def _digits(found: Evaluation) -> int:
     return max((digits_apart((one.score, found.threshold)) for one in found.examples), default=3)
 
 
-def _example(one: Example, digits: int, digits_of_quality: int) -> str:
+def _example(one: Example, found: Evaluation, digits: int, digits_of_quality: int) -> str:
     near = "".join(
         f"<li>{escape(on_one_line(n.prompt, SHOWN))} <span class=faint>cosine {n.similarity:.2f}, target "
         f"{n.training.target:.2f}, semantic entropy: weak {_nats(n.training.weak_entropy)}, strong "
         f"{_nats(n.training.strong_entropy)}</span></li>"
         for n in one.neighbours
     )
-    went = f"{one.role} (unknown)" if one.unknown else one.role
+    weak, strong = escape(found.weak), escape(found.strong)
+    role = {"weak": weak, "strong": strong}.get(one.role, escape(one.role))
+    went = f"{role} (unknown)" if one.unknown else role
     about = f"nearest training prompts<span class=hidden> of: {escape(on_one_line(one.prompt, 60))}</span>"
     return (
         f"<tr><td>{escape(on_one_line(one.prompt, SHOWN))}"
         f'<details class="near"><summary>{about}</summary><ul>{near}</ul>'
         f'</details></td><td class="n" data-name="score">{one.score:.{digits}f}</td><td data-name="went to">{went}</td>'
-        f'<td data-name="weak said">{escape(on_one_line(one.weak_answer, SHOWN))} '
+        f'<td data-name="{weak} said">{escape(on_one_line(one.weak_answer, SHOWN))} '
         f"({one.weak_quality:.{digits_of_quality}f})</td>"
-        f'<td data-name="strong said">{escape(on_one_line(one.strong_answer, SHOWN))} '
+        f'<td data-name="{strong} said">{escape(on_one_line(one.strong_answer, SHOWN))} '
         f"({one.strong_quality:.{digits_of_quality}f})</td></tr>"
     )
 

@@ -1,0 +1,187 @@
+"""The table "what your prompts are, and what is known of them", and the sentences that name where a router is not to be
+trusted: kinds of prompts whose samples mostly show nothing, and answers that were cut and cost more when served."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from demur.evaluation.grades import FEWEST_GRADED
+from demur.evaluation.report.headline import expected_costs, expected_use, learned_prompts
+from demur.evaluation.results import KindsTable
+from demur.gate.router import Router
+from demur.labels.beliefs.unknown import LEAST_TOLD
+from demur.labels.prompt_kinds import (
+    FOREIGN,
+    PICTURES,
+    TOOLS,
+    WORTH_SAYING,
+    PromptKind,
+    PromptKinds,
+    goes,
+    kind_by_prompt,
+)
+from demur.meaning.entailment import reader_of
+from demur.meaning.rules.languages import language_of
+from demur.records import BoolArray, FloatArray, IntArray, Prompt
+from demur.routing.known.training_texts import training_texts
+from demur.sampling.cost import CUT_SHARE
+
+HEAD = "What your prompts are, and what is known of them"
+COLUMNS = (
+    *("kind of prompt", "prompts", "labelled", "both models guess", "samples do not show"),
+    *("go to the small model", "quality", "share of the cost"),
+)
+APART = 0.05  # by which the share of a kind among new prompts must differ to be said
+MUCH_LONGER = 2.0  # times the answers of another kind
+UNKNOWN, NOT_SPLIT = "not known", "-"
+MEANING = (
+    "Labelled: the answers agree enough to show which model is needed. Both models guess: no two of their short "
+    "answers mean the same. Where samples do not show which model is needed, only grades (demur grade) or a judge "
+    "(demur label --from judge) do. Quality is that of what is served beside that of the large model alone: believed "
+    "of the labelled prompts of a kind, where these are at least half of it, and measured where enough are graded."
+)
+
+
+def kinds_table(router: Router, grades: Mapping[str, tuple[float, float]] | None = None) -> KindsTable | None:
+    """The table of a router; ``grades``: quality of the weak and of the strong model's answer, by prompt.
+
+    None where a router keeps no kinds: it did not learn from samples, or was saved before demur wrote them.
+    """
+    first = router.prompt_router
+    kinds, texts = PromptKinds.from_record(first.record), training_texts(first)
+    if kinds is None or len(kinds.of) != len(texts):
+        return None
+    served = None if first.tiers else _serving_of(router, kinds, texts, grades or {})
+    rows = tuple(
+        (
+            *(one.shown, f"{one.prompts:,}", _part(one.labelled, one), _part(one.guessed, one), _part(one.untold, one)),
+            *(served.cells(number, one) if served else (NOT_SPLIT,) * 3),
+        )
+        for number, one in enumerate(kinds.kinds)
+    )
+    return KindsTable(f"{_capital(kinds.sentence(goes(first.on_unknown)))}.", rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Served:
+    """What is served of n training prompts at the threshold; arrays (n,)."""
+
+    of: IntArray  # the number of each one's kind
+    strong: FloatArray  # how likely it goes to the strong model
+    usd: FloatArray | None
+    believed: FloatArray  # (2, n) routed and strong quality; not a number where a prompt is not labelled
+    measured: FloatArray  # the same by grades, where there are any
+
+    def cells(self, number: int, kind: PromptKind) -> tuple[str, str, str]:
+        """Share that goes to the small model, quality, and share of the cost, of one kind."""
+        rows = self.of == number
+        local = f"{1 - self.strong[rows].mean():.0%}"
+        cost = UNKNOWN if self.usd is None else f"{self.usd[rows].sum() / max(self.usd.sum(), 1e-12):.0%}"
+        return local, self._quality(rows, kind), cost
+
+    def _quality(self, rows: BoolArray, kind: PromptKind) -> str:
+        graded = self.measured[:, rows]
+        graded = graded[:, ~np.isnan(graded[0])]
+        if graded.shape[1] >= FEWEST_GRADED:
+            return "{:.2f} of {:.2f}, measured on {}".format(*graded.mean(axis=1), graded.shape[1])
+        if kind.labelled < LEAST_TOLD * kind.prompts or np.isnan(self.believed[0, rows]).all():
+            return UNKNOWN
+        return "{:.2f} of {:.2f}, believed".format(*np.nanmean(self.believed[:, rows], axis=1))
+
+
+def _serving_of(
+    router: Router, kinds: PromptKinds, texts: list[str], grades: Mapping[str, tuple[float, float]]
+) -> _Served:
+    use = expected_use(router, learned_prompts(router.prompt_router)[1])
+    strong, (weak_usd, strong_usd) = use.strong.mean(axis=1), expected_costs(router, texts)
+    usd = None if weak_usd is None or strong_usd is None else use.cost(weak_usd, strong_usd)
+    believed = np.full((2, len(texts)), np.nan)
+    if router.beliefs is not None:
+        believed[:, : router.beliefs.shape[1]] = router.beliefs
+    measured = np.array([grades.get(text, (np.nan, np.nan)) for text in texts], dtype=float).T
+    routed = [np.stack([(1 - strong) * weak + strong * best, best]) for weak, best in (believed, measured)]
+    return _Served(np.array(kinds.of), strong, usd, *routed)
+
+
+def kinds_note(router: Router) -> str:
+    """Which kinds, of a tenth of the prompts or more, are mostly unknown, and what happens to them; empty without."""
+    first = router.prompt_router
+    kinds = PromptKinds.from_record(first.record)
+    if kinds is None:
+        return ""
+    lost = [one for one in kinds.kinds if one.mostly_untold]
+    if sum(one.prompts for one in lost) < WORTH_SAYING * kinds.prompts:
+        return ""
+    named = " and ".join(f"{one.shown} ({one.prompts / kinds.prompts:.0%} of the training prompts)" for one in lost)
+    return (
+        f"Not to be trusted on {named}: their samples mostly do not show which model is needed, so that such prompts "
+        f"{goes(first.on_unknown)}; demur report has a table by kind of prompt"
+    )
+
+
+def new_kinds_notes(router: Router, prompts: Sequence[Prompt], *, priced: bool) -> tuple[str, ...]:
+    """How new prompts differ from the training prompts in what a prompt alone shows of its kind, and what of it cannot
+    be known before a model is asked; ``priced``: whether their cost is said. Nothing where no kinds are recorded."""
+    kinds = PromptKinds.from_record(router.prompt_router.record)
+    if kinds is None or not prompts:
+        return ()
+    reads = reader_of("shipped" if kinds.english else "")
+    names = [kind_by_prompt(one, reads) for one in prompts]
+    shares = {name: (names.count(name) / len(names), kinds.share(name)) for name in (PICTURES, TOOLS, FOREIGN)}
+    apart = [
+        f"{_with_languages(name, prompts, names)} {new:.0%} (of the training prompts {old:.0%})"
+        for name, (new, old) in shares.items()
+        if abs(new - old) >= APART
+    ]
+    said = f"unlike in training: {', '.join(apart)}" if apart else "pictures, tools and languages as in training"
+    notes = [f"kinds of prompts: {said}; whether answers are short or texts is not known before a model is asked"]
+    lengths = [one.tokens[-1] for one in kinds.kinds if one.tokens]
+    if priced and lengths and max(lengths) >= MUCH_LONGER * min(lengths):
+        notes.append(
+            f"the cost expects every new answer to be as long as the mean; the strong model's were {min(lengths):.0f} "
+            f"to {max(lengths):.0f} tokens by kind, so where short ones stay local, less is saved than this"
+        )
+    return tuple(notes)
+
+
+def _with_languages(name: str, prompts: Sequence[Prompt], names: Sequence[str]) -> str:
+    if name != FOREIGN:
+        return name
+    found = Counter(language_of(one.text) for one, kind in zip(prompts, names, strict=True) if kind == FOREIGN)
+    return PromptKind(name, len(prompts), 0, 0, tuple(found.most_common())).shown
+
+
+def cut_note(router: Router) -> str:
+    """Whose answers were cut while sampling, so that serving costs more than is said; empty where few were, or the
+    model costs nothing."""
+    first = router.prompt_router
+    record, names = first.record, {"weak": first.weak, "strong": first.strong}
+    shares = {
+        role: share for role, share in record.get("cut", {}).items() if share >= CUT_SHARE and _charges(router, role)
+    }
+    if not shares:
+        return ""
+    cut = " and ".join(f"{share:.0%} of {names[role]}'s answers" for role, share in shares.items())
+    low = "always-strong cost and what is saved are too low here" if "strong" in shares else "the cost is too low here"
+    limit = record.get("sampling", {}).get("max_tokens")
+    return (
+        f"{cut} were cut at {limit} tokens while sampling; clients who set no such limit get, and pay for, whole "
+        f"answers: {low}, and the ledger will show more"
+    )
+
+
+def _charges(router: Router, role: str) -> bool:
+    cost = router.prompt_router.cost(role)
+    return cost is not None and cost.usd_per_output_token > 0
+
+
+def _part(number: int, kind: PromptKind) -> str:
+    return f"{number:,} ({number / kind.prompts:.0%})"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,235 @@
+"""Kinds of prompts: what is known of each, what a router does with it, and what that costs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from demur.evaluation.report.headline import training_headline
+from demur.evaluation.report.kinds_table import cut_note, kinds_note, kinds_table, new_kinds_notes
+from demur.gate.router import Router
+from demur.labels.beliefs.unknown import GUESSED, NONE_EQUAL, UnknownPrompt
+from demur.labels.prompt_kinds import (
+    CODE,
+    CUT_TEXTS,
+    FOREIGN,
+    KEY,
+    KINDS,
+    LONG,
+    MOST_ROWS,
+    PICTURES,
+    SHORT,
+    TOOLS,
+    PromptKind,
+    PromptKinds,
+    kind_of,
+)
+from demur.meaning.rules.languages import is_english
+from demur.measure.threshold import Calibration
+from demur.methods import SimilarityWeighted
+from demur.models.encoders.encoder import LetterEncoder
+from demur.records import ChatRequest, OnUnknown, Preference, Prompt, Sample
+from demur.routing.prompt_router import TrainingPrompt
+from demur.routing.train import train_router
+
+QUESTION = "What is the capital of France?"
+TEXT = "one word after another until there are many of them and so on without an end to it that anybody can see at all"
+PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+
+
+def sample(text: str, ends: str = "stop", tokens: int = 1) -> Sample:
+    return Sample(0, text, None, ends, 10, tokens)
+
+
+def asked(content: object, **more: object) -> Prompt:
+    return Prompt(
+        "1", QUESTION, request=ChatRequest(json.dumps({"messages": [{"role": "user", "content": content}]} | more))
+    )
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answers", "kind"),
+    [
+        (Prompt("1", QUESTION), [("Paris", "stop")] * 2, SHORT),
+        (Prompt("1", QUESTION), [("one " * 20, "stop")] * 2, SHORT),  # 20 words, on average, are not yet a text
+        (Prompt("1", QUESTION), [("one " * 20, "stop"), ("one " * 21, "stop")], LONG),
+        (Prompt("1", QUESTION), [(TEXT, "length"), (TEXT, "stop")], LONG),  # half of them are not most
+        (Prompt("1", QUESTION), [(TEXT, "length")] * 2, CUT_TEXTS),
+        (Prompt("1", QUESTION), [("```python\nprint(1)\n```", "stop")] * 2, CODE),
+        (Prompt("1", QUESTION), [("```python\nprint(1)\n```", "stop"), ("Paris", "stop")], SHORT),
+        (Prompt("1", "Was ist die Hauptstadt von Frankreich und warum?"), [("Paris", "stop")] * 2, FOREIGN),
+        (asked([PICTURE]), [("Paris", "stop")] * 2, PICTURES),
+        (asked(QUESTION, tools=[{"type": "function"}]), [("Paris", "stop")] * 2, TOOLS),
+    ],
+)
+def test_a_prompt_is_of_the_kind_that_it_and_its_answers_show(
+    prompt: Prompt, answers: Sequence[tuple[str, str]], kind: str
+) -> None:
+    weak, strong = ([sample(*one)] for one in answers)
+    assert kind_of(prompt, weak, strong, is_english) == kind
+
+
+def preference(text: str) -> Preference:
+    return Preference(text, "small", "large", text, "", "", target=1.0, winner="model_b", kind="entropy believed")
+
+
+def mixed(*, english: bool = True) -> PromptKinds:
+    """Ten prompts with short answers, six labelled and three guessed; four texts, one labelled."""
+    labelled, lost = [f"s{i}" for i in range(6)] + ["t0"], [f"s{i}" for i in range(6, 10)] + ["t1", "t2", "t3"]
+    names = {text: SHORT if text[0] == "s" else LONG for text in (*labelled, *lost)}
+    unknown = [UnknownPrompt(text, text, GUESSED if text in lost[:3] else NONE_EQUAL) for text in lost]
+    return PromptKinds.count(names, [preference(text) for text in labelled], unknown, english=english)
+
+
+def test_what_became_of_the_prompts_is_counted_by_kind() -> None:
+    found = mixed()
+    assert found.kinds == (PromptKind(SHORT, 10, 6, 3), PromptKind(LONG, 4, 1, 0))
+    assert [one.untold for one in found.kinds] == [1, 3]
+    assert [one.mostly_untold for one in found.kinds] == [False, True]
+    assert found.of == (0,) * 6 + (1,) + (0,) * 4 + (1,) * 3
+
+
+def test_one_sentence_says_where_demur_cannot_tell() -> None:
+    assert mixed().sentence("go to the large model") == (
+        "of short answers in English (10 prompts) agreement among the answers labels 60%, and both models guess on 30%"
+        "; of sentences and texts (4) 25%: there demur mostly cannot tell which model is needed, and such prompts go "
+        "to the large model"
+    )
+    told = PromptKinds((PromptKind(SHORT, 10, 9, 0),), english=False).sentence("go to the large model")
+    assert told == "of short answers (10 prompts) agreement among the answers labels 90%"
+
+
+def test_languages_are_named_by_how_often_they_occur() -> None:
+    texts = [
+        "日本の首都はどこですか。",
+        "フランスの首都はどこですか。",
+        "Was ist die Hauptstadt von Frankreich und warum?",
+    ]
+    found = PromptKinds.count(dict.fromkeys(texts, FOREIGN), list(map(preference, texts)), (), english=True)
+    assert found.kinds[0].shown == "other languages (ja 2, de 1)"
+
+
+def test_a_table_has_at_most_six_rows() -> None:
+    """Of seven kinds the texts that were cut are among the other texts."""
+    names = {str(i): name for i, name in enumerate(KINDS)}
+    found = PromptKinds.count(names, list(map(preference, names)), (), english=True)
+    assert len(found.kinds) == MOST_ROWS
+    assert [one.prompts for one in found.kinds if one.name == LONG] == [2]
+    assert sum(one.prompts for one in found.kinds) == 7
+
+
+def test_a_router_keeps_the_kinds() -> None:
+    texts = ["Was ist die Hauptstadt von Frankreich und warum?", "one"]
+    found = PromptKinds.count(
+        {texts[0]: FOREIGN, texts[1]: SHORT}, list(map(preference, texts)), (), english=True
+    ).with_tokens(np.array([[1.0, 2.0], [3.0, 4.0]]), ("weak", "strong"))
+    record = json.loads(json.dumps(found.as_record()))
+    assert PromptKinds.from_record(record) == found
+    assert record[KEY]["of"] == "10"
+    assert PromptKinds.from_record({}) is None
+
+
+LETTERS = "abcdefghijklmnopqrst"
+SHORTS, TEXTS = [f"{one} {one}" for one in LETTERS], [f"{one} yz yz yz" for one in LETTERS]
+
+
+def routed(on_unknown: OnUnknown = "strong") -> Router:
+    """Of forty prompts twenty have short answers and are labelled, and twenty texts are unknown. Half of the short ones
+    go to the small model, which is free; answers of the large one have 10 tokens to those, and 90 to texts."""
+    rows = [TrainingPrompt(text, float(i % 2), 1.0, 0.0) for i, text in enumerate(SHORTS)]
+    unknown = [UnknownPrompt(text, text, NONE_EQUAL) for text in TEXTS]
+    names = dict.fromkeys(SHORTS, SHORT) | dict.fromkeys(TEXTS, LONG)
+    kinds = PromptKinds.count(names, list(map(preference, SHORTS)), unknown, english=True)
+    tokens = np.array([[1.0, 10.0]] * 20 + [[1.0, 90.0]] * 20)
+    flat = {"added_tokens": 0.0, "source": "given", "usd_per_input_token": 0.0}
+    record = {
+        **kinds.with_tokens(tokens, ("weak", "strong")).as_record(),
+        "serving_cost": {
+            "weak": flat | {"usd_per_output_token": 0.0, "answer_tokens": 1.0},
+            "strong": flat | {"usd_per_output_token": 1e-5, "answer_tokens": 50.0},
+        },
+        "sampling": {"max_tokens": 64},
+        "told": {"share": 0.5},
+        "cut": {"weak": 0.3, "strong": 0.05},
+    }
+    made = train_router(
+        *(LetterEncoder(), SimilarityWeighted(), rows),
+        weak="small",
+        strong="large",
+        record=record,
+        unknown=unknown,
+        on_unknown=on_unknown,
+    )
+    scores = np.arange(len(rows)) / len(rows)
+    made = replace(made, training_scores=scores, calibration=Calibration(0.5, 0.5, 20, "strong share 50%"))
+    return Router(made, beliefs=np.array([np.full(len(rows), 0.2), np.full(len(rows), 0.8)]))
+
+
+def test_what_is_saved_is_counted_by_the_lengths_of_the_kinds_own_answers() -> None:
+    """Always-strong costs 20 x 10 + 20 x 90 = 2,000 tokens; ten short answers stay local, 100 tokens: 5 % are saved.
+    At the mean length, 50, it would be a quarter."""
+    said = training_headline(routed())
+    assert said.strong_share == 0.75
+    assert said.usd_strong == pytest.approx(1000 * 2000 * 1e-5 / 40)
+    assert said.saved == pytest.approx(0.05)
+
+
+def test_the_table_says_where_each_kind_goes_how_good_that_is_and_its_share_of_the_cost() -> None:
+    """Of 1,900 tokens that are paid 1,800 are of texts. Quality: half of the short answers at .2, half at .8."""
+    found = kinds_table(routed())
+    assert found is not None
+    assert found.rows == (
+        (SHORT, "20", "20 (100%)", "0 (0%)", "0 (0%)", "50%", "0.50 of 0.80, believed", "5%"),
+        (LONG, "20", "0 (0%)", "0 (0%)", "20 (100%)", "0%", "not known", "95%"),
+    )
+    assert found.sentence.startswith("Of short answers in English (20 prompts) agreement")
+    assert found.sentence.endswith("and such prompts go to the large model.")
+
+
+def test_a_kind_that_is_graded_often_enough_has_a_measured_quality() -> None:
+    """All texts go to the large model, whose answers are right to 15 of 20; 19 grades are too few."""
+    grades = {text: (1.0, float(i < 15)) for i, text in enumerate(TEXTS)}
+    found, fewer = kinds_table(routed(), grades), kinds_table(routed(), dict(list(grades.items())[:19]))
+    assert found is not None
+    assert fewer is not None
+    assert found.rows[1][6] == "0.75 of 0.75, measured on 20"
+    assert fewer.rows[1][6] == "not known"
+
+
+def test_kinds_that_are_mostly_unknown_are_named_after_training() -> None:
+    said = kinds_note(routed())
+    assert said.startswith("Not to be trusted on sentences and texts (50% of the training prompts): ")
+    assert "such prompts go to the large model" in said
+    assert "go to the small model" in kinds_note(routed("weak"))
+    router = routed()
+    few = PromptKinds((PromptKind(SHORT, 19, 19, 0), PromptKind(LONG, 1, 0, 0)))
+    assert kinds_note(replace(router, prompt_router=replace(router.prompt_router, record=few.as_record()))) == ""
+
+
+def test_answers_that_were_cut_make_the_cost_too_low_where_they_cost_something() -> None:
+    """30 % of the small model's answers were cut, too, but it is free."""
+    said = cut_note(routed())
+    assert said.startswith("5% of large's answers were cut at 64 tokens while sampling; ")
+    assert "always-strong cost and what is saved are too low here, and the ledger will show more" in said
+    router = routed()
+    record = dict(router.prompt_router.record) | {"cut": {"weak": 0.3, "strong": 0.019}}
+    assert cut_note(replace(router, prompt_router=replace(router.prompt_router, record=record))) == ""
+
+
+def test_of_new_prompts_it_is_said_what_they_alone_show() -> None:
+    """One of four is German, and none of the training prompts; how long answers are is not known."""
+    new = [Prompt(str(i), QUESTION) for i in range(3)]
+    new.append(Prompt("3", "Was ist die Hauptstadt von Frankreich und warum?"))
+    kinds, cost = new_kinds_notes(routed(), new, priced=True)
+    assert kinds == (
+        "kinds of prompts: unlike in training: other languages (de 1) 25% (of the training prompts 0%); whether "
+        "answers are short or texts is not known before a model is asked"
+    )
+    assert "the strong model's were 10 to 90 tokens by kind" in cost
+    same = new_kinds_notes(routed(), new[:3], priced=False)
+    assert len(same) == 1
+    assert "pictures, tools and languages as in training" in same[0]
