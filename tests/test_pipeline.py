@@ -299,6 +299,22 @@ def test_a_broken_line_loses_nothing_that_was_sampled(tmp_path: Path, pair: Pair
     assert len(pair.strong.requests) == asked
 
 
+def test_where_no_model_has_answered_no_run_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a new folder, whatever it stands in; a folder that was there keeps what is in it."""
+    monkeypatch.setattr("demur.models.requests.client.backoff_seconds", lambda attempt: 0.001)
+    prompts, new, old = write_questions(tmp_path / "p.jsonl"), tmp_path / "new", tmp_path / "old"
+    old.mkdir()
+    (old / "notes.txt").write_text("mine")
+    with running_pair() as pair:
+        for one in (pair.weak, pair.strong):
+            one.raw = "<html>down</html>"
+        for folder in (new, old):
+            with pytest.raises(EndpointError, match="not JSON"):
+                demur.sample(prompts, **pair.names, run=str(folder), n=4)
+    assert not new.exists()
+    assert (old / "notes.txt").read_text() == "mine"
+
+
 def test_one_dead_side_keeps_what_the_other_has_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("demur.models.requests.client.backoff_seconds", lambda attempt: 0.001)
     prompts = write_questions(tmp_path / "p.jsonl")

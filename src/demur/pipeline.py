@@ -50,6 +50,7 @@ from demur.runs.lineage import keep_advice, keep_made, keep_run_file
 from demur.runs.preflight import check_run, check_training
 from demur.runs.record import begin_run, check_same_run, keep_sampling, with_absolute_files, with_absolute_paths
 from demur.runs.run import Own, Run, open_run
+from demur.runs.unused_folder import kept_if_used
 from demur.sampling.batches.by_api import sample_by_api
 from demur.sampling.batches.by_files import check_batches, sample_by_batch
 from demur.sampling.cost import PairSpend
@@ -245,7 +246,7 @@ def sample(
     config = begin_run(with_absolute_paths(asked), again=again, concurrency=concurrency)
     if dry_run:
         return sample_dry(config, announce, progress, batch=bool(batch or batch_out or batch_in))
-    with open_run(config, progress=progress) as opened:
+    with kept_if_used(config), open_run(config, progress=progress) as opened:
         if ask_refused:
             forget_refusals(opened.pair, settings, opened.store)
         if batch or batch_out or batch_in:

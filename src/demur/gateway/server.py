@@ -43,6 +43,7 @@ from demur.gateway.workers.processes import Workers
 from demur.gateway.workers.shared_state import SLOTS, Board, beats_of, map_file, shared_folder
 from demur.gateway.workers.streams import lossy_output
 from demur.limits import from_mapping
+from demur.meaning.rules.languages import load_detector
 from demur.methods.fit.threads import one_thread
 from demur.models.allowed_endpoints import AllowedEndpoints
 from demur.models.endpoint import Endpoint, authorization, is_loopback
@@ -274,6 +275,7 @@ async def _gateway(settings: GatewaySettings, router: Router, stack: AsyncExitSt
         alone=board is None and not settings.ledger.startswith(SCHEMES),
     )
     stack.callback(conversations.close)
+    load_detector()  # else the first prompt in another language waits for it
     decider = Decider(router, settings.decide_seconds, measure_batch_error(router.prompt_router))
     stack.callback(decider.close)
     trace = Tracer() if settings.otel else None

@@ -172,7 +172,7 @@ def _fetch_into(target: Path, name: str, wanted: ModelFile, progress: Progress) 
         try:
             part = target.with_name(target.name + ".part")
             with part.open("wb") as out:
-                source(name, wanted, out, _bytes_done(f"fetching {name}", wanted.size, progress))
+                source(name, wanted, out, _bytes_done(f"fetching {wanted.file}, bytes", wanted.size, progress))
             _check(part, wanted)
             part.replace(target)
             return target

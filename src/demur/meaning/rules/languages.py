@@ -108,6 +108,12 @@ def _detect(text: str) -> str:
     return max(found, key=lambda language: found[language])
 
 
+def load_detector() -> None:
+    """Load the language detector (half a second of CPU), which the first text that is not clearly English would wait
+    for."""
+    _log_probabilities("")
+
+
 def _log_probabilities(text: str) -> dict[str, float]:
     """Of every language, in nats, up to a constant."""
     import py3langid
