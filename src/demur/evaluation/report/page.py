@@ -334,7 +334,8 @@ def _decisions(found: Evaluation) -> str:
         rows = "".join(_example(one, found, digits, 2 if found.believed else 1) for one in chosen)
         parts.append(
             f'<h3>{escape(name)}</h3><div class="scroll" tabindex="0" role="region" aria-label="{escape(name)}">'
-            '<table class="decisions"><thead><tr><th scope="col">prompt</th><th scope="col" class="n">score</th>'
+            '<table class="decisions"><thead><tr><th scope="col">prompt</th><th scope="col" class="n">'
+            f"{'score, a chance' if found.reliability is not None else 'score'}</th>"
             '<th scope="col">went to</th><th scope="col">'
             f'{escape(found.weak)} said ({worth})</th><th scope="col">{escape(found.strong)} said ({worth})</th>'
             "</tr></thead>"
