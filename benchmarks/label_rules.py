@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,12 +39,16 @@ from measured_pairs import sample
 from nq_open import STRONG, WEAK, both, correctness, embeddings, label_kinds
 
 SAMPLES = ROOT / "benchmarks" / "data" / "label_samples.jsonl.gz"
+GUESSES = SAMPLES.with_name("guess_samples.jsonl.gz")
+OPEN = "mmlu, asked openly"  # without the options; the right one's text is the answer
 QUESTIONS = {
     "triviaqa": "triviaqa_3610",
     "popqa": "popqa_full",
     "gsm8k": "gsm8k_train",
     "mawps": "mawps_mwptoolkit",
     "mmlu": "mmlu_test",
+    "nq": "nq_open_dev",
+    OPEN: "mmlu_test",
 }
 KINDS = {
     "hard SE": "hard",
@@ -142,12 +147,12 @@ def local_samples() -> tuple[list[Prompt], dict[str, list[list[Sample]]]]:
     return prompts, {model: [_samples(row["models"][model]["samples"]) for row in rows] for model in rows[0]["models"]}
 
 
-def new_samples() -> tuple[list[Prompt], dict[str, list[list[Sample]]]]:
-    """The catalogue's four models, six samples each, on questions that no rule was chosen on."""
-    with gzip.open(SAMPLES, "rt", encoding="utf-8") as lines:
+def new_samples(file: Path = SAMPLES) -> tuple[list[Prompt], dict[str, list[list[Sample]]]]:
+    """What `label_sampling` wrote to a file: questions that no rule was chosen on, and each model's samples of them."""
+    with gzip.open(file, "rt", encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
-    asked = {row["id"]: row for file in QUESTIONS.values() for row in shared_rows(f"questions/{file}")}
-    prompts = [prompt_of(asked[row["id"]]) for row in rows]
+    asked = {row["id"]: row for name in QUESTIONS.values() for row in shared_rows(f"questions/{name}")}
+    prompts = [prompt_of(asked_as(asked[row["id"]], row["source"])) for row in rows]
     return prompts, {model: [_samples(row["models"][model]) for row in rows] for model in rows[0]["models"]}
 
 
@@ -159,6 +164,13 @@ def local_pairs() -> Iterator[Case]:
 def new_pairs() -> Iterator[Case]:
     """Pairs that no rule was chosen on."""
     yield from pairs(*new_samples(), chosen_on=False)
+
+
+def asked_as(row: dict[str, Any], source: str) -> dict[str, Any]:
+    """A row of the questions as it is asked where it stands for this set."""
+    if source != OPEN:
+        return row
+    return row | {"choices": [], "answers": [row["choices"]["ABCD".index(row["answers"][0])]]}
 
 
 def prompt_of(row: Mapping[str, Any]) -> Prompt:

@@ -572,7 +572,7 @@ def test_prompts_that_go_to_one_model_are_neither_checked_nor_sampled_again() ->
         assert sent.strong[:, 0].tolist() == strong
         assert sent.checked[:, 0].tolist() == [False, False, True]
         assert sent.extra[:, 0].tolist() == [0, 0, 2]
-    assert use.with_fixed_role(some, None) is use
+    assert use.with_fixed_role(~some & some, "weak").strong.tolist() == use.strong.tolist()
     assert use.sentence == (
         "checks 100% of the prompts, 2.00 extra weak samples per prompt; 33% go to the strong model, 33% after a draft"
     )

@@ -298,12 +298,12 @@ def test_an_explanation_has_the_shares_at_which_it_turns_and_what_the_gate_would
 
 @pytest.mark.parametrize(
     ("on_unknown", "flip", "reach"),
-    [("strong", 0.8, (0.5, 1.0)), ("weak", 0.3, (0.0, 0.5)), ("score", 0.6, (0.0, 1.0))],
+    [("strong", 0.8, (0.5, 1.0)), ("weak", 0.3, (0.0, 0.5)), ("score", 0.3, (0.0, 1.0))],
 )
 def test_an_explained_strong_share_is_of_all_prompts_as_the_threshold_of_a_share_is(
     on_unknown: OnUnknown, flip: float, reach: tuple[float, float]
 ) -> None:
-    """Ten scored prompts, six of them at .5 or above, beside ten unknown ones: 16, 6 or, by score, 6 of 10."""
+    """Ten scored prompts, six of them at .5 or above, beside ten unknown ones: 16, 6 or, by score, 6 of 20."""
     beside = Remembered(tuple(UnknownPrompt(f"u{i}", f"-{i}", "why") for i in range(10)), -np.ones((10, 1), np.float32))
     router = Router(first(Calibration(0.55, 0.5, 10, "a"), unknown=beside, on_unknown=on_unknown))
     found = router.explain("0.5")
@@ -396,7 +396,7 @@ def test_what_a_loaded_router_is_told_is_taken_over(tmp_path: Path) -> None:
     assert (bare.gate, bare.active, bare.about) == (None, False, "no gate was trained")
     assert bare.prompt_router.on_unknown == "strong"
     assert Router.load(tmp_path, encoder=LetterEncoder(), unknown="weak").prompt_router.on_unknown == "weak"
-    with pytest.raises(InputError, match="unknown is 'Weak'; use strong, weak, score"):
+    with pytest.raises(InputError, match="unknown is 'Weak'; use strong, strong-unless-guessed, weak, score"):
         Router.load(tmp_path, encoder=LetterEncoder(), unknown="Weak")  # type: ignore[arg-type]
     write_gate(tmp_path, SavedGate(gate_of(0.0), True, False, "why", None, None, (), ()))
     found = Router.load(tmp_path, encoder=LetterEncoder())
@@ -465,8 +465,8 @@ def test_unknown_prompts_count_where_they_go() -> None:
     weak = calibration_of_share(with_unknown(10, "weak"), 0.5)
     assert (weak.strong_share, weak.n, weak.unknown) == (0.5, 20, 0.5)
     assert weak.threshold == pytest.approx(0.1)  # everything else
-    scored = calibration_of_share(with_unknown(10, "score"), 0.5)
-    assert (scored.strong_share, scored.n, scored.unknown) == (0.5, 10, 0.0)
+    scored = calibration_of_share(with_unknown(10, "score"), 0.55)  # their score is 1.0, as that of one of the others
+    assert (scored.strong_share, scored.n, scored.unknown) == (0.55, 20, 0.0)
 
 
 def test_the_counts_are_of_prompts_where_each_has_several_drafts() -> None:

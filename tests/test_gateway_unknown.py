@@ -10,7 +10,7 @@ import pytest
 
 from demur.gateway.ledger.export import ledger
 from demur.gateway.ledger.read import read_ledger
-from demur.labels.beliefs.unknown import NONE_EQUAL, UnknownPrompt
+from demur.labels.beliefs.unknown import GUESSED, NONE_EQUAL, UnknownPrompt
 from demur.methods.estimator import unit_rows
 from demur.models.encoders.encoder import LetterEncoder
 from demur.records import OnUnknown
@@ -20,11 +20,11 @@ from gateways import EASY, Running, gateway
 POEM = "qqq qq qqqq?"
 
 
-def remember(found: Running, where: OnUnknown) -> None:
+def remember(found: Running, where: OnUnknown, reason: str = NONE_EQUAL) -> None:
     """The router remembers a prompt that could not be labelled."""
     router = found.gateway.decider.router
     vectors = unit_rows(np.asarray(LetterEncoder().encode([POEM])))
-    known = Remembered((UnknownPrompt("p", POEM, NONE_EQUAL),), vectors)
+    known = Remembered((UnknownPrompt("p", POEM, reason),), vectors)
     found.gateway.decider.router = replace(
         router, prompt_router=replace(router.prompt_router, unknown=known, on_unknown=where)
     )
@@ -46,3 +46,21 @@ async def test_what_cannot_be_told_goes_where_the_setting_says_and_is_written_do
     url = str(tmp_path / "ledger.sqlite")
     assert sorted(record.stage for record in read_ledger(url)) == ["prompt", "unknown"]
     assert "1 unknown" in ledger(url).lines[-1]
+
+
+async def test_where_both_models_guessed_the_score_decides_and_nothing_is_counted_as_unknown(tmp_path: Path) -> None:
+    settings: tuple[OnUnknown, ...] = ("strong-unless-guessed", "strong")
+    async with gateway(tmp_path) as found:
+        for where in settings:
+            remember(found, where, GUESSED)
+            for threshold, model in (("2", "small"), ("-1", "large")):
+                _, headers, _ = await found.ask(POEM, headers={"x-demur-threshold": threshold})
+                settled = where == "strong"
+                assert headers["x-demur-model"] == ("large" if settled else model)
+                assert ("x-demur-stage" in headers) == settled
+                said = "both models guessed on prompts like this one; the score decides"
+                assert (said in headers["x-demur-reason"]) != settled
+        async with found.session.get(f"{found.operator}/metrics") as answer:
+            assert "demur_unknown_total 2" in (await answer.text()).replace(".0", "")
+    stages = [record.stage for record in read_ledger(str(tmp_path / "ledger.sqlite"))]
+    assert sorted(stages) == ["prompt", "prompt", "unknown", "unknown"]

@@ -33,6 +33,7 @@ from demur.measure.threshold import Calibration, KeptPoint, threshold_for_qualit
 from demur.methods import SimilarityWeighted
 from demur.models.encoders.encoder import LetterEncoder
 from demur.prompts import load_prompts
+from demur.records import OnUnknown
 from demur.routing.known.known_prompts import Looked
 from demur.routing.prompt_router import TrainingPrompt
 from demur.routing.train import train_router
@@ -218,19 +219,19 @@ def test_evaluate_and_replay_say_the_same_of_the_same_prompts(tmp_path: Path, pa
 
 def open_ended(answers: Answerer, name: str) -> Answerer:
     """The same, but asked for a text another one each time: nothing tells which model is better."""
-    return lambda prompt, seed: f"{name} {seed}" if prompt.startswith("Write") else answers(prompt, seed)
+    return lambda prompt, seed: f"{name} {seed}" if prompt.startswith("Which text") else answers(prompt, seed)
 
 
-def with_open_ended(tmp_path: Path) -> tuple[Path, str]:
-    """60 questions and 20 requests for texts, and the folder of a run that is trained on them."""
+def with_open_ended(tmp_path: Path, unknown: OnUnknown = "strong") -> tuple[Path, str]:
+    """60 questions, 20 more on which both models guess, and the folder of a run that is trained on them."""
     prompts = write_questions(tmp_path / "prompts.jsonl", gold=False)
     with prompts.open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps({"prompt": f"Write text {i}."}) + "\n" for i in range(20))
+        file.writelines(json.dumps({"prompt": f"Which text is {i}?"}) + "\n" for i in range(20))
     run = str(tmp_path / "run")
     with running_pair(answers=(open_ended(weak, "a"), open_ended(strong, "b"))) as other:
         demur.sample(prompts, **other.names, run=run, n=4, weak_usd="0", strong_usd="10/10")
     demur.label(run=run, entailment="exact")
-    demur.train(run=run, methods=("logistic",), serve="logistic")
+    demur.train(run=run, methods=("logistic",), serve="logistic", unknown=unknown)
     return prompts, run
 
 
@@ -275,12 +276,16 @@ def test_what_the_setting_of_unknown_prompts_costs_is_said_and_a_share_below_the
         calibrate(usd_per_1k=0.0001)
     router = Router.load(f"{run}/router")
     note = unknown_setting_note(router)
-    by_score = Router.load(f"{run}/router", unknown="score")
+    by_score = Router.load(f"{run}/router", unknown="strong-unless-guessed")
     kept = training_headline(by_score).kept
     assert kept
-    assert f"`demur train --unknown score` lets the score decide: a strong share of {kept.share:.0%} then" in note
+    said = (
+        f"`demur train --unknown strong-unless-guessed` lets the score decide: a strong share of {kept.share:.0%} then"
+    )
+    assert said in note
     assert kept.strong_share < training_headline(router).kept.strong_share  # type: ignore[union-attr]
-    assert unknown_setting_note(by_score) == ""
+    assert unknown_setting_note(Router.load(f"{run}/router", unknown="weak")) == ""
+    assert "`demur train --unknown strong` sends them there" in unknown_setting_note(by_score)
 
 
 def graded_run(tmp_path: Path, count: int, *, unknown: tuple[float, float] | None) -> Headline:

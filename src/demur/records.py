@@ -25,7 +25,9 @@ IntArray = NDArray[np.integer[Any]]
 # "weak", "strong", or the name of a tier between them.
 Role = str
 Side = Literal["weak", "strong"]  # of a pair
-OnUnknown = Literal["strong", "weak", "score"]  # where an unknown prompt goes; score: by its score
+# Where an unknown prompt goes; score: by its score; strong-unless-guessed: so where both guess at a question.
+OnUnknown = Literal["strong", "strong-unless-guessed", "weak", "score"]
+ON_UNKNOWN: OnUnknown = "strong"
 OnUnlike = Literal["score", "unknown"]  # what a prompt unlike any training prompt is; score: like all others
 Winner = Literal["model_a", "model_b", "tie"]
 

@@ -27,7 +27,7 @@ from demur.config.tiers import tier_name as tier_name
 from demur.errors import InputError
 from demur.files import read_mapping, write_whole
 from demur.limits import from_mapping, setting
-from demur.records import OnUnknown, OnUnlike, SamplingSettings
+from demur.records import ON_UNKNOWN, OnUnknown, OnUnlike, SamplingSettings
 
 RUN_RECORD = "run.json"
 A_MODEL = (
@@ -228,9 +228,10 @@ class RouterConfig:
         | {"help": "Most weak samples that the gate may request beside the answer."},
     )
     unknown: OnUnknown = field(
-        default="strong",
+        default=ON_UNKNOWN,
         metadata={
-            "help": "Where unknown prompts go, which resemble ones that could not be labelled: strong, weak, score."
+            "help": "Where unknown prompts go, which resemble ones that could not be labelled: strong, "
+            "strong-unless-guessed (questions on which both models guess go by their score), weak, score."
         },
     )
     unlike: OnUnlike = field(

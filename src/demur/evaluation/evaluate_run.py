@@ -126,10 +126,10 @@ def measure_served(
     if looked.values is None:
         return None, headline(router, looked, texts, on="test prompts", quality=graded.means, usd=graded.usd)
     worth, usd = graded_tier_test(run, prompts), tier_test_usd(run, prompts)
-    told = (looked.values, worth, usd, looked.unknown)
-    tiers = measure_tiers(served, *told, on="test prompts", believed=False)
+    settled = served.unknown_setting.settled_rows(looked.untold)
+    tiers = measure_tiers(served, looked.values, worth, usd, settled, on="test prompts", believed=False)
     return tiers, tier_headline(
-        *(served, looked.values, texts, looked.unknown),
+        *(served, looked.values, texts, settled),
         on="test prompts",
         threshold=None,
         quality=worth,

@@ -53,7 +53,7 @@ def measure_gate(
         if router.active:
             quality, best = drafted, staged.final
         if router.serving_gate:
-            use = staged.use(router.threshold).with_fixed_role(looked.unknown, router.prompt_router.forced_role)
+            use = router.use(staged, looked, router.threshold)
             findings.append(f"at its threshold, on the answers that were sampled, it {use.sentence}")
             usd = test.weak_usd, test.strong_usd
             in_line = sampled_headline(router, looked, use, drafted, test.strong_quality, usd, on="test prompts")

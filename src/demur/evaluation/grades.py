@@ -20,8 +20,9 @@ from demur.config import RunConfig, load_run
 from demur.errors import InputError
 from demur.evaluation.graded_file import USUAL_GRADES, read_graded
 from demur.evaluation.results import first_quality
-from demur.labels.beliefs.unknown import UNKNOWN_FILE, read_unknown
+from demur.labels.beliefs.unknown import UNKNOWN_FILE, read_unknown, reason_of
 from demur.labels.preference_files import read_preferences
+from demur.routing.known.unknown_setting import UnknownSetting
 from demur.runs.run import Run, open_run
 from demur.runs.steps import is_router
 
@@ -117,9 +118,9 @@ def decided_prompts(config: RunConfig) -> frozenset[str]:
     """Texts of a labelled run's prompts that the score decides: those with a label, and unknown ones that the setting
     for them leaves to their scores."""
     texts = [one.prompt for one in read_preferences(config.preferences)]
-    if config.router.unknown == "score":
-        texts += [one.prompt for one in read_unknown(config.folder / UNKNOWN_FILE)]
-    return frozenset(texts)
+    setting, unknown = UnknownSetting(config.router.unknown), read_unknown(config.folder / UNKNOWN_FILE)
+    by_score = [one.prompt for one in unknown if not setting.settles(reason_of(one.reason, one.prompt))]
+    return frozenset([*texts, *by_score])
 
 
 def grade_more(folder: Path) -> str:

@@ -135,7 +135,8 @@ def replay(
     usd = (graded.usd if graded else None) or expected_costs(loaded, texts)
     cost = None if usd[0] is None or usd[1] is None else use.cost(usd[0], usd[1])
     if looked.values is not None:  # of several models: grades are of two alone
-        at, usd = tier_choices(prompt_router, looked.values, used, looked.unknown), expected_costs(loaded, texts)
+        settled, usd = prompt_router.unknown_setting.settled_rows(looked.untold), expected_costs(loaded, texts)
+        at = tier_choices(prompt_router, looked.values, used, settled)
         strong, cost = at == tiers_of(prompt_router).last, take_chosen(tier_usd(prompt_router, texts), at)
     return Replayed(
         prompts=len(texts),

@@ -75,14 +75,13 @@ def tier_usd(router: PromptRouter, texts: Sequence[str]) -> FloatArray:
 
 
 def tier_choices(
-    router: PromptRouter, values: FloatArray, threshold: float, untold: BoolArray | None = None
+    router: PromptRouter, values: FloatArray, threshold: float, settled: BoolArray | None = None
 ) -> IntArray:
-    """(n,) the model of each prompt; those that samples do not decide go where the router's setting says."""
+    """(n,) the model of each prompt; ``settled``: those that the setting for unknown prompts decides."""
     tiers = tiers_of(router)
     found = tiers.choices(values, threshold)
-    forced = router.forced_role
-    if untold is not None and forced is not None:
-        found = np.where(untold, tiers.roles.index(forced), found)
+    if settled is not None:
+        found = np.where(settled, tiers.roles.index(router.unknown_setting.role), found)
     return np.asarray(found)
 
 
@@ -100,17 +99,16 @@ def calibrate_tiers(
     router: PromptRouter,
     texts: Sequence[str],
     values: FloatArray,
-    untold: BoolArray,
+    settled: BoolArray,
     *,
     usd_per_1k: float | None = None,
     keep_quality: float | None = None,
 ) -> Calibration:
     """The threshold of a budget, or of a part of the dearest model's believed quality, on new prompts.
 
-    ``values``: (n, K) of all of them; ``untold``: those that go by the router's setting. Raises InputError.
+    ``values``: (n, K) of all of them; ``settled``: those that go by the router's setting. Raises InputError.
     """
-    tiers, forced = tiers_of(router), router.forced_role
-    told = values[~untold] if forced else values
+    tiers, told = tiers_of(router), values[~settled]
     if not len(told):
         raise InputError(f"none of {len(values)} prompts can be scored, so no threshold decides; give other prompts")
     steps = tiers.steps(told)
@@ -118,7 +116,7 @@ def calibrate_tiers(
         usd = tier_usd(router, texts)
 
         def usd_at(threshold: float) -> float:
-            return float(take_chosen(usd, tier_choices(router, values, threshold, untold)).mean())
+            return float(take_chosen(usd, tier_choices(router, values, threshold, settled)).mean())
 
         return threshold_within(steps, usd_at, usd_per_1k, "your prompts")
     assert keep_quality is not None, "one of the two is asked"
@@ -132,7 +130,7 @@ def measure_tiers(
     values: FloatArray,
     quality: FloatArray,
     usd: FloatArray,
-    untold: BoolArray | None = None,
+    settled: BoolArray | None = None,
     *,
     on: str,
     believed: bool,
@@ -141,7 +139,7 @@ def measure_tiers(
     tiers = tiers_of(router)
     count = len(tiers.names)
     uses = [_use(f"{name} alone", np.full(len(values), m), quality, usd) for m, name in enumerate(tiers.names)]
-    at = tier_choices(router, values, router.threshold, untold)
+    at = tier_choices(router, values, router.threshold, settled)
     uses.append(_use(f"at threshold {router.threshold:.4f}", at, quality, usd))
     for part in PARTS:
         budget = part * float(usd[:, -1].mean())

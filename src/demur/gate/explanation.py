@@ -114,6 +114,8 @@ def second_stage(gate: Gate | None, decision: Decision, without: str) -> str:
     """What the gate that serves does for a decision of the first stage; ``without``: why there is none."""
     if gate is None:
         return f"none ({without})"
+    if decision.stage == "unknown":
+        return "not asked, the setting `unknown` decides"
     if decision.wants_samples and gate.scorer:
         return "a cascade: the weak model answers first, and the words of its answer decide"
     if decision.wants_samples:

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, get_args
@@ -33,7 +33,7 @@ from demur.gate.explanation import Explanation, second_stage
 from demur.gate.form.requested_form import empty_problem, form_problem
 from demur.gate.gate import HEAD_TOKENS, Gate, GateStep, read_head, read_signals
 from demur.gate.quality.extra_samples import ExtraSamplesTrial
-from demur.gate.quality.two_stages import Rehearsal, StagedScores, without_gate
+from demur.gate.quality.two_stages import Rehearsal, StagedScores, Use, without_gate
 from demur.gate.quality.weaker_groups import WeakerGroup
 from demur.gate.saved_gate import SavedGate, read_gate, write_gate
 from demur.meaning.clusters import Clustering, meaning_clusters
@@ -42,6 +42,7 @@ from demur.meaning.meanings import Meanings
 from demur.measure.threshold import share_of_all
 from demur.records import Encoder, Entailment, FloatArray, OnUnknown, Role, Sample
 from demur.routing.decision import apart
+from demur.routing.known.known_prompts import Looked
 from demur.routing.prompt_router import NEIGHBOURS, Decision, PromptRouter
 
 _OTHER: dict[Role, Role] = {"weak": "strong", "strong": "weak"}
@@ -85,10 +86,8 @@ class Router:
         return (gate.band, gate.samples) if gate else None
 
     def expected_scores(self, prompt_scores: FloatArray, gate: Gate | None) -> StagedScores:
-        """The expected final scores of prompts with these scores (n,), with a gate or without, before any answer is
-        seen.
-
-        Without a rehearsal the prompt's own score is used as its final score.
+        """The final scores expected of prompts with these scores (n,), with a gate or without, before any answer;
+        without a rehearsal a prompt's own score.
         """
         if gate is None:
             return without_gate(prompt_scores)
@@ -97,23 +96,25 @@ class Router:
             return StagedScores(prompt_scores, steps, np.array([step.spread for step in gate.steps]), gate.band)
         return self.rehearsal.expected_scores(gate, prompt_scores)
 
-    @property
+    def use(self, staged: StagedScores, looked: Looked, threshold: float) -> Use:
+        """What a threshold does with prompts whose answers have these scores, and the setting `unknown` with others."""
+        setting = self.prompt_router.unknown_setting
+        return staged.use(threshold).with_fixed_role(setting.settled_rows(looked.untold), setting.role)
+
+    @cached_property
     def training_finals(self) -> FloatArray:
-        """Final scores of the training prompts, or of their drafts if the gate is active; thresholds are set on
-        them.
-        """
-        known = self.active and self.rehearsal is not None
-        return self.rehearsal.finals if known and self.rehearsal else self.prompt_router.training_scores
+        """Final scores that thresholds are set on: of learned prompts whose scores decide; with a gate of drafts."""
+        first = self.prompt_router
+        n, learned = len(first.training), first.learned
+        besides = learned.scores[n:][~first.unknown_setting.settled_rows(learned.untold)[n:]]
+        if self.active and self.gate and self.rehearsal:
+            return self.rehearsal.finals_beside(self.gate, besides, n)
+        return np.append(first.training_scores, besides)
 
     @property
     def counted(self) -> tuple[int, int, int]:
-        """Prompts that a strong share is counted over: those that it learned from, whose scores decide, and how many
-        more go to the strong and to the weak model whatever their score.
-        """
-        first = self.prompt_router
-        unknown = len(first.unknown.prompts) if first.unknown else 0
-        strong, weak = (unknown if first.forced_role == role else 0 for role in ("strong", "weak"))
-        return len(first.training), strong, weak
+        """Of the learned prompts: how many their scores decide, and go to the strong and to the weak model whatever."""
+        return self.prompt_router.unknown_setting.count_sides(self.prompt_router.learned.untold)
 
     @property
     def threshold(self) -> float:
@@ -235,9 +236,7 @@ class Router:
 
     @property
     def checks_streams(self) -> bool:
-        """True if a stream's first tokens are held back for `check_head`; otherwise do not call `first_stage` for
-        streams.
-        """
+        """Are a stream's first tokens held back for `check_head`? Otherwise do not call `first_stage` for streams."""
         return self.serving_gate is not None and self.serving_gate.checks_streams
 
     @property

@@ -12,9 +12,9 @@ OF_A_RUN = "the training prompts"  # what the threshold of a run is set on
 
 
 def calibration_of_share(router: Router, strong_share: float) -> Calibration:
-    """The calibration that sends ``strong_share`` of prompts like the training prompts to the strong model.
+    """The calibration that sends ``strong_share`` of the prompts that the router was to learn from to the strong model.
 
-    Unknown prompts are counted where the setting for them sends them. Raises InputError.
+    Unknown prompts are counted where the setting for them sends them, or by their scores. Raises InputError.
     """
     prompts, strong, weak = router.counted  # a prompt may have several drafts
     share = share_of_scored(strong_share, prompts, strong, weak)

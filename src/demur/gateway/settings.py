@@ -17,7 +17,7 @@ from demur.files import read_mapping
 from demur.limits import from_mapping, setting
 from demur.models.allowed_endpoints import ALLOW_HELP, endpoint_names
 from demur.models.apis import Api
-from demur.records import Role, Side
+from demur.records import OnUnknown, Role, Side
 
 # What a reload takes over; whatever else differs, only a restart can change.
 RELOADED = frozenset(
@@ -139,7 +139,7 @@ class GatewaySettings:
     allow_endpoints: tuple[str, ...] = field(  # beside the two models
         default=(), metadata={"help": ALLOW_HELP, "flag": "--allow-endpoint", "repeated": True}
     )
-    unknown: Literal["", "strong", "weak", "score"] = setting(
+    unknown: Literal["", OnUnknown] = setting(
         "Where prompts go that are like those whose samples could not tell; empty: as it was trained.", ""
     )
     as_labelled: bool = field(

@@ -212,4 +212,6 @@ def kinds_of_run(run: Run, preferences: Sequence[Preference], unknown: Sequence[
 
 def goes(setting: OnUnknown) -> str:
     """Where a prompt goes whose samples show nothing."""
-    return {"weak": "go to the small model", "score": "go by their score"}.get(setting, "go to the large model")
+    guesses = "go to the large model, but questions on which both models guess by their score"
+    found = {"weak": "go to the small model", "score": "go by their score", "strong-unless-guessed": guesses}
+    return found.get(setting, "go to the large model")

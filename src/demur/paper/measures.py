@@ -16,7 +16,7 @@ from demur.measure.curve import CostQualityCurve, Protocol, cost_quality_curve
 from demur.paper.outcomes import PAPER_DATA, SMALL_PAIR, Benchmark, Costs, Data, benchmark, check_gap, small_pair
 from demur.paper.sources.arena import SCORES, ArenaPair
 from demur.paper.sources.authors import AUTHORS, authors_set
-from demur.paper.sources.own import served_router, served_scores
+from demur.paper.sources.own import UNKNOWN_TO, served_router, served_scores
 from demur.paper.sources.own_pair import own_pair
 from demur.paper.sources.trainings import ANSWER_WRONG, Training, human_judged_answers, preferences, training
 from demur.paper.systems import ROUTERS, Scorer, System
@@ -122,7 +122,7 @@ class Laboratory:
         if system.lacks:
             raise InputError(system.lacks)
         router = self._once(("router", system.pair), lambda: self._served_router(system))
-        return served_scores(router, benchmark.questions, on_unknown=system.served == "unknown to strong")
+        return served_scores(router, benchmark.questions, UNKNOWN_TO[str(system.served)])
 
     def _of_run(self, system: System, benchmark: Benchmark) -> FloatArray:
         """The scores of the router that the run serves."""

@@ -15,7 +15,7 @@ import numpy as np
 from demur.errors import InputError
 from demur.models.prices import CHARACTERS_PER_TOKEN, Price, price_of
 from demur.paper.outcome_files import Row, rows_of
-from demur.paper.sources.own import SENT
+from demur.paper.sources.own import UNKNOWN_TO, with_unknown
 from demur.records import FloatArray
 
 WEAK, STRONG = "mixtral-8x7b-instruct", "gpt-4-1106-preview"
@@ -128,8 +128,8 @@ def _served_scores(rows: Sequence[Row]) -> dict[str, FloatArray]:
     if not rows[0].has("served"):
         return {}
     scores = np.array([row.number("served", "score") for row in rows])
-    unknown = np.array([bool(row.at("served").get("unknown")) for row in rows])
-    found = {"as served": scores, "unknown to strong": np.where(unknown, SENT + scores, scores)}
+    untold = [str(row.at("served").get("unknown") or "") for row in rows]
+    found = {mode: with_unknown(scores, untold, setting) for mode, setting in UNKNOWN_TO.items()}
     if rows[0].has("served", "gate"):
         found["two stages"] = np.array([row.number("served", "gate") for row in rows])
     return found

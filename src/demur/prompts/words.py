@@ -123,3 +123,14 @@ def _words(text: str) -> tuple[str, ...]:
     plain = _ATTACHED.sub(lambda sign: sign.group().translate(_KEPT), plain)
     plain = _OPERATOR.sub(lambda sign: f" {sign.group().translate(_KEPT)} ", plain)
     return tuple(plain.translate(_DROPPED).split())
+
+
+_QUESTION_MARK = re.compile(r"[?？؟]")
+_ASKING = frozenset({"who", "whom", "whose", "what", "when", "where", "which", "why", "how"})
+_FIRST_WORDS = 3  # words among which one of these begins a question, such as "in which year ..."
+
+
+def is_question(text: str) -> bool:
+    """Whether a text holds a question mark, or begins as an English question does."""
+    begins = re.findall(r"[a-z]+", text[:100].lower())[:_FIRST_WORDS]
+    return bool(_QUESTION_MARK.search(text)) or not _ASKING.isdisjoint(begins)

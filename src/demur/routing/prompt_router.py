@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from demur.errors import InputError
+from demur.labels.beliefs.unknown import reason_of
 from demur.measure.probability import ProbabilityCurve, saved_curve
 from demur.measure.threshold import Calibration
 from demur.methods.classifier import Classifier
@@ -24,7 +25,7 @@ from demur.models.allowed_endpoints import AllowedEndpoints, without_keys
 from demur.models.encoders.encoder import encoder_identity, spec_of
 from demur.models.images.joined_encoder import embed
 from demur.models.prices import ServingCost
-from demur.records import Encoder, FloatArray, Method, OnUnknown, Role
+from demur.records import ON_UNKNOWN, Encoder, FloatArray, Method, OnUnknown, Role
 from demur.routing.artifact import Artifact, gate_beside, read_artifact, reading, saved_calibration, write_artifact
 from demur.routing.asked_as import AskedAs, asked_otherwise
 from demur.routing.decision import AS_ASKED, apart
@@ -35,12 +36,12 @@ from demur.routing.known.known_costs import expected_usd, known_costs
 from demur.routing.known.known_prompts import KnownPrompts, Looked
 from demur.routing.known.nearest import NearestTraining
 from demur.routing.known.remembered_prompts import Remembered, recall
+from demur.routing.known.unknown_setting import UNLIKE, UnknownSetting
 from demur.routing.recorded_pair import other_pair
 from demur.routing.restoring import restored_method, trained_on
 from demur.routing.tiers import Tiers, restored_tiers
 
 NEIGHBOURS = 3
-UNLIKE = "unlike any training prompt, in meaning, length or language"
 UNLIKE_SETTING = "demur train --unlike unknown"  # the command that has such prompts go where unknown ones go
 SCORES = "P(strong right and weak wrong), as the samples let one believe"
 
@@ -64,7 +65,7 @@ class PromptRouter:
     other_pair: str = ""  # which served models are not those that it was labelled with; empty: none is known to differ
     served_as: AskedAs | None = None  # what a gateway puts around prompts; None: it is not served
     unknown: Remembered | None = None  # the prompts that could not be labelled
-    on_unknown: OnUnknown = "strong"  # where prompts like them go; score: by their scores, like all others
+    on_unknown: OnUnknown = ON_UNKNOWN  # where prompts like them go: `UnknownSetting`
     # From the method's scores to P(strong right and weak wrong); None: the scores are the method's own.
     curve: ProbabilityCurve | None = None
     # Finds similar training prompts; None: all of them are read.
@@ -152,18 +153,16 @@ class PromptRouter:
         untold, margins = [""] * len(rows), np.full(len(rows), np.inf)
         if self.unknown:
             untold, margins = self.unknown.look(rows, near, self.familiar_similarity)
+            untold = [reason_of(why, text) for why, text in zip(untold, prompts, strict=True)]
         familiar = (near >= self.familiar_similarity) | np.array([bool(why) for why in untold])
-        if len(self.vectors):
-            familiar = familiar & self._known.are_known(prompts)
-        unlike = self.record.get("unlike") == "unknown"
-        if unlike:
+        familiar = familiar & self._known.are_known(prompts) if len(self.vectors) else familiar
+        if unlike := self.record.get("unlike") == "unknown":
             margins = np.minimum(margins, np.abs(near - self.familiar_similarity))
         untold = [why if known or not (why or unlike) else UNLIKE for why, known in zip(untold, familiar, strict=True)]
         found = self.pair_scores(vectors, prompts)
-        if self.tiers is None:
-            return Looked(found, np.asarray(familiar), untold, margins=margins)
-        values = self.tiers.values(vectors, found)
-        return Looked(self.tiers.scores(values), np.asarray(familiar), untold, values, margins)
+        values = self.tiers.values(vectors, found) if self.tiers else None
+        scores = found if self.tiers is None or values is None else self.tiers.scores(values)
+        return Looked(scores, np.asarray(familiar), untold, values, margins)
 
     def model_of(self, role: Role) -> str:
         """The name of a tier's model."""
@@ -175,9 +174,19 @@ class PromptRouter:
         return bool(self.record.get("calls"))
 
     @property
-    def forced_role(self) -> Role | None:
-        """Where unknown prompts go, whatever their score; None where the score decides."""
-        return None if self.on_unknown == "score" else self.on_unknown
+    def unknown_setting(self) -> UnknownSetting:
+        """Which unknown prompts go to one model whatever their score."""
+        return UnknownSetting(self.on_unknown)
+
+    @cached_property
+    def learned(self) -> Looked:
+        """All prompts that it was to learn from, the unknown ones last, scored by fits that did not see them."""
+        scores, reasons = self.training_scores, [""] * len(self.training)
+        if self.unknown:
+            seen = self.score_vectors(self.unknown.vectors, [one.prompt for one in self.unknown.prompts])
+            scores = np.append(scores, seen if self.tiers else self.unknown.held_out_scores(seen))
+            reasons += [reason_of(one.reason, one.prompt) for one in self.unknown.prompts]
+        return Looked(scores, np.ones(len(scores), dtype=bool), reasons)
 
     def route(self, prompt: str, *, neighbours: int = NEIGHBOURS, threshold: float | None = None) -> Decision:
         """Decide which model answers, by the router's threshold or another. Raises InputError for an empty prompt."""
@@ -190,9 +199,9 @@ class PromptRouter:
             untold=looked.untold[0],
             values=looked.values_of(0),
         )
-        if not (self.unknown and made.unknown and made.familiar and neighbours):
-            return made
-        return replace(made, unknown_neighbour=self.unknown.nearest(unit_rows(vectors)[0]))
+        if self.unknown and made.unknown and made.familiar and neighbours:
+            return replace(made, unknown_neighbour=self.unknown.nearest(unit_rows(vectors)[0]))
+        return made
 
     def decide(
         self,
@@ -219,20 +228,11 @@ class PromptRouter:
             made = replace(made, values=values, reason=f"{made.reason}; {self.tiers.sentence(role, values, used)}")
         if not untold:
             return made
-        nearest = f"nearest to a prompt that could not be labelled ({untold})"
-        like = f"unknown: {untold if untold == UNLIKE else nearest}"
-        forced = self.forced_role
-        if forced is None:
-            return replace(made, unknown=True, untold=untold, reason=f"{made.reason}; {like}")
-        return replace(
-            made,
-            model=self.model_of(forced),
-            role=forced,
-            reason=f"{like}; such prompts go to the {forced} model (unknown = {forced}){self.pair_note}",
-            stage="unknown",
-            unknown=True,
-            untold=untold,
-        )
+        setting, made = self.unknown_setting, replace(made, unknown=True, untold=untold)
+        why, role = setting.sentence(untold), setting.role
+        if not setting.settles(untold):
+            return replace(made, reason=f"{made.reason}; {why}")
+        return replace(made, role=role, model=self.model_of(role), reason=why + self.pair_note, stage="unknown")
 
     def _by_score(
         self, role: Role, score: float, used: float, near: tuple[Neighbour, ...], familiar: bool, *, as_asked: bool

@@ -28,7 +28,7 @@ from demur.methods.fit.spread import fit_on
 from demur.methods.fit.threads import one_thread
 from demur.methods.pools.pair_pools import PairGraphRouter
 from demur.models.images.joined_encoder import embed
-from demur.records import Encoder, FloatArray, Method, OnUnknown, Preference, Progress, no_progress
+from demur.records import ON_UNKNOWN, Encoder, FloatArray, Method, OnUnknown, Preference, Progress, no_progress
 from demur.routing.known.nearest import NearestTraining
 from demur.routing.known.remembered_prompts import Remembered
 from demur.routing.prompt_router import PromptRouter, TrainingPrompt
@@ -46,7 +46,7 @@ def train_router(
     strong: str,
     record: Mapping[str, Any] | None = None,
     unknown: Sequence[UnknownPrompt] = (),
-    on_unknown: OnUnknown = "strong",
+    on_unknown: OnUnknown = ON_UNKNOWN,
     mapping: Map = map,
 ) -> PromptRouter:
     """Embed the training prompts, fit the method on their targets, and keep both. Raises InputError.
@@ -94,7 +94,7 @@ def train_routers(
     *,
     record: Mapping[str, Any] | None = None,
     unknown: Sequence[UnknownPrompt] = (),
-    on_unknown: OnUnknown = "strong",
+    on_unknown: OnUnknown = ON_UNKNOWN,
     progress: Progress = no_progress,
 ) -> dict[str, PromptRouter]:
     """A router per method, by name; ``encoder`` should be cached, since each method embeds the prompts. Raises

@@ -212,7 +212,8 @@ def headline(
     stand on; ``usd`` of one answer where it is known for each prompt, else as the labelling samples let expect.
     """
     if looked.values is not None:
-        return tier_headline(router.prompt_router, looked.values, texts, looked.unknown, on=on, threshold=threshold)
+        settled = router.prompt_router.unknown_setting.settled_rows(looked.untold)
+        return tier_headline(router.prompt_router, looked.values, texts, settled, on=on, threshold=threshold)
     use = expected_use(router, looked, threshold)
     judged = np.ones(len(texts), dtype=bool) if quality else ~looked.unknown
     found = quality or _believed_quality(router, looked, texts)
@@ -249,20 +250,18 @@ def sampled_headline(
 
 
 def _by_setting(router: Router, looked: Looked) -> dict[str, Any]:
-    """The fields of a headline that say where unknown prompts go; none where their scores decide."""
-    forced = router.prompt_router.forced_role
-    return {"by_setting": float(looked.unknown.mean()), "setting": forced} if forced else {}
+    """The fields of a headline that say which prompts go to one model by the setting for unknown prompts."""
+    prompts = router.prompt_router
+    return {
+        "by_setting": float(prompts.unknown_setting.settled_rows(looked.untold).mean()),
+        "setting": prompts.unknown_setting.role,
+    }
 
 
 def expected_use(router: Router, looked: Looked, threshold: float | None = None) -> Use:
     """Which of new prompts are expected to go to the strong model, and which answers to be checked."""
-    prompts = router.prompt_router
-    at = prompts.threshold if threshold is None else threshold
-    return (
-        router.expected_scores(looked.scores, router.serving_gate)
-        .use(at)
-        .with_fixed_role(looked.unknown, prompts.forced_role)
-    )
+    at = router.threshold if threshold is None else threshold
+    return router.use(router.expected_scores(looked.scores, router.serving_gate), looked, at)
 
 
 def training_headline(router: Router) -> Headline:
@@ -279,21 +278,14 @@ def training_headline(router: Router) -> Headline:
 
 def learned_prompts(router: PromptRouter) -> tuple[list[str], Looked]:
     """All prompts that a router was to learn from, the unknown ones last, scored by fits that did not see them."""
-    texts, scores = training_texts(router), router.training_scores
-    reasons = [""] * len(scores)
-    if router.unknown:
-        untold = texts[len(scores) :]
-        seen, held_out = router.score_vectors(router.unknown.vectors, untold), router.unknown.held_out
-        scores = np.append(scores, [held_out.get(text, one) for text, one in zip(untold, seen, strict=True)])
-        reasons += [one.reason for one in router.unknown.prompts]
-    return texts, Looked(scores, np.ones(len(texts), dtype=bool), reasons)
+    return training_texts(router), router.learned
 
 
 def tier_headline(
     router: PromptRouter,
     values: FloatArray,
     texts: Sequence[str],
-    untold: BoolArray | None,
+    settled: BoolArray | None,
     *,
     on: str,
     threshold: float | None = None,
@@ -306,7 +298,7 @@ def tier_headline(
     Without ``quality`` the mean is believed by the training prompts, and has no interval.
     """
     tiers, used = tiers_of(router), router.threshold if threshold is None else threshold
-    at, costs = tier_choices(router, values, used, untold), tier_usd(router, texts) if usd is None else usd
+    at, costs = tier_choices(router, values, used, settled), tier_usd(router, texts) if usd is None else usd
     routed = None if quality is None else take_chosen(quality, at)
     paid, strong = take_chosen(costs, at), at == len(tiers.names) - 1
     mean = believed_mean(tiers, at, used)

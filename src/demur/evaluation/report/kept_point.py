@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import compress
 
 import numpy as np
 
 from demur.evaluation.tiers import tier_usd, tiers_of
 from demur.gate.quality.two_stages import StagedScores
 from demur.gate.router import Router
+from demur.labels.beliefs.unknown import reason_of
 from demur.measure.threshold import KeptPoint, least_quality, share_of_scored, threshold_for_share, tried_thresholds
 from demur.measure.tiers import take_chosen
 from demur.records import BoolArray, FloatArray
@@ -33,8 +35,8 @@ def kept_point(router: Router, looked: Looked, quality: Pair, judged: BoolArray,
     for threshold in tried_thresholds(expected.final[told])[::-1].tolist():
         found = _point_at(threshold, expected, router, looked, quality, judged, usd)
         if not alone or found.kept * alone >= wanted - 1e-12:
-            forced, beside = router.prompt_router.forced_role, int((~told).sum())
-            sides = (beside if forced == "strong" else 0, beside if forced == "weak" else 0)
+            _, *sides = router.prompt_router.unknown_setting.count_sides(looked.untold)
+            sides = sides if told.sum() < len(told) else [0, 0]
             share = share_of_scored(found.share, int(told.sum()), *sides)
             at = threshold_for_share(expected.final[told], share).threshold
             said = _point_at(at, expected, router, looked, quality, judged, usd)
@@ -47,11 +49,12 @@ def kept_tier_point(router: PromptRouter) -> KeptPoint | tuple[()]:
 
     Its share is of calls to the dearest model; 0 where the others keep enough without it.
     """
-    tiers, forced, scored = tiers_of(router), router.forced_role, len(router.training)
-    lost = len(router.unknown.prompts) if router.unknown and forced else 0
-    beside = np.full(lost, tiers.roles.index(forced) if forced else 0)
-    sides = (lost if forced == "strong" else 0, lost if forced == "weak" else 0)
-    usd = tier_usd(router, training_texts(router)[: scored + lost])
+    tiers, setting, scored = tiers_of(router), router.unknown_setting, len(router.training)
+    reasons = [reason_of(one.reason, one.prompt) for one in (router.unknown.prompts if router.unknown else ())]
+    settled, texts = setting.settled_rows(reasons), training_texts(router)
+    _, *sides = setting.count_sides(reasons)
+    beside = np.full(sum(sides), tiers.roles.index(setting.role))
+    usd = tier_usd(router, [*texts[:scored], *compress(texts[scored:], settled)])
     weak, alone = (float(tiers.qualities[:, m].mean()) for m in (0, -1))
 
     def point(share: float) -> KeptPoint:
@@ -69,9 +72,9 @@ def kept_tier_point(router: PromptRouter) -> KeptPoint | tuple[()]:
 
 
 def scored_prompts(router: Router, looked: Looked) -> BoolArray:
-    """(n,) where a prompt's score decides: where it is known, or everywhere where no model is fixed for the others."""
-    every = looked.unknown.all() or not router.prompt_router.forced_role
-    return np.ones(len(looked.unknown), dtype=bool) if every else ~looked.unknown
+    """(n,) where a prompt's score decides; everywhere where it does nowhere."""
+    settled = router.prompt_router.unknown_setting.settled_rows(looked.untold)
+    return np.ones(len(settled), dtype=bool) if settled.all() else ~settled
 
 
 def _point_at(
@@ -83,7 +86,7 @@ def _point_at(
     judged: BoolArray,
     usd: Costs,
 ) -> KeptPoint:
-    use = expected.use(threshold).with_fixed_role(looked.unknown, router.prompt_router.forced_role)
+    use = router.use(expected, looked, threshold)
     strong, alone = use.strong.mean(axis=1), float(quality[1][judged].mean())
     served, saved = (strong * quality[1] + (1 - strong) * quality[0])[judged].mean(), None
     if usd[0] is not None and usd[1] is not None and usd[1].sum() > 0:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from demur.records import BoolArray
-from demur.routing.prompt_router import UNLIKE, UNLIKE_SETTING, PromptRouter
+from demur.routing.known.unknown_setting import UNLIKE
+from demur.routing.prompt_router import UNLIKE_SETTING, PromptRouter
 
 WORTH_SAYING = 0.05  # of the prompts
 

@@ -40,7 +40,7 @@ from demur.measure.threshold import (
 from demur.methods.estimator import unit_rows
 from demur.models.images.joined_encoder import embed
 from demur.prompts import load_prompts
-from demur.records import BoolArray, Encoder, FloatArray, Progress, Role, content_hash, count_of, no_progress
+from demur.records import BoolArray, Encoder, FloatArray, Progress, content_hash, count_of, no_progress
 from demur.routing.artifact import CERTIFICATE, save_calibration, weights_hash
 from demur.routing.known.known_prompts import Looked
 from demur.routing.prompt_router import PromptRouter
@@ -159,25 +159,20 @@ class _ScoredPrompts:
     texts: Sequence[str]
     looked: Looked
     staged: StagedScores
-    told: BoolArray  # (n,) where the score decides: everywhere, or where the prompt is known
+    told: BoolArray  # (n,) where the score decides, and not the setting for unknown prompts
     on: str
-
-    @property
-    def forced(self) -> Role | None:
-        """The model that unknown prompts go to, whatever their score."""
-        return self.router.prompt_router.forced_role
 
     @property
     def beside(self) -> tuple[int, int]:
         """How many prompts go to the strong and to the weak model whatever their score."""
-        count = int((~self.told).sum())
-        return count if self.forced == "strong" else 0, count if self.forced == "weak" else 0
+        _, strong, weak = self.router.prompt_router.unknown_setting.count_sides(self.looked.untold)
+        return strong, weak
 
 
 def _score_prompts(router: Router, texts: Sequence[str]) -> _ScoredPrompts:
     gate = router.gate if router.active else None
     looked = router.prompt_router.look_held_out(texts)
-    told = ~looked.unknown if router.prompt_router.forced_role else np.ones(len(texts), dtype=bool)
+    told = ~router.prompt_router.unknown_setting.settled_rows(looked.untold)
     on = "your prompts" if gate is None else "your prompts, as the gate is expected to decide"
     return _ScoredPrompts(router, texts, looked, router.expected_scores(looked.scores, gate), told, on)
 
@@ -188,7 +183,7 @@ def _set_threshold(scored: _ScoredPrompts, criterion: Criterion, router: str) ->
         check_belief(scored.router.prompt_router.record, scored.looked.unknown)
     if scored.looked.values is not None and (criterion.usd_per_1k is not None or criterion.keep_quality is not None):
         return calibrate_tiers(
-            *(scored.router.prompt_router, scored.texts, scored.looked.values, scored.looked.unknown),
+            *(scored.router.prompt_router, scored.texts, scored.looked.values, ~scored.told),
             usd_per_1k=criterion.usd_per_1k,
             keep_quality=criterion.keep_quality,
         ).beside(*scored.beside)
@@ -218,8 +213,7 @@ def _for_usd(scored: _ScoredPrompts, budget: float, router: str) -> Calibration:
         raise InputError(f"{router}: a price is unknown; give it in the run file, or ask for strong_share")
 
     def usd_at(threshold: float) -> float:
-        use = scored.staged.use(threshold).with_fixed_role(scored.looked.unknown, scored.forced)
-        return float(use.cost(*costs).mean())
+        return float(scored.router.use(scored.staged, scored.looked, threshold).cost(*costs).mean())
 
     finals = _some(scored.staged.final, scored.told)
     strong = scored.beside[0]

@@ -69,10 +69,8 @@ class Use:
             f"{self.strong.mean():.0%} go to the strong model, {(self.strong & self.checked).mean():.0%} after a draft"
         )
 
-    def with_fixed_role(self, prompts: BoolArray, role: Role | None) -> Use:
-        """The same where some of the prompts, (n,) booleans, go to one model whatever their scores; None: by scores."""
-        if role is None:
-            return self
+    def with_fixed_role(self, prompts: BoolArray, role: Role) -> Use:
+        """The same where some of the prompts, (n,) booleans, go to one model whatever their scores."""
         rows = prompts[:, None]
         return Use(np.where(rows, role == "strong", self.strong), self.checked & ~rows, np.where(rows, 0, self.extra))
 
@@ -97,6 +95,15 @@ class Rehearsal:
     def finals(self) -> FloatArray:
         """(m,) scores with every extra sample."""
         return np.asarray(self.scores + self.changes[-1])
+
+    def finals_beside(self, gate: Gate, prompt_scores: FloatArray, training: int) -> FloatArray:
+        """`finals`, and those expected of further prompts (n,), as many of each as of each of the training prompts."""
+        count = round(len(self.scores) * len(prompt_scores) / training)
+        if not count:
+            return self.finals
+        rows = np.arange(count)
+        expected = self.expected_scores(gate, np.quantile(prompt_scores, (rows + 0.5) / count)).final
+        return np.append(self.finals, expected[rows, rows % expected.shape[1]])
 
     def expected_scores(self, gate: Gate, prompt_scores: FloatArray) -> StagedScores:
         """Expected scores of drafts of new prompts (n,): changed as those drafts whose prompts have the nearest

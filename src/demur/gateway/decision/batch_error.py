@@ -74,7 +74,7 @@ def is_clear(router: Router, looked: Looked, row: int, error: BatchError, asked:
     prompt_router = router.prompt_router
     if looked.margins is not None and looked.margins[row] <= error.similarity:
         return False
-    if looked.untold[row] and prompt_router.forced_role:
+    if prompt_router.unknown_setting.settles(looked.untold[row]):
         return True  # whatever its score
     threshold = prompt_router.threshold if asked.threshold is None else asked.threshold
     gate = router.serving_gate if asked.gate else None

@@ -18,7 +18,7 @@ from demur.gateway.ledger.record import COLUMNS, DECIDED, LARGEST_INTEGER, Ledge
 from demur.gateway.ledger.totals.bills import Bill, bill_of, bills, parse_since
 from demur.prompts.files import RECORDED
 from demur.records import count_of, dollars
-from demur.routing.prompt_router import UNLIKE
+from demur.routing.known.unknown_setting import UNLIKE
 
 NAMELESS = {"key": "(no key)", "conversation": "(none)", "model": "(no answer)"}  # rows of a bill without a name
 SHOWN = 20  # records that are printed

@@ -99,7 +99,8 @@ class HeldTarget:
 
     def __post_init__(self) -> None:
         self.slow = {role: deque(maxlen=LATEST) for role in ("weak", "strong")}
-        scores = [] if self.cold else [float(score) for score in np.ravel(self.router.training_finals)[-WINDOW:]]
+        finals = np.empty(0) if self.cold else self.router.training_finals
+        scores = np.random.default_rng(0).permutation(finals)[:WINDOW].tolist()  # they are not in a random order
         mean = self.target.value if self.target.kind == "share" else math.inf
         seen = (((0.0, score), (0.0, 1.0)) for score in scores)
         self.pace = Pace.begin(mean, seen, every=SET_EVERY)

@@ -26,6 +26,7 @@ from demur.files import write_whole
 from demur.labels.scores.uncertainty import consistency
 from demur.prompts.rows import read_rows
 from demur.prompts.tool_calls import calls_of
+from demur.prompts.words import is_question
 from demur.records import BoolArray, IntArray, Preference, Sample, count_of
 
 UNKNOWN_FILE = "unknown.jsonl"  # in a run's folder
@@ -40,6 +41,7 @@ LEAST_TOLD = 0.5  # share of prompts that must be told before quality is estimat
 NONE_EQUAL = "no two answers mean the same, within either model or across"
 SETTING = "demur train --unknown"  # the command that says where prompts like them go
 GUESSED = "no two of the short answers mean the same, within either model or across, so both models guess"
+NO_QUESTION = "no two of the short answers mean the same, and it asks no question, so it may have no right answer"
 ONE_EQUAL = "one pair of long answers alone means the same, which chance does"
 CUT_OFF = "most answers of both models were cut at max_tokens, and differ"
 FOREIGN = "the entailment model was not made for its language, and no two answers are equal by rule"
@@ -141,6 +143,13 @@ def cut_share(samples: Iterable[Sequence[Sample]]) -> float:
     return float(np.mean(ends)) if ends else 0.0
 
 
+def reason_of(reason: str, prompt: str) -> str:
+    """Why a prompt is unknown that is unknown as one of this reason: where short answers differ, a text that is asked
+    for has no right answer to guess at.
+    """
+    return NO_QUESTION if reason == GUESSED and not is_question(prompt) else reason
+
+
 def check_told(unknown: Sequence[UnknownPrompt], prompts: int) -> None:
     """Raise InputError where no prompt could be labelled."""
     if len(unknown) == prompts:
@@ -156,15 +165,25 @@ def unknown_notes(unknown: Sequence[UnknownPrompt]) -> list[str]:
         return []
     counts = Counter(one.reason for one in unknown).most_common()
     why = "; ".join(f"{count}: {reason}" for reason, count in counts)
-    guessed = sum(one.target is not None for one in unknown)
-    learned = f"; {guessed} of them still count in training, as prompts on which neither model gains" if guessed else ""
     without = count_of(len(unknown), "prompt gets", "prompts get")
-    return [
-        f"{without} no label, because the samples do not show which model is needed ({why}); they are in "
-        f"{UNKNOWN_FILE}{learned}",
-        f"prompts like these go to the strong model when served, whatever their score, unless `{SETTING}` says "
-        "otherwise; `demur label --from judge` labels them",
+    notes = [
+        f"{without} no label, because the samples do not show which model is needed ({why}); they are in {UNKNOWN_FILE}"
     ]
+    learned = sum(one.target is not None for one in unknown)
+    if learned:
+        notes.append(f"the {learned} of short answers still count in training, as prompts on which neither model gains")
+    notes.append(
+        f"prompts like these go to the strong model when served, whatever their score, unless `{SETTING}` says "
+        "otherwise; `demur label --from judge` labels them"
+    )
+    guessed = sum(reason_of(one.reason, one.prompt) == GUESSED for one in unknown)
+    if guessed:
+        notes.append(
+            f"{count_of(guessed, 'of them is a question', 'of them are questions')} on which both models guess, so "
+            f"neither gains: `{SETTING} strong-unless-guessed` lets the score decide on such; leave it where yours ask "
+            "for names, slogans and other short texts without a right answer"
+        )
+    return notes
 
 
 def _most_common(unknown: Sequence[UnknownPrompt]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,8 @@ from demur.meaning.meanings import Meanings
 from demur.measure.curve import CostQualityCurve
 from demur.methods import KernelRidge
 from demur.methods.fit.cross_validate import held_out_scores
-from demur.records import Encoder, FloatArray, Prompt, Sample
+from demur.records import ON_UNKNOWN, Encoder, FloatArray, OnUnknown, Prompt, Sample
+from demur.routing.known.unknown_setting import UnknownSetting
 from demur.routing.prompt_router import PromptRouter, TrainingPrompt
 from demur.routing.train import train_router
 from demur.sampling.pair import PairSamples
@@ -32,6 +33,8 @@ NO_DRAFTS = (
     "`demur reproduce --run` has them"
 )
 EXTRA = 3  # weak samples beside the draft
+# The setting for unknown prompts of each way to serve the router.
+UNKNOWN_TO: Mapping[str, OnUnknown] = {"as served": "score", "unknown to strong": ON_UNKNOWN}
 SENT = 2.0  # above every score: a prompt that goes to the strong model whatever its score
 
 
@@ -58,12 +61,18 @@ def served_router(
     return train_router(encoder, KernelRidge(), training, weak="weak", strong="strong", unknown=unknown)
 
 
-def served_scores(router: PromptRouter, prompts: Sequence[str], *, on_unknown: bool) -> FloatArray:
-    """(n,) as served; ``on_unknown``: prompts like those that could not be labelled go to the strong model."""
+def served_scores(router: PromptRouter, prompts: Sequence[str], on_unknown: OnUnknown) -> FloatArray:
+    """(n,) as served with a setting for prompts like those that could not be labelled."""
     found = router.look_at(prompts)
-    if not on_unknown:
-        return found.scores
-    return np.where(found.unknown, SENT + found.scores, found.scores)
+    return with_unknown(found.scores, found.untold, on_unknown)
+
+
+def with_unknown(scores: FloatArray, untold: Sequence[str], on_unknown: OnUnknown) -> FloatArray:
+    """(n,) scores as the setting orders prompts: those that it sends to the strong model come before all others.
+
+    ``untold``: why each is unknown, "" where it is not.
+    """
+    return np.where(UnknownSetting(on_unknown).settled_rows(untold), SENT + scores, scores)
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,9 +52,8 @@ class Looked:
     familiar: BoolArray  # (n,) like some prompt that it was to learn from
     untold: list[str]  # why each is unknown; "" where it is not
     values: FloatArray | None = None  # (n, K) gains over the weak model of every tier; None of a pair
-    margins: FloatArray | None = (
-        None  # (n,) by how much similarities may move until another prompt is unknown; None: any
-    )
+    # (n,) by how much similarities may move until it is unknown or not, or for another reason; None: by any.
+    margins: FloatArray | None = None
 
     def values_of(self, row: int) -> tuple[float, ...]:
         """The gains of one prompt."""

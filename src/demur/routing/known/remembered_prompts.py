@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from demur.labels.beliefs.unknown import UnknownPrompt
-from demur.records import FloatArray
+from demur.records import FloatArray, IntArray
 from demur.routing.decision import UnknownNeighbour
 
 # Names of the arrays in a saved router; its scores are of the prompts that were learned, all of them without LEARNED.
@@ -28,14 +29,28 @@ class Remembered:
         """Why each of some prompts is unknown, "" where it is not; and (n,) by how much similarities decide that.
 
         ``vectors``: their unit rows, (n, d); ``known``: each one's similarity to its nearest training prompt, (n,). It
-        is unknown where one of these is nearer, by at least ``familiar_similarity``.
+        is unknown where one of these is nearer, by at least ``familiar_similarity``, and for the reason of that one.
         """
         similarities = vectors @ self.vectors.T
-        nearest = similarities.argmax(axis=1)
-        most = similarities[np.arange(len(vectors)), nearest]
+        by_reason = np.column_stack([similarities[:, rows].max(axis=1) for rows in self._rows_of.values()])
+        most, reasons = by_reason.max(axis=1), [*self._rows_of]
         near = (most > known) & (most >= familiar_similarity)
-        reasons = [self.prompts[i].reason if each else "" for i, each in zip(nearest, near, strict=True)]
-        return reasons, np.abs(np.minimum(most - known, most - familiar_similarity))
+        found = [reasons[i] if each else "" for i, each in zip(by_reason.argmax(axis=1), near, strict=True)]
+        margins = np.abs(np.minimum(most - known, most - familiar_similarity))
+        if len(reasons) > 1:
+            second = np.partition(by_reason, -2, axis=1)[:, -2]
+            margins = np.where(near, np.minimum(margins, most - second), margins)
+        return found, margins
+
+    @cached_property
+    def _rows_of(self) -> dict[str, IntArray]:
+        """The prompts of each reason."""
+        reasons = np.array([one.reason for one in self.prompts])
+        return {str(reason): np.flatnonzero(reasons == reason) for reason in np.unique(reasons)}
+
+    def held_out_scores(self, seen: FloatArray) -> FloatArray:
+        """(m,) by fits that did not see the prompt; ``seen``, (m,), of those that the router did not learn from."""
+        return seen if self.scores is None else np.where(np.isnan(self.scores), seen, self.scores)
 
     def nearest(self, row: FloatArray) -> UnknownNeighbour:
         """The one most similar to a unit row, (d,)."""
