@@ -149,7 +149,7 @@ def test_without_prompts_the_threshold_is_set_on_the_runs_own_and_that_is_said(p
         "no prompts are given, so the threshold is set on the run's own, prompts.jsonl; those"
     )
     assert named[:2] == [line for line in own if line.startswith(("run/router: threshold", "At this threshold"))]
-    (of,) = re.findall(r"\(\d+ training prompts, held out[^)]*\)", trained)
+    (of,) = re.findall(r"\(\d+ training prompts, each scored by a router that had not seen it[^)]*\)", trained)
     assert of in named[1]
     refused = RUNNER.invoke(app, ["calibrate", "--risk", ".05", "--anyway"])
     assert "--risk needs graded prompts that have not trained the router" in str(refused.exception)

@@ -251,8 +251,9 @@ def test_calibrate_and_the_report_say_the_same_of_the_same_prompts(tmp_path: Pat
     assert said.judged_share == pytest.approx(20 / 60)
     assert said.by_setting == 0.25
     assert (
-        "(80 training prompts, held out; 25% are unknown and go to the strong model whatever their score). That is "
-        "83% of the large model's quality on the 75% that could be judged" in said.sentence
+        "(80 training prompts, each scored by a router that had not seen it; 25% are unknown and go to the strong "
+        "model whatever their score). That is 83% of the large model's quality on the 75% that could be judged"
+        in said.sentence
     )
     assert "believed quality of the 75% that could be judged " in said.sentence
     keeps = "this keeps 83% of the large model's quality on the 75% of the prompts that could be judged (believed)"
@@ -456,7 +457,10 @@ def test_without_gold_evaluate_says_how_to_get_it_and_takes_grades_by_hand(tmp_p
     assert all(grade == ((0.0, 1.0) if "plus" in prompt else (1.0, 1.0)) for prompt, grade in grades.items())
     found = demur.evaluate(run=run)
     assert not found.believed
-    assert (found.headline.on, found.headline.prompts) == ("training prompts, held out", 60)
+    assert (found.headline.on, found.headline.prompts) == (
+        "training prompts, each scored by a router that had not seen it",
+        60,
+    )
     assert (found.headline.judged, found.headline.by_grades) == (30, True)
     assert found.n_test == 30
     sums = sum("plus" in prompt for prompt in grades)

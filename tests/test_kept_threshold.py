@@ -92,7 +92,7 @@ def test_grades_change_the_quality_alone(tmp_path: Path, pair: Pair) -> None:
     assert found.sentence in page
     assert "measured on 24 graded prompts</dd>" in page
     local = f"{1 - before.strong_share:.0%}"
-    assert f"<dd>{local}</dd><dd>of 60 training prompts, held out</dd>" in page
+    assert f"<dd>{local}</dd><dd>of 60 training prompts, each scored by a router that had not seen it</dd>" in page
 
 
 def test_training_says_that_a_guarantee_was_of_the_router_before(tmp_path: Path, pair: Pair) -> None:

@@ -109,6 +109,14 @@ OTHERS = ["yew", "box", "may", "tea"]
 SURE = ["Rome"] * 4
 
 
+def test_saturated_prompts_are_counted_alike_by_label_and_report() -> None:
+    """A prompt with one equal pair of long answers is unknown; which model's they are is not kept for the report."""
+    words = [" ".join(f"{i}{letter}" for letter in "abcdefghijklmnopqrstuvwxyz") for i in range(7)]
+    found = labelled([(words[:3] + words[:1], words[3:]), (GUESSES, OTHERS), (SURE, SURE), (GUESSES, SURE)])
+    assert ONE_EQUAL in {one.reason for one in found.unknown}
+    assert found.saturation == saturation_of(found.preferences, found.unknown)
+
+
 def test_an_unknown_prompt_is_left_out_and_counted() -> None:
     found = labelled([(GUESSES, SURE), (GUESSES, OTHERS), (SURE, SURE)])
     assert [row.id for row in found.preferences] == ["0", "2"]

@@ -18,6 +18,7 @@ from demur.evaluation.report.graded_headline import graded_headline
 from demur.evaluation.report.headline import Headline, expected_costs, learned_prompts, training_headline
 from demur.evaluation.report.kept_point import Pair, scored_prompts
 from demur.evaluation.report.kinds_table import cut_note, kinds_table
+from demur.evaluation.report.which_prompts import TRAINING
 from demur.evaluation.results import Evaluation, EvaluationRow, Example, gap_warnings, payback, verdict_by_grades
 from demur.evaluation.tiers import TiersMeasured, measure_tiers, tier_usd
 from demur.gate.router import Router
@@ -128,7 +129,7 @@ def _tiers(router: PromptRouter) -> TiersMeasured | None:
         return None
     usd = tier_usd(router, [one.prompt for one in router.training])
     values, qualities = router.tiers.training_values, router.tiers.qualities
-    return measure_tiers(router, values, qualities, usd, on="training prompts, held out", believed=True)
+    return measure_tiers(router, values, qualities, usd, on=TRAINING, believed=True)
 
 
 def _believed_quality(run: Run, router: Router) -> tuple[IntArray, Pair]:

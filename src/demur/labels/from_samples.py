@@ -21,6 +21,7 @@ from demur.labels.beliefs.unknown import (
     UnknownPrompt,
     check_told,
     cut_share,
+    saturation_of,
     unknown_notes,
 )
 from demur.labels.prompt_kinds import PromptKinds
@@ -48,6 +49,7 @@ from demur.labels.targets import (
     hard_targets,
     label_warnings,
     margin_targets,
+    near_ties,
     winner_of,
 )
 from demur.mapping import Map
@@ -85,7 +87,7 @@ class Labels:
         counted = (
             f"{count_of(len(self.preferences), 'preference')} ({self.preferences[0].kind}): weak {shares[0]:.0%}, "
             "strong "
-            f"{shares[1]:.0%}, tie {self.ties:.0%}"
+            f"{shares[1]:.0%}, tie {self.ties:.0%}{near_ties([row.target for row in self.preferences])}"
         )
         if not self.definition:
             return counted
@@ -165,7 +167,7 @@ def label_prompts(
     work = Measuring(meanings.quiet(), config.entailment, of_clusters, joint, tokens)
     found = measure_prompts(prompts, sides, work, mapping=mapping, progress=progress)
     measured, reasons = _with_doubt(found.measured, prompts, sides, meanings, definition), found.reasons
-    saturation, cut = measured.saturation, cut_share(chain(*sides))
+    cut = cut_share(chain(*sides))
     name, notes = config.name, []
     if "log-probs" in KINDS[name].needs and measured.weak.coverage is None:
         name = "agreement"
@@ -190,6 +192,7 @@ def label_prompts(
     notes += [belief.sentence] if belief else []
     targets = TARGETS[name](measured, config)
     rows = _rows(prompts, sides, measured, targets, (weak, strong), kind=name, definition=definition, belief=belief)
+    saturation = saturation_of(rows, unknown)  # as evaluate and report count it, which have no samples at hand
     as_printed = definition in AS_PRINTED
     warnings = list(silent)
     warnings += label_warnings(targets, saturation, as_printed=as_printed, softer=KINDS[name].softer)

@@ -8,6 +8,7 @@ are `demur.labels.preference_files`'.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -18,6 +19,7 @@ from demur.records import FloatArray, Winner
 from demur.statistics import mean_ranks
 
 Delta = Literal["symmetric", "paper"]
+NEAR_TIE = 0.05  # from .5: a believed gain of a tenth of an answer
 WARNED_SHARE = 1 / 3  # of ties, or of prompts that the strong model is saturated on
 
 
@@ -73,6 +75,13 @@ def gain_targets(gains: FloatArray) -> FloatArray:
 def winner_of(target: float) -> Winner:
     """The winner that a target in [0, 1] corresponds to; model_a is the weak model, model_b the strong one."""
     return "tie" if target == 0.5 else "model_b" if target > 0.5 else "model_a"
+
+
+def near_ties(targets: Sequence[float]) -> str:
+    """How many targets name a winner by next to nothing, as the end of a sentence on winners; empty where none does."""
+    distance = np.abs(np.asarray(targets, dtype=float) - 0.5)
+    share = float(np.mean((distance > 0) & (distance <= NEAR_TIE + 1e-9))) if len(targets) else 0.0
+    return f"; {share:.0%} of all are near ties (targets of {0.5 - NEAR_TIE:g} to {0.5 + NEAR_TIE:g})" if share else ""
 
 
 def label_warnings(

@@ -26,6 +26,7 @@ from demur.evaluation.results import Evaluation, Example
 from demur.files import write_whole
 from demur.gate.explanation import scales
 from demur.gate.quality.extra_samples import COLUMNS as COLUMNS_OF_GATE
+from demur.labels.targets import near_ties
 from demur.records import count_of, dollars, on_one_line
 from demur.routing.decision import digits_apart
 from demur.runs.lineage import REPORT, keep_report
@@ -303,7 +304,8 @@ def _balance(found: Evaluation) -> str:
     shares = {who: count / n for who, count in counts.items()}
     return (
         f"Targets ({found.preferences[0].kind}): {found.weak} preferred {shares['model_a']:.0%}, tie "
-        f"{shares['tie']:.0%}, {found.strong} {shares['model_b']:.0%}."
+        f"{shares['tie']:.0%}, {found.strong} {shares['model_b']:.0%}"
+        f"{near_ties([row.target for row in found.preferences])}."
     )
 
 

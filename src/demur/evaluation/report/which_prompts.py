@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from demur.routing.known.training_texts import training_texts
 from demur.routing.prompt_router import PromptRouter
 
-TRAINING = "training prompts, held out"  # those that a router was to learn from, each by a fit that did not see it
+UNSEEN = "each scored by a router that had not seen it"  # by a fit on the others
+TRAINING = f"training prompts, {UNSEEN}"  # all that a router was to learn from
 
 
 def which_prompts(texts: Sequence[str], router: PromptRouter, *, graded: bool = False) -> str:
@@ -16,5 +17,5 @@ def which_prompts(texts: Sequence[str], router: PromptRouter, *, graded: bool = 
     among = sum(text in learned for text in texts)
     grades = " with their grades" if graded else ""
     if among == len(texts):
-        return f"{TRAINING}{grades}"
+        return f"training prompts{grades}, {UNSEEN}"
     return f"prompts{grades}" + (f", {among:,} of them {TRAINING}" if among else "")

@@ -15,7 +15,7 @@ import numpy as np
 
 from demur.labels.beliefs.belief import Belief, belief_weight, believed_gains, confirmed_slope, pair_shares
 from demur.labels.beliefs.belief import without_silence as apart_from_silence
-from demur.labels.beliefs.unknown import Saturation, why_unknown
+from demur.labels.beliefs.unknown import why_unknown
 from demur.labels.pair_meanings import pair_meanings
 from demur.labels.scores.sureness import Sureness
 from demur.labels.scores.uncertainty import agreement, consistency, coverage, uncertainty
@@ -80,13 +80,6 @@ class Measured:
     def strong_meanings(self) -> list[int]:
         """How many the strong model's answers have."""
         return [len(np.unique(ids)) for ids in self.strong_ids]
-
-    @property
-    def saturation(self) -> Saturation:
-        """Of either model; prompts with one sample do not count, as one answer is always a meaning of its own."""
-        counts = np.array([len(ids) for ids in self.strong_ids])
-        weak, strong = ((np.array(each) == counts)[counts > 1] for each in (self.weak_meanings, self.strong_meanings))
-        return Saturation.of(weak, strong)
 
     @property
     def gains(self) -> FloatArray:
