@@ -152,10 +152,10 @@ def test_other_shares_by_hand() -> None:
     assert choice_rows(unpriced)[6][2:] == ("100%", "unknown", "unknown")
     assert choice_rows(found)[0] == ("30%, as served", "0.800", "60%", "$0.07", "68%")  # the first line's own figures
     some = replace(found, headline=replace(HEADLINE, judged=20, judged_share=0.45))
-    assert choice_rows(some)[0][0] == "30% of all 30 prompts, as served"
-    told = "in the first row are of all 30 prompts; everything else is of the 30 prompts whose samples"
-    assert told in page(some)
-    assert "counts all 30, so its shares are not those of the other rows" in page(some)
+    # 45 % of the table's own prompts: their cost is .45 of $2.00, and no figure of the first line's 30 prompts.
+    assert choice_rows(some)[0] == ("45%, as served (30% of all 30 prompts)", "0.800", "60%", "$0.90", "55%")
+    assert "Every row is of the 30 prompts whose samples" in page(some)
+    assert "counts all 30 prompts, so its shares are not those of the rows" in page(some)
     assert choice_columns(some)[0].endswith(", of the 30 prompts")
     assert "of the 20 prompts whose samples" in page(some)
 

@@ -140,9 +140,9 @@ def _about_choices(found: Evaluation) -> str:
     if line.judged is None:
         return f"{by}; choose a share with demur calibrate --strong-share."
     return (
-        f"{by}. The share and the cost in the first row are of all {line.prompts:,} prompts; everything else is of the "
-        f"{found.n_test:,} {_judged_prompts(found)}. demur calibrate --strong-share counts all {line.prompts:,}, so "
-        "its shares are not those of the other rows: ask it for a share with --dry-run to see what that gives."
+        f"{by}. Every row is of the {found.n_test:,} {_judged_prompts(found)}. demur calibrate --strong-share counts "
+        f"all {line.prompts:,} prompts, so its shares are not those of the rows: ask it for a share with --dry-run to "
+        "see what that gives."
     )
 
 

@@ -28,33 +28,45 @@ def choice_columns(found: Evaluation) -> tuple[str, ...]:
 
 
 def choice_rows(found: Evaluation) -> list[tuple[str, ...]]:
-    """What is served now, as in the first line; then what the served router's score gives and costs at some strong
-    shares, from always weak to always strong.
+    """What is served now; then what the served router's score gives and costs at some strong shares, from always weak
+    to always strong. All rows are of the same prompts, which may be fewer than the first line's.
     """
     curve = next(row.curve for row in found.rows if row.router == found.served)
-    whole = usd_at_share(curve, 1.0)
-    rows = [_served_row(found, curve)] if found.headline.quality else []
+    rows = [_served_row(found, curve)] if found.headline.quality and not found.headline.weighed else []
     for share in CHOICES:
         quality, cost = float(np.interp(share, curve.strong_shares, curve.qualities)), usd_at_share(curve, share)
-        gap = "-" if not curve.has_gap else f"{(quality - curve.weak_quality) / curve.gain:.0%}"
-        saved = "unknown" if cost is None or not whole else f"{1 - cost / whole:.0%}"
-        rows.append((f"{share:.0%}", number(quality), gap, usd(cost), saved))
+        rows.append((f"{share:.0%}", number(quality), _part(curve, quality), usd(cost), _saved(curve, cost)))
     return rows
 
 
 def served_share(found: Evaluation) -> str:
     """The name of the row of `choice_rows` that is served now."""
     line = found.headline
-    among = "" if line.judged is None else f" of all {line.prompts:,} prompts"
-    return f"{line.strong_share:.0%}{among}, as served"
+    if line.judged is None or line.judged_share is None:
+        return f"{line.strong_share:.0%}, as served"
+    return f"{line.judged_share:.0%}, as served ({line.strong_share:.0%} of all {line.prompts:,} prompts)"
 
 
 def _served_row(found: Evaluation, curve: CostQualityCurve) -> tuple[str, ...]:
     line = found.headline
     assert line.quality is not None, "a row of what is served has a quality"
-    gap = "-" if not curve.has_gap else f"{(line.quality[0] - curve.weak_quality) / curve.gain:.0%}"
-    saved = "unknown" if line.saved is None else f"{line.saved:.0%}"
-    return served_share(found), number(line.quality[0]), gap, usd(line.usd), saved
+    part = _part(curve, line.quality[0])
+    if line.judged is None or line.judged_share is None:
+        saved = "unknown" if line.saved is None else f"{line.saved:.0%}"
+        return served_share(found), number(line.quality[0]), part, usd(line.usd), saved
+    cost = usd_at_share(curve, line.judged_share)
+    return served_share(found), number(line.quality[0]), part, usd(cost), _saved(curve, cost)
+
+
+def _part(curve: CostQualityCurve, quality: float) -> str:
+    """Which part of the gap between the models is recovered, as text."""
+    return "-" if not curve.has_gap else f"{(quality - curve.weak_quality) / curve.gain:.0%}"
+
+
+def _saved(curve: CostQualityCurve, cost: float | None) -> str:
+    """What is saved of always-strong's cost, as text."""
+    whole = usd_at_share(curve, 1.0)
+    return "unknown" if cost is None or not whole else f"{1 - cost / whole:.0%}"
 
 
 def reference_rows(found: Evaluation) -> list[tuple[str, ...]]:
