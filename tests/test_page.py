@@ -221,8 +221,21 @@ def test_a_score_just_below_the_threshold_is_told_from_it() -> None:
 
 
 def test_a_believed_quality_is_not_taken_for_that_of_the_answer_beside_it() -> None:
-    assert "small said (believed quality of all samples)" in page(believed([0.4, 0.6]))
+    assert "small said (agreement with the strong samples)" in page(believed([0.4, 0.6]))
     assert "small said (quality)" in page(evaluation())
+
+
+def test_two_samples_that_agree_are_shown_as_such_and_not_as_a_certain_quality() -> None:
+    one = replace(evaluation().examples[0], weak_quality=1.0, strong_quality=1.0)
+    assert (one.weak_worth, one.strong_worth) == ("1.0", "1.0")  # a grade
+    two = replace(one, samples=2)
+    assert (two.weak_worth, two.strong_worth) == ("all 2 agree", "all 2 agree")
+    none = replace(one, samples=5, weak_quality=0.0, strong_quality=0.0)
+    assert (none.weak_worth, none.strong_worth) == ("no sample agrees", "all 5 differ")
+    some = replace(one, samples=4, weak_quality=0.25, strong_quality=0.5)
+    assert (some.weak_worth, some.strong_worth) == ("25% of pairs agree", "50% of pairs agree")
+    html = page(replace(believed([0.4]), examples=(replace(two, strong_answer="nonsense"),)))
+    assert "nonsense (all 2 agree)" in html
 
 
 def test_the_cost_of_a_router_says_at_which_share_it_is() -> None:

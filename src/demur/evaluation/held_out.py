@@ -101,7 +101,7 @@ def evaluate_held_out(run: Run, *, graded: bool) -> Evaluation:
         served=config.router.served,
         headline=in_line,
         preferences=tuple(preferences),
-        examples=_examples(run, served, rows, quality),
+        examples=_examples(run, served, rows, quality, believed=not graded),
         warnings=(
             *outdated_stages(config.folder),
             *(_beside_the_score(texts, grades, training_texts(served), in_line) if graded else ()),
@@ -203,7 +203,7 @@ def _few_grades(number: int, run: str) -> tuple[str, ...]:
     )
 
 
-def _examples(run: Run, router: PromptRouter, rows: IntArray, quality: Pair) -> tuple[Example, ...]:
+def _examples(run: Run, router: PromptRouter, rows: IntArray, quality: Pair, *, believed: bool) -> tuple[Example, ...]:
     """The decision on each prompt by its held-out score, beside both first answers and other training prompts."""
     ids = {prompt.text: prompt.id for prompt in run.prompts}
     found = []
@@ -221,6 +221,7 @@ def _examples(run: Run, router: PromptRouter, rows: IntArray, quality: Pair) -> 
                 weak_quality=float(weak),
                 strong_quality=float(strong),
                 neighbours=tuple(one for one in near if one.prompt != text)[:NEIGHBOURS],
+                samples=len(run.samples.strong.get(ids.get(text, ""), ())) if believed else 0,
             )
         )
     return tuple(found)

@@ -53,6 +53,23 @@ class Example:
     strong_quality: float
     neighbours: tuple[Neighbour, ...]  # nearest training prompts
     unknown: bool = False  # samples do not decide it, and it went by the setting `unknown`, whatever its score
+    samples: int = 0  # of each model, by which its quality is believed; 0: it is graded
+
+    @property
+    def weak_worth(self) -> str:
+        """What is known of the weak answer's quality: a grade, or how far its samples agree with the strong ones."""
+        if not self.samples:
+            return f"{self.weak_quality:.1f}"
+        whole = {0.0: "no sample agrees", 1.0: f"all {self.samples} agree"}
+        return whole.get(self.weak_quality, f"{self.weak_quality:.0%} of pairs agree")
+
+    @property
+    def strong_worth(self) -> str:
+        """The same of the strong answer, whose samples are compared with each other."""
+        if not self.samples:
+            return f"{self.strong_quality:.1f}"
+        whole = {0.0: f"all {self.samples} differ", 1.0: f"all {self.samples} agree"}
+        return whole.get(self.strong_quality, f"{self.strong_quality:.0%} of pairs agree")
 
     @property
     def right(self) -> bool:

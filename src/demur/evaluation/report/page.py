@@ -312,8 +312,9 @@ def _balance(found: Evaluation) -> str:
 def _decisions(found: Evaluation) -> str:
     if found.believed:
         about = (
-            "By the prompt alone, before any gate. Each answer is the first that was sampled; the quality beside it is "
-            "believed of all samples of its prompt, on average, and is no verdict on that answer."
+            "By the prompt alone, before any gate. Each answer is the first that was sampled; beside it stands how far "
+            "the samples of its prompt agree, the weak model's with the strong one's, the strong one's with each "
+            "other. Quality is believed by this over many prompts; of one prompt's few samples it is no verdict."
         )
         groups = _by_distance(found)
     else:
@@ -331,15 +332,15 @@ def _decisions(found: Evaluation) -> str:
         }
     columns = "; ".join(scales(chance=found.reliability is not None))
     parts, digits = [f"<p>{escape(about)}</p><p>The {escape(columns)}.</p>"], _digits(found)
-    worth = "believed quality of all samples" if found.believed else "quality"
+    worth = ("agreement with the strong samples", "agreement") if found.believed else ("quality", "quality")
     for name, chosen in groups.items():
-        rows = "".join(_example(one, found, digits, 2 if found.believed else 1) for one in chosen)
+        rows = "".join(_example(one, found, digits) for one in chosen)
         parts.append(
             f'<h3>{escape(name)}</h3><div class="scroll" tabindex="0" role="region" aria-label="{escape(name)}">'
             '<table class="decisions"><thead><tr><th scope="col">prompt</th><th scope="col" class="n">'
             f"{'score, a chance' if found.reliability is not None else 'score'}</th>"
             '<th scope="col">went to</th><th scope="col">'
-            f'{escape(found.weak)} said ({worth})</th><th scope="col">{escape(found.strong)} said ({worth})</th>'
+            f'{escape(found.weak)} said ({worth[0]})</th><th scope="col">{escape(found.strong)} said ({worth[1]})</th>'
             "</tr></thead>"
             f"<tbody>{rows}</tbody></table></div>"
         )
@@ -373,7 +374,7 @@ def _digits(found: Evaluation) -> int:
     return max((digits_apart((one.score, found.threshold)) for one in found.examples), default=3)
 
 
-def _example(one: Example, found: Evaluation, digits: int, digits_of_quality: int) -> str:
+def _example(one: Example, found: Evaluation, digits: int) -> str:
     near = "".join(
         f"<li>{escape(on_one_line(n.prompt, SHOWN))} <span class=faint>cosine {n.similarity:.2f}, target "
         f"{n.training.target:.2f}, semantic entropy: weak {_nats(n.training.weak_entropy)}, strong "
@@ -389,9 +390,9 @@ def _example(one: Example, found: Evaluation, digits: int, digits_of_quality: in
         f'<details class="near"><summary>{about}</summary><ul>{near}</ul>'
         f'</details></td><td class="n" data-name="score">{one.score:.{digits}f}</td><td data-name="went to">{went}</td>'
         f'<td data-name="{weak} said">{escape(on_one_line(one.weak_answer, SHOWN))} '
-        f"({one.weak_quality:.{digits_of_quality}f})</td>"
+        f"({one.weak_worth})</td>"
         f'<td data-name="{strong} said">{escape(on_one_line(one.strong_answer, SHOWN))} '
-        f"({one.strong_quality:.{digits_of_quality}f})</td></tr>"
+        f"({one.strong_worth})</td></tr>"
     )
 
 

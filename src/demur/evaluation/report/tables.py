@@ -35,7 +35,7 @@ def choice_rows(found: Evaluation) -> list[tuple[str, ...]]:
     rows = [_served_row(found, curve)] if found.headline.quality and not found.headline.weighed else []
     for share in CHOICES:
         quality, cost = float(np.interp(share, curve.strong_shares, curve.qualities)), usd_at_share(curve, share)
-        rows.append((f"{share:.0%}", number(quality), _part(curve, quality), usd(cost), _saved(curve, cost)))
+        rows.append((f"{share:.0%}", number(quality), _part(curve, quality), usd(cost), _savings(curve, cost)))
     return rows
 
 
@@ -55,7 +55,7 @@ def _served_row(found: Evaluation, curve: CostQualityCurve) -> tuple[str, ...]:
         saved = "unknown" if line.saved is None else f"{line.saved:.0%}"
         return served_share(found), number(line.quality[0]), part, usd(line.usd), saved
     cost = usd_at_share(curve, line.judged_share)
-    return served_share(found), number(line.quality[0]), part, usd(cost), _saved(curve, cost)
+    return served_share(found), number(line.quality[0]), part, usd(cost), _savings(curve, cost)
 
 
 def _part(curve: CostQualityCurve, quality: float) -> str:
@@ -63,7 +63,7 @@ def _part(curve: CostQualityCurve, quality: float) -> str:
     return "-" if not curve.has_gap else f"{(quality - curve.weak_quality) / curve.gain:.0%}"
 
 
-def _saved(curve: CostQualityCurve, cost: float | None) -> str:
+def _savings(curve: CostQualityCurve, cost: float | None) -> str:
     """What is saved of always-strong's cost, as text."""
     whole = usd_at_share(curve, 1.0)
     return "unknown" if cost is None or not whole else f"{1 - cost / whole:.0%}"
