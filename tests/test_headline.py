@@ -29,6 +29,7 @@ from demur.evaluation.results import payback, usd_at_share
 from demur.evaluation.signals import signals
 from demur.gate.quality.two_stages import Use
 from demur.gate.router import Router
+from demur.labels.beliefs.unknown import NONE_EQUAL
 from demur.measure.threshold import Calibration, KeptPoint, threshold_for_quality, threshold_for_share
 from demur.methods import SimilarityWeighted
 from demur.models.encoders.encoder import LetterEncoder
@@ -287,6 +288,39 @@ def test_what_the_setting_of_unknown_prompts_costs_is_said_and_a_share_below_the
     assert kept.strong_share < training_headline(router).kept.strong_share  # type: ignore[union-attr]
     assert unknown_setting_note(Router.load(f"{run}/router", unknown="weak")) == ""
     assert "`demur train --unknown strong` sends them there" in unknown_setting_note(by_score)
+
+
+def test_prompts_on_which_both_models_guess_count_as_not_answered_where_the_score_decides(tmp_path: Path) -> None:
+    """No answer agrees with another: on 20 of the 80 prompts neither model is believed to be right, on the others the
+    strong one is."""
+    _, run = with_open_ended(tmp_path)
+    beside = training_headline(Router.load(f"{run}/router"))
+    assert beside.judged == 60
+    assert beside.strong_quality == pytest.approx(1.0)
+    demur.train(run=run, unknown="score")
+    said = training_headline(Router.load(f"{run}/router"))
+    assert (said.prompts, said.judged, said.scope()) == (80, None, "")
+    assert said.strong_quality == pytest.approx(0.75)
+    assert said.quality_name == "believed quality"
+    with opened.open_run(load_run(run)) as found:
+        evaluation = evaluate_held_out(found, graded=False)
+    assert (evaluation.n_test, evaluation.headline) == (80, said)
+    assert "; 20 of them, on which both models guess, count as answered right by neither" in evaluation.findings[0]
+    assert evaluation.rows[0].curve.strong_quality == pytest.approx(0.75)
+    assert evaluation.rows[0].curve.weak_quality == pytest.approx(0.375, abs=0.02)
+
+
+def test_how_many_of_the_calls_that_stay_local_could_not_be_judged() -> None:
+    """Two of six prompts are texts whose answers all differ; by their scores they and two others stay local."""
+    rows = [TrainingPrompt(text, float("z" in text), 1.0, 0.0) for text in ("zz z", "aa a", "za z", "a aa") * 2]
+    first = train_router(LetterEncoder(), SimilarityWeighted(), rows, weak="small", strong="large", on_unknown="score")
+    router = Router(first, beliefs=np.array([[0.5] * 8, [1.0] * 8]))
+    looked = Looked(np.array([0.0, 0.1, 0.2, 0.3, 0.9, 1.0]), np.ones(6, dtype=bool), [NONE_EQUAL] * 2 + [""] * 4)
+    said = headline(router, looked, [f"new {i}" for i in range(6)], on="prompts", threshold=0.5)
+    assert said.local_unjudged == pytest.approx(0.5)
+    assert "quality of the 67% that could be judged" in said.sentence
+    assert "(6 prompts; 50% of the calls that stay local could not be judged)" in said.sentence
+    assert "stay local could" not in headline(router, looked, ["new"] * 6, on="prompts", threshold=-1.0).sentence
 
 
 def graded_run(tmp_path: Path, count: int, *, unknown: tuple[float, float] | None) -> Headline:

@@ -154,10 +154,10 @@ def test_other_shares_by_hand() -> None:
     some = replace(found, headline=replace(HEADLINE, judged=20, judged_share=0.45))
     # 45 % of the table's own prompts: their cost is .45 of $2.00, and no figure of the first line's 30 prompts.
     assert choice_rows(some)[0] == ("45%, as served (30% of all 30 prompts)", "0.800", "60%", "$0.90", "55%")
-    assert "Every row is of the 30 prompts whose samples" in page(some)
+    assert "Every row is of the 30 prompts that could" in page(some)
     assert "counts all 30 prompts, so its shares are not those of the rows" in page(some)
     assert choice_columns(some)[0].endswith(", of the 30 prompts")
-    assert "of the 20 prompts whose samples" in page(some)
+    assert "of the 20 prompts that could" in page(some)
 
 
 def test_every_cell_of_a_router_has_its_interval() -> None:
@@ -246,7 +246,7 @@ def test_the_cost_of_a_router_says_at_which_share_it_is() -> None:
     ("judged", "share", "by_grades", "label", "caption"),
     [
         (None, None, False, "as it is served: 30 %", ""),
-        (20, 0.3, False, "as it is served: 30 %", "the 20 prompts whose samples show which model is needed: 30% of"),
+        (20, 0.3, False, "as it is served: 30 %", "the 20 prompts that could be judged: 30% of"),
         (
             20,
             0.25,

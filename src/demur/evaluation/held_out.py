@@ -16,7 +16,7 @@ from demur.evaluation.graded_file import BY_HAND, USUAL_GRADES
 from demur.evaluation.grades import FEWEST_GRADED, GRADES_FILE, decided_prompts, read_grades
 from demur.evaluation.report.graded_headline import graded_headline
 from demur.evaluation.report.headline import Headline, expected_costs, learned_prompts, training_headline
-from demur.evaluation.report.kept_point import Pair, scored_prompts
+from demur.evaluation.report.kept_point import Pair, judged_prompts, scored_prompts
 from demur.evaluation.report.kinds_table import cut_note, kinds_table
 from demur.evaluation.report.which_prompts import TRAINING
 from demur.evaluation.results import Evaluation, EvaluationRow, Example, gap_warnings, payback, verdict_by_grades
@@ -94,6 +94,9 @@ def evaluate_held_out(run: Run, *, graded: bool) -> Evaluation:
     grades = read_grades(config.folder / GRADES_FILE) if graded else {}
     in_line = graded_headline(loaded, grades) if graded else training_headline(loaded)
     told = f"{len(remembered)} of {len(preferences) + len(remembered)} prompts could not be labelled from their samples"
+    guessed = len(rows) - len(served.training) if not graded else 0
+    if guessed > 0:
+        told += f"; {guessed} of them, on which both models guess, count as answered right by neither"
     return Evaluation(
         weak=served.weak,
         strong=served.strong,
@@ -133,13 +136,18 @@ def _tiers(router: PromptRouter) -> TiersMeasured | None:
 
 
 def _believed_quality(run: Run, router: Router) -> tuple[IntArray, Pair]:
-    """The prompts that it learned from as places in `learned_prompts`, and both models' believed quality."""
+    """The prompts that could be judged as places in `learned_prompts`, and both models' believed quality."""
     if router.beliefs is None:
         raise InputError(
             f"{run.config.prompts}: no prompt has gold answers, and nothing is believed of a router that was trained "
             "without samples or with --gate off; grade some answers by hand: demur grade"
         )
-    return np.arange(len(router.prompt_router.training)), (router.beliefs[0], router.beliefs[1])
+    texts, looked = learned_prompts(router.prompt_router)
+    learned = len(router.prompt_router.training)
+    several = router.prompt_router.tiers is not None
+    rows = np.arange(learned) if several else np.flatnonzero(judged_prompts(router, looked))
+    weak, strong = np.pad(router.beliefs, ((0, 0), (0, len(texts) - learned)))  # neither is right where both guess
+    return rows, (weak[rows], strong[rows])
 
 
 def _graded_quality(run: Run, router: Router) -> tuple[IntArray, Pair]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from demur.evaluation.report.kept_point import Costs, Pair, kept_point, kept_tier_point
+from demur.evaluation.report.kept_point import Costs, Pair, judged_prompts, kept_point, kept_tier_point
 from demur.evaluation.report.which_prompts import TRAINING
 from demur.evaluation.tiers import believed_mean, tier_choices, tier_usd, tiers_of
 from demur.gate.quality.believed_quality import believed_quality, why_not_believed
@@ -29,11 +29,12 @@ from demur.routing.known.training_texts import training_texts
 from demur.routing.prompt_router import PromptRouter
 from demur.statistics import interval
 
-DECIDED = "whose samples show which model is needed"  # the others are unknown
+DECIDED = "that could be judged"
 EXPECTED, SAMPLED = "as expected", "on the answers that were sampled"
 FREE = (
     " (a private address counts as $0; if it costs: `demur sample` again with --strong-usd IN/OUT, then `demur train`)"
 )
+WORTH_SAYING = 0.01  # of the calls that stay local
 ENOUGH = 0.9  # of always-strong's quality; where less is served, the line says so in words
 
 
@@ -55,6 +56,7 @@ class Headline:
     unpriced: tuple[str, ...] = ()  # models whose price is unknown
     judged: int | None = None  # prompts that `quality` is of; None: all
     judged_share: float | None = None  # the strong share of those; None: as of all
+    local_unjudged: float = 0.0  # fraction of the calls that stay local whose quality is not in `quality`
     gate: str = ""  # how a gate takes part; empty: none does
     by_setting: float = 0.0  # fraction of the prompts whose need is unknown, which go to one model whatever their score
     setting: Role = "strong"  # that model
@@ -154,6 +156,8 @@ class Headline:
         told = f"; {self.by_setting:.0%} {setting}" if self.by_setting else ""
         if self.by_grades:
             told += f"; quality measured on {self._graded}"
+        elif self.quality is not None and self.local_unjudged >= WORTH_SAYING:
+            told += f"; {self.local_unjudged:.0%} of the calls that stay local could not be judged"
         on = self.on.replace("prompts", "prompt", 1) if self.prompts == 1 else self.on
         return f"{self.prompts:,} {on}{f', the gate {self.gate}' if self.gate else ''}{told}"
 
@@ -215,8 +219,8 @@ def headline(
         settled = router.prompt_router.unknown_setting.settled_rows(looked.untold)
         return tier_headline(router.prompt_router, looked.values, texts, settled, on=on, threshold=threshold)
     use = expected_use(router, looked, threshold)
-    judged = np.ones(len(texts), dtype=bool) if quality else ~looked.unknown
-    found = quality or _believed_quality(router, looked, texts)
+    judged = np.ones(len(texts), dtype=bool) if quality else judged_prompts(router, looked)
+    found = quality or believed_pair(router, looked, texts)
     costs = usd or expected_costs(router, texts)
     strong = use.strong.mean(axis=1)
     served = None if found is None else (strong * found[1] + (1 - strong) * found[0], found[1])
@@ -231,7 +235,7 @@ def headline(
 
 def _is_forecast(router: PromptRouter, texts: Sequence[str], judged: BoolArray) -> bool:
     """Whether most of the prompts that quality is of have no samples, as training prompts have."""
-    own = {one.prompt for one in router.training}
+    own = set(training_texts(router))
     asked = sum(text in own for text, one in zip(texts, judged, strict=True) if one)
     return 2 * asked < int(judged.sum())
 
@@ -336,7 +340,7 @@ def _headline(
     counts where ``judged``."""
     prompts, strong = router.prompt_router, use.strong.mean(axis=1)
     routed = None if quality is None else quality[0][judged]
-    weak_usd, strong_usd = usd
+    (weak_usd, strong_usd), local = usd, 1 - strong
     known = weak_usd is not None and strong_usd is not None
     return Headline(
         threshold=prompts.threshold if threshold is None else threshold,
@@ -352,6 +356,7 @@ def _headline(
         usd_strong_part=None if strong_usd is None else 1000 * float((strong * strong_usd).mean()),
         judged=None if judged.all() or quality is None else int(judged.sum()),
         judged_share=None if judged.all() or not judged.any() else float(strong[judged].mean()),
+        local_unjudged=float(local[~judged].sum() / local.sum()) if local.any() else 0.0,
         strong_private=_strong_private(prompts),
         unpriced=tuple(name for name, cost in ((prompts.weak, weak_usd), (prompts.strong, strong_usd)) if cost is None),
     )
@@ -377,8 +382,10 @@ def _why_not_known(router: Router, looked: Looked) -> str:
     )
 
 
-def _believed_quality(router: Router, looked: Looked, texts: Sequence[str]) -> Pair | None:
-    """Both models' believed quality; None where belief has nothing to stand on."""
+def believed_pair(router: Router, looked: Looked, texts: Sequence[str]) -> Pair | None:
+    """Both models' believed quality, which counts for `judged_prompts`; None where belief has nothing to stand on."""
     if router.beliefs is None or why_not_believed(router.prompt_router.record, looked.unknown):
         return None
-    return believed_quality(router, texts, looked.scores)
+    weak, strong = believed_quality(router, texts, looked.scores)
+    told = ~looked.unknown
+    return weak * told, strong * told  # neither is believed where both guess; of the other unknown ones none is asked
