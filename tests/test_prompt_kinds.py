@@ -9,8 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from demur.cli import printing
 from demur.evaluation.report.headline import training_headline
 from demur.evaluation.report.kinds_table import cut_note, kinds_note, kinds_table, new_kinds_notes
+from demur.evaluation.results import KindsTable
 from demur.gate.router import Router
 from demur.labels.beliefs.unknown import GUESSED, NONE_EQUAL, UnknownPrompt
 from demur.labels.prompt_kinds import (
@@ -233,3 +235,14 @@ def test_of_new_prompts_it_is_said_what_they_alone_show() -> None:
     same = new_kinds_notes(routed(), new[:3], priced=False)
     assert len(same) == 1
     assert "pictures, tools and languages as in training" in same[0]
+
+
+def test_eighty_columns_hold_the_table_without_cut_words(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = tuple(
+        (name, "12,345", "1,234 (10%)", "0 (0%)", "11,111 (90%)", "50%", "0.50 of 0.80, believed", "95%")
+        for name in KINDS
+    )
+    printing.prompt_kinds(KindsTable("", rows))
+    shown = capsys.readouterr().out
+    assert "…" not in shown
+    assert max(len(line.rstrip()) for line in shown.splitlines()) <= 80

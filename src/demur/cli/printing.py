@@ -167,9 +167,12 @@ def prompt_kinds(found: KindsTable | None) -> None:
     if found is None:
         return
     out.print(found.sentence, markup=False)
-    table = Table(title=HEAD.lower())
+    table = Table(title=HEAD.lower(), box=None, padding=(0, 1, 0, 0), pad_edge=False)
     for name in KIND_COLUMNS:
-        table.add_column(name, justify="left" if name == KIND_COLUMNS[0] else "right")
+        first = name == KIND_COLUMNS[0]
+        table.add_column(
+            name, justify="left" if first else "right", max_width=None if first else 9
+        )  # else the kinds are cut
     for row in found.rows:
         table.add_row(*map(_escape, row))
     out.print(table)

@@ -33,7 +33,7 @@ from demur.sampling.cost import CUT_SHARE
 HEAD = "What your prompts are, and what is known of them"
 COLUMNS = (
     *("kind of prompt", "prompts", "labelled", "both models guess", "samples do not show"),
-    *("go to the small model", "quality", "share of the cost"),
+    *("small model answers", "quality", "share of the cost"),
 )
 APART = 0.05  # by which the share of a kind among new prompts must differ to be said
 MUCH_LONGER = 2.0  # times the answers of another kind
