@@ -707,6 +707,18 @@ def test_too_few_prompts_give_a_router_without_a_gate_that_says_why() -> None:
     assert (other.gate, other.about) == (None, "no gate was trained: the router learned from other prompts")
 
 
+def test_an_answer_that_declines_is_believed_of_neither_model() -> None:
+    """Two models that decline agree, and neither is right: sums by hand, of one meaning less."""
+    prompts, samples = world(tells=True)
+    declining = [sample(i, "I don't know.", 0.1) for i in range(SAMPLES)]
+    weak = {**samples.weak, prompts[0].id: declining}
+    strong = {**samples.strong, **{prompts[i].id: declining for i in (0, 1)}}
+    found = trained(prompts, PairSamples(weak, strong)).beliefs
+    assert found is not None
+    assert found[:, :2].tolist() == [[0.0, 0.0], [0.0, 0.0]]
+    assert found[1, 2] == 1.0
+
+
 def test_a_router_in_front_of_other_models_names_them_and_keeps_its_gate() -> None:
     router = trained_on_world(tells=True)
     record = {"models": {role: {"model": role} for role in ("weak", "strong")}}

@@ -153,6 +153,20 @@ def test_scores_of_a_run_are_probabilities_where_its_samples_tell(tmp_path: Path
     assert demur.train(run=run, methods="sw", gate="off").prompt_router.curve is None
 
 
+def test_a_prompt_in_another_language_goes_to_the_strong_model_unless_the_run_says_otherwise(
+    tmp_path: Path, pair: Pair
+) -> None:
+    """Of a language that it has not learned from a router's score says nothing."""
+    run = sampled(tmp_path, pair)
+    demur.label(run=run, entailment="exact")
+    german = "Wie viele Einwohner hat die Stadt, in der die meisten Menschen Deutschlands wohnen?"
+    made = demur.train(run=run, methods="sw", gate="off").route(german, threshold=2.0)
+    assert (made.role, made.stage) == ("strong", "unknown")
+    assert "in a language that the router has not learned from" in made.reason
+    by_score = demur.train(run=run, methods="sw", gate="off", unlike="score")
+    assert by_score.route(german, threshold=2.0).role == "weak"
+
+
 def test_a_judge_labels_without_gold_and_is_asked_once(tmp_path: Path, pair: Pair) -> None:
     run = sampled(tmp_path, pair, gold=False)
     with pytest.raises(InputError, match="needs a judge"):

@@ -39,7 +39,7 @@ from demur.measure.threshold import Calibration, share_of_scored
 from demur.methods import BY_NAME, KNN
 from demur.prompts.tool_calls import calls_of
 from demur.records import FloatArray, IntArray, Preference, Sample
-from demur.routing.known.unknown_setting import UNLIKE
+from demur.routing.known.unknown_setting import ANOTHER_LANGUAGE, UNLIKE
 from demur.routing.prompt_router import PromptRouter, TrainingPrompt
 from demur.routing.train import train_router, with_probabilities
 from worlds import labelled
@@ -295,10 +295,22 @@ def test_what_resembles_an_unknown_prompt_in_meaning_is_not_unlike_what_was_lear
     assert trained().look_at(["poem about tea", "new thing"]).familiar.tolist() == [True, False]
 
 
-@pytest.mark.parametrize(("unlike", "settled"), [("score", [True, False]), ("unknown", [True, True])])
-@pytest.mark.parametrize("far", ["poem: Quel est l'auteur de Madame Bovary, s'il vous plaît ?", "poem " * 400])
+FRENCH = "poem: Quel est l'auteur de Madame Bovary, s'il vous plaît ?"
+
+
+@pytest.mark.parametrize(
+    ("far", "why", "unlike", "settled"),
+    [
+        (FRENCH, ANOTHER_LANGUAGE, "score", [True, False]),
+        (FRENCH, ANOTHER_LANGUAGE, "language", [True, True]),
+        (FRENCH, ANOTHER_LANGUAGE, "unknown", [True, True]),
+        ("poem of the lake and of the river. " * 60, UNLIKE, "score", [True, False]),
+        ("poem of the lake and of the river. " * 60, UNLIKE, "language", [True, False]),
+        ("poem of the lake and of the river. " * 60, UNLIKE, "unknown", [True, True]),
+    ],
+)
 def test_a_language_or_length_that_was_not_learned_is_the_reason_before_any_neighbour(
-    unlike: str, settled: list[bool], far: str
+    far: str, why: str, unlike: str, settled: list[bool]
 ) -> None:
     """What its nearest prompt is unknown for, such as that both models guess, tells nothing about it."""
     rows = [replace(one, prompt=one.prompt + " of the numbers") for one in TRAINING for _ in range(2)]
@@ -306,11 +318,11 @@ def test_a_language_or_length_that_was_not_learned_is_the_reason_before_any_neig
     router = train_router(Directions(), KNN(), rows, weak="small", strong="large", **options)  # type: ignore[arg-type]
     assert router.look_at(["poem of the lake", "poem of the lake?"]).untold == [NO_QUESTION, GUESSED]
     found = router.look_at([far, far.replace("poem", "sum")])
-    assert found.untold == [UNLIKE if one else "" for one in settled]
+    assert found.untold == [why if one else "" for one in settled]
     assert not found.familiar.any()
     made = router.route(far, threshold=2.0)
     assert (made.role, made.stage) == ("strong", "unknown")
-    assert made.reason.startswith(f"unknown: {UNLIKE}; such prompts go to the strong model")
+    assert made.reason.startswith(f"unknown: {why}; such prompts go to the strong model")
 
 
 def test_no_prompt_that_a_router_learned_from_is_unlike_its_training_prompts(tmp_path: Path) -> None:

@@ -28,7 +28,8 @@ Side = Literal["weak", "strong"]  # of a pair
 # Where an unknown prompt goes; score: by its score; strong-unless-guessed: so where both guess at a question.
 OnUnknown = Literal["strong", "strong-unless-guessed", "weak", "score"]
 ON_UNKNOWN: OnUnknown = "strong"
-OnUnlike = Literal["score", "unknown"]  # what a prompt unlike any training prompt is; score: like all others
+# What a prompt unlike any training prompt is; score: like all others; language: unknown where its language is.
+OnUnlike = Literal["language", "score", "unknown"]
 Winner = Literal["model_a", "model_b", "tie"]
 
 # (premise, hypothesis) pairs -> probabilities of contradiction, neutral, entailment; an (n, 3) array or n triples.

@@ -235,10 +235,10 @@ class RouterConfig:
         },
     )
     unlike: OnUnlike = field(
-        default="score",
+        default="language",
         metadata={
-            "help": "Prompts unlike any training prompt, in meaning, length or language: decided by their score, or "
-            "unknown (they go where unknown says)."
+            "help": "Prompts unlike any training prompt, in meaning, length or language: decided by their score, "
+            "unknown (they go where unknown says), or only those in another language are unknown (language)."
         },
     )
     k: int | None = field(

@@ -157,7 +157,7 @@ def replay(
             quality=graded.means if graded else None,
             usd=usd,
         ),
-        unlike=unlike_setting_note(prompt_router, looked.familiar),
+        unlike=unlike_setting_note(prompt_router, looked),
         kinds=_kinds(loaded, given or [Prompt(text, text) for text in texts], priced=not (graded and graded.usd)),
         gold_unused=_gold_unused(sum(bool(prompt.answers) for prompt in given), str(file)),
     )

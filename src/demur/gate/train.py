@@ -20,6 +20,7 @@ from demur.gate.quality.two_stages import rehearsal
 from demur.gate.quality.weaker_groups import WeakerGroup, weaker_groups
 from demur.gate.router import Router
 from demur.labels.pair_meanings import joint_clusters
+from demur.labels.scores.measurement import heard_apart
 from demur.labels.scores.uncertainty import belief, consistency
 from demur.meaning.meanings import Meanings
 from demur.methods.cascade import Cascade
@@ -54,7 +55,8 @@ def train_gate(
     if texts != [one.prompt for one in router.training]:
         other = "no gate was trained: the router learned from other prompts"
         return Router(router, about=SWITCHED_OFF if gate == "off" else other)
-    joint = joint_clusters(prompts, weak, strong, meanings.stating(stated)).ids
+    # An answer that declines confirms none, as in the labels: that two models decline makes neither of them right.
+    joint = heard_apart(joint_clusters(prompts, weak, strong, meanings.stating(stated)).ids, weak, strong)
     counts = [len(each) for each in strong]
     beliefs = np.array([belief(ids[count:], ids[:count]) for ids, count in zip(joint, counts, strict=True)]).T
     weaker = weaker_groups(router.vectors, texts, beliefs[1] - beliefs[0])

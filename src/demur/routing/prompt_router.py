@@ -36,7 +36,7 @@ from demur.routing.known.known_costs import expected_usd, known_costs
 from demur.routing.known.known_prompts import KnownPrompts, Looked
 from demur.routing.known.nearest import NearestTraining
 from demur.routing.known.remembered_prompts import Remembered, recall
-from demur.routing.known.unknown_setting import UNLIKE, UnknownSetting
+from demur.routing.known.unknown_setting import UNLIKE, UnknownSetting, unlike_reason
 from demur.routing.recorded_pair import other_pair
 from demur.routing.restoring import restored_method, trained_on
 from demur.routing.tiers import Tiers, restored_tiers
@@ -147,18 +147,18 @@ class PromptRouter:
 
     def look_at_vectors(self, vectors: FloatArray, prompts: Sequence[str]) -> Looked:
         """The same with the prompts' embeddings, (n, d); familiar is what is like a training prompt, labelled or not,
-        in length and language too. What is not gets no reason from a neighbour: that one is not like it."""
+        in length and language too."""
         rows = unit_rows(vectors)
         near = self._training.similarities(rows)
         untold, margins = [""] * len(rows), np.full(len(rows), np.inf)
         if self.unknown:
             untold, margins = self.unknown.look(rows, near, self.familiar_similarity)
             untold = [reason_of(why, text) for why, text in zip(untold, prompts, strict=True)]
-        familiar = (near >= self.familiar_similarity) | np.array([bool(why) for why in untold])
-        familiar = familiar & self._known.are_known(prompts) if len(self.vectors) else familiar
-        if unlike := self.record.get("unlike") == "unknown":
+        known, spoken = self._known.look(prompts)
+        familiar = ((near >= self.familiar_similarity) | np.array([bool(why) for why in untold])) & known
+        if (setting := self.record.get("unlike", "score")) == "unknown":
             margins = np.minimum(margins, np.abs(near - self.familiar_similarity))
-        untold = [why if known or not (why or unlike) else UNLIKE for why, known in zip(untold, familiar, strict=True)]
+        untold = [unlike_reason(*one, setting) for one in zip(untold, familiar, spoken, strict=True)]
         found = self.pair_scores(vectors, prompts)
         values = self.tiers.values(vectors, found) if self.tiers else None
         scores = found if self.tiers is None or values is None else self.tiers.scores(values)

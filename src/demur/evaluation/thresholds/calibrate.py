@@ -129,7 +129,7 @@ def calibrate_and_measure(
     check_learned(prompt_router.record, router, anyway=anyway)
     scored = _score_prompts(loaded, [prompt.text for prompt in load_prompts(prompts)])
     found = _set_threshold(scored, criterion, router)
-    if note := unlike_setting_note(prompt_router, scored.looked.familiar):
+    if note := unlike_setting_note(prompt_router, scored.looked):
         log.warning("%s", note)
     if not dry_run:
         save_calibration(Path(router), found)

@@ -29,11 +29,17 @@ class KnownPrompts:
         """From the training prompts, their held-out scores, (n,), the router's record, and its unknown prompts."""
         return cls(KnownLengths.of(prompts, scores), KnownLanguages.from_record(record), [*prompts, *unknown])
 
-    def are_known(self, prompts: Sequence[str]) -> BoolArray:
-        """(n,) whether each prompt is of a known length and in a known language, or was learned from itself."""
-        parts = [part.are_known(prompts) for part in (self.lengths, self.languages) if part is not None]
-        found = np.asarray(np.logical_and.reduce([np.ones(len(prompts), dtype=bool), *parts]))
-        return found if found.all() else found | np.array([one in self._own for one in prompts], dtype=bool)
+    def look(self, prompts: Sequence[str]) -> tuple[BoolArray, BoolArray]:
+        """(n,) each: is a prompt of a known length and in a known language, and is it in a known language; what the
+        router was to learn from is both."""
+        length, language = (
+            part.are_known(prompts) if part else np.ones(len(prompts), dtype=bool)
+            for part in (self.lengths, self.languages)
+        )
+        if (length & language).all():
+            return length, language
+        own = np.array([one in self._own for one in prompts], dtype=bool)
+        return (length & language) | own, language | own
 
     @cached_property
     def _own(self) -> frozenset[str]:

@@ -11,10 +11,24 @@ from dataclasses import dataclass
 import numpy as np
 
 from demur.labels.beliefs.unknown import GUESSED
-from demur.records import BoolArray, OnUnknown, Role
+from demur.records import BoolArray, OnUnknown, OnUnlike, Role
 
 UNLIKE = "unlike any training prompt, in meaning, length or language"  # a reason that a prompt is unknown
+ANOTHER_LANGUAGE = "in a language that the router has not learned from"  # another
 BOTH_GUESSED = "both models guessed on prompts like this one; the score decides"
+
+
+def unlike_reason(why: str, known: bool, spoken: bool, setting: OnUnlike) -> str:
+    """Why a prompt is unknown, "" where it is not: ``why``, by its neighbours, if it is like a training prompt.
+
+    One that is not (not ``known``) gets no reason from a neighbour: that one is not like it. ``spoken``: is it in a
+    language that was learned from? ``setting``: the value of `unlike`.
+    """
+    if known:
+        return why
+    if why or setting == "unknown" or (setting == "language" and not spoken):
+        return UNLIKE if spoken else ANOTHER_LANGUAGE
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +61,10 @@ class UnknownSetting:
         """Why an unknown prompt goes where it goes, as part of a decision's reason."""
         if reason == GUESSED and not self.settles(reason):
             return BOTH_GUESSED
-        like = reason if reason == UNLIKE else f"nearest to a prompt that could not be labelled ({reason})"
+        like = (
+            reason
+            if reason in (UNLIKE, ANOTHER_LANGUAGE)
+            else f"nearest to a prompt that could not be labelled ({reason})"
+        )
         goes = f"go to the {self.role} model" if self.settles(reason) else "go by their score"
         return f"unknown: {like}; such prompts {goes} (unknown = {self.value})"
