@@ -6,7 +6,7 @@ the mean of the other targets. Served, where a prompt is nearer to an unknown on
 of the setting `unknown`. Pairs of the same prompts as one, each rule with its paired difference from nothing, and the
 default rule by each setting with its paired difference from `strong`. The rule was chosen on `samples/local_pair`,
 1,100 questions, and confirmed on 300 others (`label_rules`). The setting `strong-unless-guessed` was chosen on both and
-tried on 150 more, of which nothing had been looked at (`label_sampling`, the drawing `guesses`).
+confirmed on 240 more, of which nothing had been looked at (`label_sampling`, the drawing `guesses`).
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ def main() -> None:
 SETS: Mapping[str, tuple[str, Callable[[], tuple[list[Prompt], dict[str, list[list[Sample]]]]]]] = {
     "local": ("chosen on local_pair", local_samples),
     "new": ("300 other questions: the rule CONFIRMED ON them, the setting chosen on them", new_samples),
-    "guesses": ("both CONFIRMED ON 150 more questions", partial(new_samples, GUESSES)),
+    "guesses": ("both CONFIRMED ON 240 more questions", partial(new_samples, GUESSES)),
 }
 
 

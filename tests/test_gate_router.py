@@ -391,7 +391,7 @@ def test_a_changed_gate_is_refused(tmp_path: Path, changed: dict[str, Any], mess
 
 
 def test_what_a_loaded_router_is_told_is_taken_over(tmp_path: Path) -> None:
-    make().save(tmp_path)
+    replace(make(), on_unknown="strong").save(tmp_path)
     bare = Router.load(tmp_path, encoder=LetterEncoder())
     assert (bare.gate, bare.active, bare.about) == (None, False, "no gate was trained")
     assert bare.prompt_router.on_unknown == "strong"

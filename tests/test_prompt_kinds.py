@@ -101,6 +101,8 @@ def test_one_sentence_says_where_demur_cannot_tell() -> None:
         "; of sentences and texts (4) 25%: there demur mostly cannot tell which model is needed, and such prompts go "
         "to the large model"
     )
+    rare = PromptKinds((PromptKind(SHORT, 990, 900, 0), PromptKind(LONG, 9, 0, 0)), english=True)
+    assert "texts" not in rare.sentence("go to the large model")
     told = PromptKinds((PromptKind(SHORT, 10, 9, 0),), english=False).sentence("go to the large model")
     assert told == "of short answers (10 prompts) agreement among the answers labels 90%"
 

@@ -246,7 +246,7 @@ def test_of_unknown_prompts_that_show_nothing_nothing_is_learned(reason: str) ->
 
 
 def test_what_is_nearest_to_an_unknown_prompt_goes_where_the_setting_says() -> None:
-    router = replace(trained(), calibration=Calibration(0.0, 1.0, 60, "all strong"))
+    router = replace(trained(), calibration=Calibration(0.0, 1.0, 60, "all strong"), on_unknown="strong")
     made = router.route("poem about tea", threshold=2.0)  # whatever threshold is asked for
     assert (made.role, made.model, made.unknown, made.stage) == ("strong", "large", True, "unknown")
     assert NONE_EQUAL in made.reason

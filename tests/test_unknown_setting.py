@@ -220,8 +220,10 @@ def test_a_router_saved_with_another_setting_keeps_it(tmp_path: Path) -> None:
     assert PromptRouter.load(tmp_path / "score", encoder=Kinds()).on_unknown == "strong"
 
 
-def test_unless_said_otherwise_all_unknown_prompts_go_to_the_strong_model() -> None:
-    assert RouterConfig().unknown == first().on_unknown == "strong"
+def test_unless_said_otherwise_questions_on_which_both_models_guess_go_by_their_score() -> None:
+    """On 240 questions that nothing was chosen on their scores were .127 [.034, .211] of APGR better than the strong
+    model alone; of texts and requests samples show nothing."""
+    assert RouterConfig().unknown == first().on_unknown == "strong-unless-guessed"
 
 
 def test_the_gateways_setting_has_the_same_values(tmp_path: Path) -> None:
@@ -237,10 +239,10 @@ def test_the_labels_say_where_prompts_of_each_reason_go() -> None:
     said = unknown_notes([guess, guess, name, text])
     assert len(said) == 4
     assert said[1].startswith("the 3 of short answers still count in training")
-    assert said[2].startswith("prompts like these go to the strong model when served, whatever their score")
-    assert said[3].startswith("2 of them are questions on which both models guess, so neither gains: ")
-    assert "`demur train --unknown strong-unless-guessed` lets the score decide on such" in said[3]
-    assert len(unknown_notes([guess])) == 4
+    assert said[2].startswith("2 of them are questions on which both models guess, so neither gains: ")
+    assert "prompts like these go by their score; `demur train --unknown strong` is for names" in said[2]
+    assert said[3].startswith("prompts like the others go to the strong model when served, whatever their score")
+    assert len(unknown_notes([guess])) == 3
     assert len(unknown_notes([name])) == 3
     assert len(unknown_notes([text])) == 2
 

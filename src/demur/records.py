@@ -27,7 +27,7 @@ Role = str
 Side = Literal["weak", "strong"]  # of a pair
 # Where an unknown prompt goes; score: by its score; strong-unless-guessed: so where both guess at a question.
 OnUnknown = Literal["strong", "strong-unless-guessed", "weak", "score"]
-ON_UNKNOWN: OnUnknown = "strong"
+ON_UNKNOWN: OnUnknown = "strong-unless-guessed"
 # What a prompt unlike any training prompt is; score: like all others; language: unknown where its language is.
 OnUnlike = Literal["language", "score", "unknown"]
 Winner = Literal["model_a", "model_b", "tie"]

@@ -31,6 +31,7 @@ KINDS = (SHORT, LONG, CUT_TEXTS, CODE, TOOLS, PICTURES, FOREIGN)  # in the order
 MOST_ROWS = 6
 MOST = 0.5  # share of a kind's prompts
 WORTH_SAYING = 0.1  # share of prompts
+SAID_FROM = 0.01  # share of prompts
 SHOWN_LANGUAGES = 4
 
 Reads = Callable[[str], bool]  # is a text in a language of the entailment model?
@@ -167,10 +168,13 @@ class PromptKinds:
         return sum(one.prompts for one in self.kinds if one.name == name) / max(1, self.prompts)
 
     def sentence(self, goes: str) -> str:
-        """What is known of each kind; ``goes``: where a prompt goes whose samples show nothing, such as "go to the
-        large model"."""
-        known = [one for one in self.kinds if not one.mostly_untold]
-        lost = [one for one in self.kinds if one.mostly_untold]
+        """What is known of each kind, but for rare ones, as a mistaken language makes them.
+
+        ``goes``: where a prompt goes whose samples show nothing, such as "go to the large model".
+        """
+        said = [one for one in self.kinds if one.prompts >= SAID_FROM * self.prompts] or self.kinds
+        known = [one for one in said if not one.mostly_untold]
+        lost = [one for one in said if one.mostly_untold]
         parts = [self._clause(one, first=not at) for at, one in enumerate((*known, *lost))]
         there = "there demur mostly cannot tell which model is needed, and such prompts"
         return "; ".join(parts) + (f": {there} {goes}" if lost else "")
@@ -180,7 +184,8 @@ class PromptKinds:
         guessed = f", and both models guess on {_part(kind.guessed, kind)}" if kind.guessed else ""
         name = f"{kind.shown} in English" if kind.name == SHORT and self.english else kind.shown
         number = count_of(kind.prompts, "prompt") if first else f"{kind.prompts:,}"
-        return f"of {name} ({number}) {labels}{_part(kind.labelled, kind)}{guessed}"
+        counted = name if kind.languages else f"{name} ({number})"  # each language has its number
+        return f"of {counted} {labels}{_part(kind.labelled, kind)}{guessed}"
 
 
 def _part(number: int, kind: PromptKind) -> str:
@@ -212,6 +217,4 @@ def kinds_of_run(run: Run, preferences: Sequence[Preference], unknown: Sequence[
 
 def goes(setting: OnUnknown) -> str:
     """Where a prompt goes whose samples show nothing."""
-    guesses = "go to the large model, but questions on which both models guess by their score"
-    found = {"weak": "go to the small model", "score": "go by their score", "strong-unless-guessed": guesses}
-    return found.get(setting, "go to the large model")
+    return {"weak": "go to the small model", "score": "go by their score"}.get(setting, "go to the large model")

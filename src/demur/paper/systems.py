@@ -188,9 +188,10 @@ SYSTEMS: tuple[System, ...] = (
 )
 DEPARTURES = (
     "demur: its default labels (calibrated sureness on NQ-Open, whose samples have no texts; demur-local: believed, "
-    "from 1,100 prompts of four sets) and its default router, kernel ridge. As served: unknown prompts go by their "
-    "score (by default they go to the strong model, a row of its own), and beyond twice the length of 99 % of its "
-    "training prompts a score passes over to one that rises with length (chosen on samples of these three sets: "
+    "from 1,100 prompts of four sets) and its default router, kernel ridge. As served: of the unknown prompts, "
+    "questions on which both models guess go by their score, all others to the strong model (all of them to it: a row "
+    "of its own), and beyond twice the length of 99 % of its training prompts a score passes over to one that rises "
+    "with length (chosen on samples of these three sets: "
     "docs/method.md, Prompts of another kind). Neither pair of models is the one measured.",
     "All rows: a frozen encoder (bge-small-6 unless --encoder names another) under numpy heads; trained on NQ-Open, "
     "not on the paper's mix of 12,247.",

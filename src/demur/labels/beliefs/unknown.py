@@ -172,16 +172,18 @@ def unknown_notes(unknown: Sequence[UnknownPrompt]) -> list[str]:
     learned = sum(one.target is not None for one in unknown)
     if learned:
         notes.append(f"the {learned} of short answers still count in training, as prompts on which neither model gains")
-    notes.append(
-        f"prompts like these go to the strong model when served, whatever their score, unless `{SETTING}` says "
-        "otherwise; `demur label --from judge` labels them"
-    )
     guessed = sum(reason_of(one.reason, one.prompt) == GUESSED for one in unknown)
     if guessed:
         notes.append(
             f"{count_of(guessed, 'of them is a question', 'of them are questions')} on which both models guess, so "
-            f"neither gains: `{SETTING} strong-unless-guessed` lets the score decide on such; leave it where yours ask "
-            "for names, slogans and other short texts without a right answer"
+            f"neither gains: prompts like these go by their score; `{SETTING} strong` is for names, slogans and other "
+            "short texts without a right answer that are asked for as questions"
+        )
+    if guessed < len(unknown):
+        others = "the others" if guessed else "these"
+        notes.append(
+            f"prompts like {others} go to the strong model when served, whatever their score, unless `{SETTING}` says "
+            "otherwise; `demur label --from judge` labels them"
         )
     return notes
 

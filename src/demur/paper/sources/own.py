@@ -34,7 +34,7 @@ NO_DRAFTS = (
 )
 EXTRA = 3  # weak samples beside the draft
 # The setting for unknown prompts of each way to serve the router.
-UNKNOWN_TO: Mapping[str, OnUnknown] = {"as served": "score", "unknown to strong": ON_UNKNOWN}
+UNKNOWN_TO: Mapping[str, OnUnknown] = {"as served": ON_UNKNOWN, "unknown to strong": "strong"}
 SENT = 2.0  # above every score: a prompt that goes to the strong model whatever its score
 
 
