@@ -141,12 +141,14 @@ LETTERS = "abcdefghijklmnopqrst"
 SHORTS, TEXTS = [f"{one} {one}" for one in LETTERS], [f"{one} yz yz yz" for one in LETTERS]
 
 
-def routed(on_unknown: OnUnknown = "strong") -> Router:
-    """Of forty prompts twenty have short answers and are labelled, and twenty texts are unknown. Half of the short ones
-    go to the small model, which is free; answers of the large one have 10 tokens to those, and 90 to texts."""
+LOST = [UnknownPrompt(text, text, NONE_EQUAL) for text in TEXTS]
+
+
+def routed(on_unknown: OnUnknown = "strong", unknown: Sequence[UnknownPrompt] = LOST, kind: str = LONG) -> Router:
+    """Of forty prompts twenty have short answers and are labelled, and twenty, texts, are unknown. Half of the short
+    ones go to the small model, which is free; answers of the large one have 10 tokens to those, and 90 to texts."""
     rows = [TrainingPrompt(text, float(i % 2), 1.0, 0.0) for i, text in enumerate(SHORTS)]
-    unknown = [UnknownPrompt(text, text, NONE_EQUAL) for text in TEXTS]
-    names = dict.fromkeys(SHORTS, SHORT) | dict.fromkeys(TEXTS, LONG)
+    names = dict.fromkeys(SHORTS, SHORT) | {one.prompt: kind for one in unknown}
     kinds = PromptKinds.count(names, list(map(preference, SHORTS)), unknown, english=True)
     tokens = np.array([[1.0, 10.0]] * 20 + [[1.0, 90.0]] * 20)
     flat = {"added_tokens": 0.0, "source": "given", "usd_per_input_token": 0.0}
@@ -192,6 +194,19 @@ def test_the_table_says_where_each_kind_goes_how_good_that_is_and_its_share_of_t
     )
     assert found.sentence.startswith("Of short answers in English (20 prompts) agreement")
     assert found.sentence.endswith("and such prompts go to the large model.")
+
+
+def test_questions_on_which_both_models_guess_count_as_answered_by_neither_where_the_score_decides() -> None:
+    """The strong model is at .8 on 20 prompts and at 0 on 20; the served quality is the headline's."""
+    guesses = [UnknownPrompt(f"g{i}", f"who is number {i}?", GUESSED) for i in range(20)]
+    router = routed("strong-unless-guessed", guesses, SHORT)
+    table, said = kinds_table(router), training_headline(router)
+    assert table is not None
+    assert said.quality is not None
+    assert table.rows[0][6] == f"{said.quality[0]:.2f} of 0.40, believed"
+    forced = kinds_table(routed("strong", guesses, SHORT))
+    assert forced is not None
+    assert forced.rows[0][6].endswith("of 0.80, believed")
 
 
 def test_a_kind_that_is_graded_often_enough_has_a_measured_quality() -> None:

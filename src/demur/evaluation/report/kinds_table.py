@@ -11,6 +11,7 @@ import numpy as np
 
 from demur.evaluation.grades import FEWEST_GRADED
 from demur.evaluation.report.headline import expected_costs, expected_use, learned_prompts
+from demur.evaluation.report.kept_point import judged_prompts
 from demur.evaluation.results import KindsTable
 from demur.gate.router import Router
 from demur.labels.beliefs.unknown import LEAST_TOLD
@@ -41,8 +42,9 @@ UNKNOWN, NOT_SPLIT = "not known", "-"
 MEANING = (
     "Labelled: the answers agree enough to show which model is needed. Both models guess: no two of their short "
     "answers mean the same. Where samples do not show which model is needed, only grades (demur grade) or a judge "
-    "(demur label --from judge) do. Quality is that of what is served beside that of the large model alone: believed "
-    "of the labelled prompts of a kind, where these are at least half of it, and measured where enough are graded."
+    "(demur label --from judge) do. Quality is that of what is served beside that of the large model alone: measured "
+    "where enough prompts of a kind are graded, else believed, where at least half of them can be judged: the labelled "
+    "ones, and questions on which both models guess where the score decides, which neither is believed to answer."
 )
 
 
@@ -59,7 +61,7 @@ def kinds_table(router: Router, grades: Mapping[str, tuple[float, float]] | None
     rows = tuple(
         (
             *(one.shown, f"{one.prompts:,}", _part(one.labelled, one), _part(one.guessed, one), _part(one.untold, one)),
-            *(served.cells(number, one) if served else (NOT_SPLIT,) * 3),
+            *(served.cells(number) if served else (NOT_SPLIT,) * 3),
         )
         for number, one in enumerate(kinds.kinds)
     )
@@ -73,22 +75,22 @@ class _Served:
     of: IntArray  # the number of each one's kind
     strong: FloatArray  # how likely it goes to the strong model
     usd: FloatArray | None
-    believed: FloatArray  # (2, n) routed and strong quality; not a number where a prompt is not labelled
+    believed: FloatArray  # (2, n) routed and strong quality; not a number where a prompt cannot be judged
     measured: FloatArray  # the same by grades, where there are any
 
-    def cells(self, number: int, kind: PromptKind) -> tuple[str, str, str]:
+    def cells(self, number: int) -> tuple[str, str, str]:
         """Share that goes to the small model, quality, and share of the cost, of one kind."""
         rows = self.of == number
         local = f"{1 - self.strong[rows].mean():.0%}"
         cost = UNKNOWN if self.usd is None else f"{self.usd[rows].sum() / max(self.usd.sum(), 1e-12):.0%}"
-        return local, self._quality(rows, kind), cost
+        return local, self._quality(rows), cost
 
-    def _quality(self, rows: BoolArray, kind: PromptKind) -> str:
+    def _quality(self, rows: BoolArray) -> str:
         graded = self.measured[:, rows]
         graded = graded[:, ~np.isnan(graded[0])]
         if graded.shape[1] >= FEWEST_GRADED:
             return "{:.2f} of {:.2f}, measured on {}".format(*graded.mean(axis=1), graded.shape[1])
-        if kind.labelled < LEAST_TOLD * kind.prompts or np.isnan(self.believed[0, rows]).all():
+        if np.mean(~np.isnan(self.believed[0, rows])) < LEAST_TOLD:
             return UNKNOWN
         return "{:.2f} of {:.2f}, believed".format(*np.nanmean(self.believed[:, rows], axis=1))
 
@@ -96,12 +98,14 @@ class _Served:
 def _serving_of(
     router: Router, kinds: PromptKinds, texts: list[str], grades: Mapping[str, tuple[float, float]]
 ) -> _Served:
-    use = expected_use(router, learned_prompts(router.prompt_router)[1])
+    looked = learned_prompts(router.prompt_router)[1]
+    use = expected_use(router, looked)
     strong, (weak_usd, strong_usd) = use.strong.mean(axis=1), expected_costs(router, texts)
     usd = None if weak_usd is None or strong_usd is None else use.cost(weak_usd, strong_usd)
     believed = np.full((2, len(texts)), np.nan)
     if router.beliefs is not None:
         believed[:, : router.beliefs.shape[1]] = router.beliefs
+        believed[np.isnan(believed) & judged_prompts(router, looked)] = 0.0  # both models guess: neither is right
     measured = np.array([grades.get(text, (np.nan, np.nan)) for text in texts], dtype=float).T
     routed = [np.stack([(1 - strong) * weak + strong * best, best]) for weak, best in (believed, measured)]
     return _Served(np.array(kinds.of), strong, usd, *routed)
