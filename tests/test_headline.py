@@ -197,7 +197,7 @@ def test_of_prompts_that_are_all_unknown_it_is_said_why_no_quality_is_known() ->
     looked = Looked(np.arange(3) / 3, np.ones(3, dtype=bool), ["no two answers mean the same"] * 3)
     said = headline(router, looked, ["one", "two", "three"], on="prompts")
     assert said.judged_share is None
-    why = "only 0% of these prompts can be labelled from samples, and 50% are needed"
+    why = "only 0% of these prompts can be judged by samples, and 50% are needed"
     assert f"quality not known ({why})" in said.sentence
 
 
@@ -223,11 +223,11 @@ def open_ended(answers: Answerer, name: str) -> Answerer:
     return lambda prompt, seed: f"{name} {seed}" if prompt.startswith("Which text") else answers(prompt, seed)
 
 
-def with_open_ended(tmp_path: Path, unknown: OnUnknown = "strong") -> tuple[Path, str]:
-    """60 questions, 20 more on which both models guess, and the folder of a run that is trained on them."""
+def with_open_ended(tmp_path: Path, unknown: OnUnknown = "strong", count: int = 20) -> tuple[Path, str]:
+    """60 questions, ``count`` more on which both models guess, and the folder of a run that is trained on them."""
     prompts = write_questions(tmp_path / "prompts.jsonl", gold=False)
     with prompts.open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps({"prompt": f"Which text is {i}?"}) + "\n" for i in range(20))
+        file.writelines(json.dumps({"prompt": f"Which text is {i}?"}) + "\n" for i in range(count))
     run = str(tmp_path / "run")
     with running_pair(answers=(open_ended(weak, "a"), open_ended(strong, "b"))) as other:
         demur.sample(prompts, **other.names, run=run, n=4, weak_usd="0", strong_usd="10/10")
@@ -308,6 +308,24 @@ def test_prompts_on_which_both_models_guess_count_as_not_answered_where_the_scor
     assert "; 20 of them, on which both models guess, count as answered right by neither" in evaluation.findings[0]
     assert evaluation.rows[0].curve.strong_quality == pytest.approx(0.75)
     assert evaluation.rows[0].curve.weak_quality == pytest.approx(0.375, abs=0.02)
+
+
+def test_questions_on_which_both_guess_count_as_judged_for_the_headline_and_for_calibration(tmp_path: Path) -> None:
+    """60 of 140 prompts have a label. Of the others neither model is believed to be right where the score decides."""
+    prompts, run = with_open_ended(tmp_path, "strong-unless-guessed", count=80)
+    said = demur.replay(prompts, router=f"{run}/router").headline
+    assert said.strong_quality == pytest.approx(60 / 140)
+    assert said.judged is None
+    keep = partial(demur.calibrate, prompts, router=f"{run}/router", keep_quality=0.95, anyway=True)
+    keep()
+    kept = demur.replay(prompts, router=f"{run}/router").headline
+    assert kept.quality
+    assert kept.quality[0] >= 0.95 * 60 / 140 - 1e-9
+    demur.train(run=run, unknown="strong")
+    said = demur.replay(prompts, router=f"{run}/router").headline
+    assert "quality not known (only 43% of these prompts can be judged by samples" in said.sentence
+    with pytest.raises(InputError, match="only 43% of these prompts can be judged"):
+        keep()
 
 
 def test_how_many_of_the_calls_that_stay_local_could_not_be_judged() -> None:

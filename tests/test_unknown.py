@@ -39,6 +39,7 @@ from demur.measure.threshold import Calibration, share_of_scored
 from demur.methods import BY_NAME, KNN
 from demur.prompts.tool_calls import calls_of
 from demur.records import FloatArray, IntArray, Preference, Sample
+from demur.routing.known.known_prompts import Looked
 from demur.routing.known.unknown_setting import ANOTHER_LANGUAGE, UNLIKE
 from demur.routing.prompt_router import PromptRouter, TrainingPrompt
 from demur.routing.train import train_router, with_probabilities
@@ -378,14 +379,19 @@ def test_calibrate_and_replay_count_unknown_prompts_where_they_go(tmp_path: Path
 
 
 def test_quality_is_not_estimated_where_belief_has_nothing_to_stand_on() -> None:
-    told = np.array([False] * 4)
-    check_belief({}, told)
-    with pytest.raises(InputError, match="25% of these prompts can be labelled"):
-        check_belief({}, np.array([True, True, True, False]))
+    def checked(reasons: Sequence[str], **told: object) -> None:
+        first = trained(unknown=())
+        first = replace(first, record={**first.record, "told": told}, on_unknown="strong-unless-guessed")
+        check_belief(Router(first), Looked(np.zeros(4), np.ones(4, dtype=bool), list(reasons)))
+
+    checked([""] * 4)
+    checked(["", GUESSED, NONE_EQUAL, NONE_EQUAL])  # where both guess and the score decides, neither is right
+    with pytest.raises(InputError, match="25% of these prompts can be judged"):
+        checked(["", NONE_EQUAL, NONE_EQUAL, NONE_EQUAL])
     with pytest.raises(InputError, match="40% of the prompts that were to be labelled"):
-        check_belief({"told": {"share": 0.4}}, told)
+        checked([""] * 4, share=0.4)
     with pytest.raises(InputError, match="does not agree with itself on 60%"):
-        check_belief({"told": {"share": 1.0, "saturation": {"strong": 0.6}}}, told)
+        checked([""] * 4, share=1.0, saturation={"strong": 0.6})
 
 
 def test_the_bounds_of_what_cannot_be_told() -> None:

@@ -16,11 +16,12 @@ from demur.evaluation.graded_file import BY_HAND, USUAL_GRADES
 from demur.evaluation.grades import FEWEST_GRADED, GRADES_FILE, decided_prompts, read_grades
 from demur.evaluation.report.graded_headline import graded_headline
 from demur.evaluation.report.headline import Headline, expected_costs, learned_prompts, training_headline
-from demur.evaluation.report.kept_point import Pair, judged_prompts, scored_prompts
+from demur.evaluation.report.kept_point import Pair, scored_prompts
 from demur.evaluation.report.kinds_table import cut_note, kinds_table
 from demur.evaluation.report.which_prompts import TRAINING
 from demur.evaluation.results import Evaluation, EvaluationRow, Example, gap_warnings, payback, verdict_by_grades
 from demur.evaluation.tiers import TiersMeasured, measure_tiers, tier_usd
+from demur.gate.quality.believed_quality import judged_prompts
 from demur.gate.router import Router
 from demur.labels.beliefs.unknown import UNKNOWN_FILE, read_unknown, saturation_of
 from demur.labels.preference_files import read_preferences

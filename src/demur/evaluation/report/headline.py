@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from demur.evaluation.report.kept_point import Costs, Pair, judged_prompts, kept_point, kept_tier_point
+from demur.evaluation.report.kept_point import Costs, Pair, kept_point, kept_tier_point
 from demur.evaluation.report.which_prompts import TRAINING
 from demur.evaluation.tiers import believed_mean, tier_choices, tier_usd, tiers_of
-from demur.gate.quality.believed_quality import believed_quality, why_not_believed
+from demur.gate.quality.believed_quality import believed_where_judged, judged_prompts, why_not_believed
 from demur.gate.quality.two_stages import Use
 from demur.gate.router import Router
 from demur.measure.threshold import KEPT, KeptPoint
@@ -274,7 +274,7 @@ def training_headline(router: Router) -> Headline:
     if prompts.tiers is not None:
         texts, known = [one.prompt for one in prompts.training], prompts.tiers
         found = tier_headline(prompts, known.training_values, texts, None, on=TRAINING, quality=known.qualities)
-        why = why_not_believed(prompts.record, np.zeros(len(texts), dtype=bool))
+        why = why_not_believed(router)
         return replace(found, kept=None if why else kept_tier_point(prompts))
     texts, looked = learned_prompts(prompts)
     return headline(router, looked, texts, on=TRAINING)
@@ -377,15 +377,11 @@ def expected_costs(router: Router, texts: Sequence[str]) -> Costs:
 def _why_not_known(router: Router, looked: Looked) -> str:
     """Why quality is not known where no prompt is graded."""
     without = "the router did not learn from samples of both models, by which quality is believed"
-    return why_not_believed(router.prompt_router.record, looked.unknown) or (
-        "" if router.beliefs is not None else without
-    )
+    return why_not_believed(router, looked) or ("" if router.beliefs is not None else without)
 
 
 def believed_pair(router: Router, looked: Looked, texts: Sequence[str]) -> Pair | None:
     """Both models' believed quality, which counts for `judged_prompts`; None where belief has nothing to stand on."""
-    if router.beliefs is None or why_not_believed(router.prompt_router.record, looked.unknown):
+    if router.beliefs is None or why_not_believed(router, looked):
         return None
-    weak, strong = believed_quality(router, texts, looked.scores)
-    told = ~looked.unknown
-    return weak * told, strong * told  # neither is believed where both guess; of the other unknown ones none is asked
+    return believed_where_judged(router, looked, texts)

@@ -10,7 +10,7 @@ import numpy as np
 from demur.evaluation.tiers import tier_usd, tiers_of
 from demur.gate.quality.two_stages import StagedScores
 from demur.gate.router import Router
-from demur.labels.beliefs.unknown import GUESSED, reason_of
+from demur.labels.beliefs.unknown import reason_of
 from demur.measure.threshold import KeptPoint, least_quality, share_of_scored, threshold_for_share, tried_thresholds
 from demur.measure.tiers import take_chosen
 from demur.records import BoolArray, FloatArray
@@ -75,13 +75,6 @@ def scored_prompts(router: Router, looked: Looked) -> BoolArray:
     """(n,) where a prompt's score decides; everywhere where it does nowhere."""
     settled = router.prompt_router.unknown_setting.settled_rows(looked.untold)
     return np.ones(len(settled), dtype=bool) if settled.all() else ~settled
-
-
-def judged_prompts(router: Router, looked: Looked) -> BoolArray:
-    """(n,) those whose quality is believed: their samples agree somewhere, or they are questions on which both models
-    guess and that the score decides, where neither is believed to be right (docs/method.md says what that is worth)."""
-    guessed = np.array([why == GUESSED for why in looked.untold], dtype=bool)
-    return ~looked.unknown | (guessed & scored_prompts(router, looked))
 
 
 def _point_at(

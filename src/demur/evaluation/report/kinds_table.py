@@ -11,8 +11,8 @@ import numpy as np
 
 from demur.evaluation.grades import FEWEST_GRADED
 from demur.evaluation.report.headline import expected_costs, expected_use, learned_prompts
-from demur.evaluation.report.kept_point import judged_prompts
 from demur.evaluation.results import KindsTable
+from demur.gate.quality.believed_quality import judged_prompts
 from demur.gate.router import Router
 from demur.labels.beliefs.unknown import LEAST_TOLD
 from demur.labels.prompt_kinds import (

@@ -23,7 +23,7 @@ from demur.evaluation.thresholds.criterion import Criterion, check_criterion
 from demur.evaluation.thresholds.promises import keep_promise, promise_number
 from demur.evaluation.tiers import calibrate_tiers
 from demur.files import write_whole
-from demur.gate.quality.believed_quality import believed_quality, check_belief
+from demur.gate.quality.believed_quality import believed_where_judged, check_belief, judged_prompts
 from demur.gate.quality.two_stages import StagedScores
 from demur.gate.router import Router
 from demur.labels.beliefs.unknown import SETTING
@@ -180,7 +180,7 @@ def _score_prompts(router: Router, texts: Sequence[str]) -> _ScoredPrompts:
 def _set_threshold(scored: _ScoredPrompts, criterion: Criterion, router: str) -> Calibration:
     """The threshold of a share, a budget or a quality; ``router`` is where it is saved, for errors."""
     if criterion.keep_quality is not None:
-        check_belief(scored.router.prompt_router.record, scored.looked.unknown)
+        check_belief(scored.router, scored.looked)
     if scored.looked.values is not None and (criterion.usd_per_1k is not None or criterion.keep_quality is not None):
         return calibrate_tiers(
             *(scored.router.prompt_router, scored.texts, scored.looked.values, ~scored.told),
@@ -223,9 +223,9 @@ def _for_usd(scored: _ScoredPrompts, budget: float, router: str) -> Calibration:
 
 
 def _for_quality(scored: _ScoredPrompts, kept: float) -> Calibration:
-    known = [text for text, one in zip(scored.texts, scored.told, strict=True) if one]
-    estimates = believed_quality(scored.router, known, scored.looked.scores[scored.told])
-    judged = ~scored.looked.unknown[scored.told]  # as in the headline: belief of the others has no samples behind it
+    weak, strong = believed_where_judged(scored.router, scored.looked, scored.texts)
+    judged = judged_prompts(scored.router, scored.looked)[scored.told]  # as in the headline
+    estimates = weak[scored.told], strong[scored.told]
     return threshold_for_quality(scored.staged.final[scored.told], *estimates, kept, on=scored.on, judged=judged)
 
 

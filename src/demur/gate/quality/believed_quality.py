@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from demur.errors import InputError
 from demur.gate.router import Router
-from demur.labels.beliefs.unknown import LEAST_TOLD
+from demur.labels.beliefs.unknown import GUESSED, LEAST_TOLD
 from demur.records import BoolArray, FloatArray
+from demur.routing.known.known_prompts import Looked
 
 
 def believed_quality(router: Router, prompts: Sequence[str], scores: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -47,20 +47,43 @@ def _running_mean(values: FloatArray, width: int) -> FloatArray:
     return np.convolve(values, np.full(width, 1.0 / width), mode="valid")
 
 
-def check_belief(record: Mapping[str, Any], unknown: BoolArray) -> None:
-    """Raise InputError where belief has nothing to stand on: the labels', or on these prompts (``unknown``, (n,))."""
-    if why := why_not_believed(record, unknown):
+def believed_where_judged(router: Router, looked: Looked, texts: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+    """(n,) the same of prompts that a router has ``looked`` at, which counts for `judged_prompts`."""
+    weak, strong = believed_quality(router, texts, looked.scores)
+    told = ~looked.unknown
+    return weak * told, strong * told  # neither is believed where both guess; of the other unknown ones none is asked
+
+
+def judged_prompts(router: Router, looked: Looked) -> BoolArray:
+    """(n,) those whose quality is believed: their samples agree somewhere, or they are questions on which both models
+    guess and that the score decides, where neither is believed to be right (docs/method.md says what that is worth).
+    Several models are compared on the first alone."""
+    if router.prompt_router.tiers is not None:
+        return ~looked.unknown
+    guessed = np.array([why == GUESSED for why in looked.untold], dtype=bool)
+    return ~looked.unknown | (guessed & ~router.prompt_router.unknown_setting.settled_rows(looked.untold))
+
+
+def check_belief(router: Router, looked: Looked) -> None:
+    """Raise InputError where belief has nothing to stand on: the labels', or on these prompts."""
+    if why := why_not_believed(router, looked):
         raise InputError(f"quality cannot be estimated: {why}; ask for strong_share, or label with --from judge")
 
 
-def why_not_believed(record: Mapping[str, Any], unknown: BoolArray) -> str:
-    """Why belief has nothing to stand on; empty where it has, or an older router's record lacks these figures."""
-    told = record.get("told", {})
-    here, there = 1 - float(unknown.mean()), float(told.get("share", 1.0))
+def why_not_believed(router: Router, looked: Looked | None = None) -> str:
+    """Why belief has nothing to stand on; empty where it has, or an older router's record lacks these figures.
+
+    Without ``looked`` by what the router was to learn from alone. A question on which both models guess and that the
+    score decides counts as judged (`judged_prompts`), here as in the headline's quality.
+    """
+    learned, told = router.prompt_router.learned, router.prompt_router.record.get("told", {})
+    guessed = float((judged_prompts(router, learned) & learned.unknown).mean()) if learned.untold else 0.0
+    here = 1.0 if looked is None else float(judged_prompts(router, looked).mean())
+    there = float(told.get("share", 1.0)) + guessed
     for share, where in ((here, "of these prompts"), (there, "of the prompts that were to be labelled")):
-        if share < LEAST_TOLD:
-            return f"only {share:.0%} {where} can be labelled from samples, and {LEAST_TOLD:.0%} are needed"
-    saturated = float(told.get("saturation", {}).get("strong", 0.0))
+        if share < LEAST_TOLD - 1e-12:
+            return f"only {share:.0%} {where} can be judged by samples, and {LEAST_TOLD:.0%} are needed"
+    saturated = float(told.get("saturation", {}).get("strong", 0.0)) - guessed
     if saturated > 1 - LEAST_TOLD:
         return (
             f"the strong model does not agree with itself on {saturated:.0%} of the labelled prompts, at most "
