@@ -98,8 +98,8 @@ def test_what_became_of_the_prompts_is_counted_by_kind() -> None:
 def test_one_sentence_says_where_demur_cannot_tell() -> None:
     assert mixed().sentence("go to the large model") == (
         "of short answers in English (10 prompts) agreement among the answers labels 60%, and both models guess on 30%"
-        "; of sentences and texts (4) 25%: there demur mostly cannot tell which model is needed, and such prompts go "
-        "to the large model"
+        "; of sentences and texts (4) 25%: there demur mostly cannot tell which model is needed; those without a label "
+        "go to the large model, the others go by their score"
     )
     rare = PromptKinds((PromptKind(SHORT, 990, 900, 0), PromptKind(LONG, 9, 0, 0)), english=True)
     assert "texts" not in rare.sentence("go to the large model")
@@ -193,7 +193,7 @@ def test_the_table_says_where_each_kind_goes_how_good_that_is_and_its_share_of_t
         (LONG, "20", "0 (0%)", "0 (0%)", "20 (100%)", "0%", "not known", "95%"),
     )
     assert found.sentence.startswith("Of short answers in English (20 prompts) agreement")
-    assert found.sentence.endswith("and such prompts go to the large model.")
+    assert found.sentence.endswith("those without a label go to the large model, the others go by their score.")
 
 
 def test_questions_on_which_both_models_guess_count_as_answered_by_neither_where_the_score_decides() -> None:
@@ -222,7 +222,7 @@ def test_a_kind_that_is_graded_often_enough_has_a_measured_quality() -> None:
 def test_kinds_that_are_mostly_unknown_are_named_after_training() -> None:
     said = kinds_note(routed())
     assert said.startswith("Not to be trusted on sentences and texts (50% of the training prompts): ")
-    assert "such prompts go to the large model" in said
+    assert "those without a label go to the large model, the others go by their score; at this threshold 0% " in said
     assert "go to the small model" in kinds_note(routed("weak"))
     router = routed()
     few = PromptKinds((PromptKind(SHORT, 19, 19, 0), PromptKind(LONG, 1, 0, 0)))

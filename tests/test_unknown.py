@@ -285,7 +285,7 @@ def test_an_explanation_shows_the_prompt_that_could_not_be_labelled_beside_the_l
     router = Router(trained(unknown=unknown))
     found = router.explain("poem about tea").lines
     at = found.index("  the most similar training prompts, each after its cosine:")
-    assert found[at + 1] == "    1.00  poem   (could not be labelled: this prompt is unknown because of it)"
+    assert found[at + 1] == "    1.00  poem   (could not be labelled, and this prompt is like it)"
     assert found[at + 2].startswith("    0.00  sum")
     assert "could not be labelled" not in "\n".join(router.explain("sum+++").lines)
     assert router.route("poem about tea", neighbours=0).unknown_neighbour is None
@@ -375,7 +375,7 @@ def test_calibrate_and_replay_count_unknown_prompts_where_they_go(tmp_path: Path
     assert (found.strong_share, found.unknown) == (0.25, 0.25)
     again = replay(tmp_path / "p.jsonl", **given)  # type: ignore[arg-type]
     assert (again.strong_share, again.unknown_share) == (0.25, 0.25)
-    assert any("25.0% are unknown" in line for line in again.lines)
+    assert any("25.0% resemble prompts that could not be labelled" in line for line in again.lines)
 
 
 def test_quality_is_not_estimated_where_belief_has_nothing_to_stand_on() -> None:

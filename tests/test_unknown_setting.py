@@ -139,6 +139,8 @@ def test_share_threshold_replay_and_decisions_agree(tmp_path: Path, value: OnUnk
     again = replay(tmp_path / "p.jsonl", **given)  # type: ignore[arg-type]
     assert (again.strong_share, again.headline.strong_share) == pytest.approx((strong, strong))
     assert again.unknown_share == pytest.approx(3 / 4)
+    guesses = "where both models guess, as on 33% of these, the score decides" in "".join(again.lines)
+    assert guesses == (value == "strong-unless-guessed")
     assert again.headline.by_setting == pytest.approx(len(SETTLED[value]) / 4)
     assert ("whatever their score" in again.headline.sentence) == bool(SETTLED[value])
 

@@ -23,6 +23,8 @@ from demur.models.encoders.encoder import WatchedEncoder
 from demur.prompts import load_prompts
 from demur.prompts.rows import read_rows
 from demur.records import Encoder, FloatArray, Progress, Prompt, count_of, dollars, no_progress
+from demur.routing.known.known_prompts import Looked
+from demur.routing.prompt_router import PromptRouter
 from demur.statistics import interval
 
 
@@ -42,9 +44,17 @@ class Replayed:
     usd_strong: float | None  # always strong
     quality: tuple[float, float, float] | None  # routed, always weak, always strong; where prompts are graded
     headline: Headline
+    guessed_share: float = 0.0  # of the unknown ones those on which both models guess and that the score decides
     unlike: str = ""  # how prompts unlike any training prompt go; empty where they are few
     kinds: tuple[str, ...] = ()  # how the prompts differ in kind from the training prompts, and whose cost is too low
     gold_unused: str = ""  # what to do with gold answers of prompts that are not graded; empty without such
+
+    @property
+    def _guessed(self) -> str:
+        if not self.guessed_share:
+            return ""
+        whose = "as they do on all of these" if self.guessed_share == 1 else f"as on {self.guessed_share:.0%} of these"
+        return f"; where both models guess, {whose}, the score decides"
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -57,7 +67,7 @@ class Replayed:
         if self.unlike:
             found.append(self.unlike)
         if self.unknown_share:
-            found.append(f"{self.unknown_share:.1%} are unknown: they resemble prompts that could not be labelled")
+            found.append(f"{self.unknown_share:.1%} resemble prompts that could not be labelled{self._guessed}")
         if self.checked_share:
             found.append(
                 f"of {self.checked_share:.1%} the gate would look at the weak model's answer, with "
@@ -144,6 +154,7 @@ def replay(
         strong_share=float(strong.mean()),
         unfamiliar_share=1.0 - float(np.mean(looked.familiar)),
         unknown_share=float(np.mean(looked.unknown)),
+        guessed_share=_guessed_share(prompt_router, looked),
         checked_share=float(use.checked.mean()),
         extra_samples=float(use.extra.mean()),
         usd=None if cost is None else _with_interval(cost),
@@ -167,6 +178,13 @@ def _kinds(router: Router, prompts: Sequence[Prompt], *, priced: bool) -> tuple[
     """What is to be known of the prompts' kinds; ``priced``: their cost is expected, not measured."""
     cut = cut_note(router) if priced else ""
     return (*new_kinds_notes(router, prompts, priced=priced), *filter(None, [cut]))
+
+
+def _guessed_share(router: PromptRouter, looked: Looked) -> float:
+    """Of the unknown prompts those whose score decides although all are not left to it: both models guess on them."""
+    left = looked.unknown & ~router.unknown_setting.settled_rows(looked.untold)
+    everything = router.on_unknown == "score"
+    return 0.0 if everything or not looked.unknown.any() else float(left.sum() / looked.unknown.sum())
 
 
 def with_progress(router: Router, progress: Progress) -> Router:

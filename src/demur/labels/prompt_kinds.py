@@ -176,8 +176,8 @@ class PromptKinds:
         known = [one for one in said if not one.mostly_untold]
         lost = [one for one in said if one.mostly_untold]
         parts = [self._clause(one, first=not at) for at, one in enumerate((*known, *lost))]
-        there = "there demur mostly cannot tell which model is needed, and such prompts"
-        return "; ".join(parts) + (f": {there} {goes}" if lost else "")
+        there = f"there demur mostly cannot tell which model is needed; {untold_go(goes)}"
+        return "; ".join(parts) + (f": {there}" if lost else "")
 
     def _clause(self, kind: PromptKind, *, first: bool) -> str:
         labels = "agreement among the answers labels " if first else ""
@@ -215,6 +215,14 @@ def kinds_of_run(run: Run, preferences: Sequence[Preference], unknown: Sequence[
     return found.with_tokens(np.array(tokens), ("weak", *map(tier_name, run.config.between), "strong"))
 
 
+BY_SCORE = "go by their score"
+
+
 def goes(setting: OnUnknown) -> str:
     """Where a prompt goes whose samples show nothing."""
-    return {"weak": "go to the small model", "score": "go by their score"}.get(setting, "go to the large model")
+    return {"weak": "go to the small model", "score": BY_SCORE}.get(setting, "go to the large model")
+
+
+def untold_go(goes: str) -> str:
+    """Where prompts go of a kind that mostly has no label; ``goes``: those without one."""
+    return f"such prompts {goes}" if goes == BY_SCORE else f"those without a label {goes}, the others {BY_SCORE}"

@@ -71,7 +71,7 @@ class UnknownNeighbour:
     @property
     def about(self) -> str:
         """Why it stands beside the labelled ones."""
-        return "could not be labelled: this prompt is unknown because of it"
+        return "could not be labelled, and this prompt is like it"
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ from demur.statistics import LEVEL, binomial_cdf
 
 USUAL = USUAL_FOLDER
 UNFINISHED = "not finished"
+SHARE_OPTION = "--strong-share "
 FIRST_SHARE = 0.3  # of calls to the strong model, where nothing is known of what a share keeps
 OTHER_SHARE = 0.02  # a strong share that differs by this much is another one than was asked for
 ANYWAY = " --anyway"  # as commands say it
@@ -132,7 +133,7 @@ def share_note(folder: Path) -> str:
     if not is_router(folder / "router") or threshold_of(folder / "router") is not None:
         return ""
     config, point, wish = _config(folder), advice_of(folder), wish_of(folder)
-    if wish and (point is None or not wish[1].startswith("--strong-share ")):
+    if wish and (point is None or not _asked_share(wish)):
         return ""
     begin, least = f"{first_share(folder):.0%} is a share to begin with", least_share_of(folder)
     if least:
@@ -191,7 +192,14 @@ def share_command(folder: Path, share: float) -> str:
 def _calibrate_as_before(folder: Path) -> str:
     """The command that sets a run's threshold by what it was set by last, be it of an earlier router; empty: none."""
     wish = wish_of(folder)
-    return _calibrate(*wish, folder / "router") if wish else ""
+    if wish is None or float(_asked_share(wish) or 1.0) < least_share_of(folder):
+        return ""
+    return _calibrate(*wish, folder / "router")
+
+
+def _asked_share(wish: tuple[str, str]) -> str:
+    """The strong share that a threshold was set by; empty where it was set by something else."""
+    return wish[1].removeprefix(SHARE_OPTION) if wish[1].startswith(SHARE_OPTION) else ""
 
 
 def _calibrate(prompts: str, options: str, router: Path) -> str:
@@ -232,7 +240,7 @@ def after_replay(
     if tried or threshold_of(router) is None:
         return calibrate_command(file, router, share), "to keep the threshold that gives this share:"
     wish = wish_of(router.parent) if router.name == "router" else None
-    asked = float(wish[1].split()[1]) if wish and wish[1].startswith("--strong-share ") else share
+    asked = float((wish and _asked_share(wish)) or share)
     if round(abs(share - asked), 3) < OTHER_SHARE or not _is_beyond_chance(share, asked, prompts):
         return serve_command(router), ""
     if not reach[0] <= asked <= reach[1]:

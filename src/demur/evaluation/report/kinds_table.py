@@ -24,6 +24,7 @@ from demur.labels.prompt_kinds import (
     PromptKinds,
     goes,
     kind_by_prompt,
+    untold_go,
 )
 from demur.meaning.entailment import reader_of
 from demur.meaning.rules.languages import language_of
@@ -122,9 +123,19 @@ def kinds_note(router: Router) -> str:
         return ""
     named = " and ".join(f"{one.shown} ({one.prompts / kinds.prompts:.0%} of the training prompts)" for one in lost)
     return (
-        f"Not to be trusted on {named}: their samples mostly do not show which model is needed, so that such prompts "
-        f"{goes(first.on_unknown)}; demur report has a table by kind of prompt"
+        f"Not to be trusted on {named}: their samples mostly do not show which model is needed. Of them "
+        f"{untold_go(goes(first.on_unknown))}{_local_of(router, kinds)}; demur report has a table by kind of prompt"
     )
+
+
+def _local_of(router: Router, kinds: PromptKinds) -> str:
+    """How many of those kinds stay with the small model; empty where there is no threshold yet, or several models."""
+    first = router.prompt_router
+    texts = training_texts(first)
+    if first.tiers or first.calibration is None or len(kinds.of) != len(texts):
+        return ""
+    served, lost = _serving_of(router, kinds, texts, {}), [i for i, one in enumerate(kinds.kinds) if one.mostly_untold]
+    return f"; at this threshold {1 - served.strong[np.isin(served.of, lost)].mean():.0%} stay local"
 
 
 def new_kinds_notes(router: Router, prompts: Sequence[Prompt], *, priced: bool) -> tuple[str, ...]:

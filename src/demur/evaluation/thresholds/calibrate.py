@@ -17,6 +17,7 @@ from demur.errors import InputError
 from demur.evaluation.graded_file import NEAR, GradedFile, new_rows, read_graded, refuse_training_prompts
 from demur.evaluation.replay import replay, with_progress
 from demur.evaluation.report.headline import Headline, headline
+from demur.evaluation.report.kinds_table import kinds_note
 from demur.evaluation.report.unlike_setting import unlike_setting_note
 from demur.evaluation.report.which_prompts import which_prompts
 from demur.evaluation.thresholds.criterion import Criterion, check_criterion
@@ -129,7 +130,8 @@ def calibrate_and_measure(
     check_learned(prompt_router.record, router, anyway=anyway)
     scored = _score_prompts(loaded, [prompt.text for prompt in load_prompts(prompts)])
     found = _set_threshold(scored, criterion, router)
-    if note := unlike_setting_note(prompt_router, scored.looked):
+    calibrated = replace(loaded, prompt_router=replace(prompt_router, calibration=found))
+    for note in filter(None, [unlike_setting_note(prompt_router, scored.looked), kinds_note(calibrated)]):
         log.warning("%s", note)
     if not dry_run:
         save_calibration(Path(router), found)

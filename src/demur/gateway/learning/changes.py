@@ -86,6 +86,7 @@ def _alarm_text(watched: str, model: str) -> str:
         "seconds": f"{model} takes a different time to its first byte than earlier",
     }
     return (
-        f"a change: {what[watched]}. {REMEDY[watched]}. A false alarm comes about once in {LEVEL:,.0f} requests; this "
-        f"alarm stays silent until {SETTLED} in a row are alike."
+        f"a change: {what[watched]}. {REMEDY[watched]}. Other prompts, clients, or load than before raise it as well; "
+        f"without any change it comes about once in {LEVEL:,.0f} requests. This alarm "
+        f"stays silent until {SETTLED} in a row are alike."
     )
