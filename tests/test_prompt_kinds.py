@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from demur.cli import printing
-from demur.evaluation.report.headline import training_headline
+from demur.errors import InputError
+from demur.evaluation.replay import replay
+from demur.evaluation.report.headline import headline, training_headline
 from demur.evaluation.report.kinds_table import cut_note, kinds_note, kinds_table, new_kinds_notes
 from demur.evaluation.results import KindsTable
+from demur.evaluation.thresholds.calibrate import calibrate
 from demur.gate.router import Router
 from demur.labels.beliefs.unknown import GUESSED, NONE_EQUAL, UnknownPrompt
 from demur.labels.prompt_kinds import (
@@ -184,6 +188,35 @@ def test_what_is_saved_is_counted_by_the_lengths_of_the_kinds_own_answers() -> N
     assert said.saved == pytest.approx(0.05)
 
 
+NEW_SHORTS, NEW_TEXTS = [f"{text} {text}" for text in SHORTS], [f"{text} {text}" for text in TEXTS]
+
+
+def test_a_new_prompts_answer_is_as_long_as_those_to_the_kind_of_the_nearest_training_prompt(tmp_path: Path) -> None:
+    """Labelled or not: 10 tokens beside a short answer, 90 beside a text; by the mean all would have 50."""
+    router, texts = routed(), [*NEW_SHORTS, *NEW_TEXTS[:10]]
+    looked = router.prompt_router.look_held_out(texts)
+    assert list(looked.like) == [*SHORTS, *TEXTS[:10]]
+    said = headline(router, looked, texts, on="prompts")
+    assert said.usd_strong == pytest.approx(1000 * 1100 * 1e-5 / 30)
+    assert router.explain(NEW_TEXTS[0]).usd == pytest.approx(90e-5)
+    short = router.explain(NEW_SHORTS[0])
+    assert max(short.usd or 0.0, short.usd_other or 0.0) == pytest.approx(10e-5)
+    router.prompt_router.save(tmp_path / "router")
+    asked = tmp_path / "new.jsonl"
+    asked.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
+    found = replay(asked, router=str(tmp_path / "router"), encoder=LetterEncoder())
+    assert found.usd_strong == pytest.approx(1100e-5)
+
+
+def test_a_budget_on_new_prompts_counts_the_lengths_of_their_kinds(tmp_path: Path) -> None:
+    """Texts alone cost 20 x 90 tokens of 40 prompts, so that half of it cannot be reached; by the mean it could."""
+    routed().prompt_router.save(tmp_path / "router")
+    asked = tmp_path / "new.jsonl"
+    asked.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in [*NEW_SHORTS, *NEW_TEXTS]))
+    with pytest.raises(InputError, match="unknown prompts go to the strong model"):
+        calibrate(asked, router=str(tmp_path / "router"), encoder=LetterEncoder(), usd_per_1k=0.3, anyway=True)
+
+
 def test_the_table_says_where_each_kind_goes_how_good_that_is_and_its_share_of_the_cost() -> None:
     """Of 1,900 tokens that are paid 1,800 are of texts. Quality: half of the short answers at .2, half at .8."""
     found = kinds_table(routed())
@@ -240,18 +273,26 @@ def test_answers_that_were_cut_make_the_cost_too_low_where_they_cost_something()
 
 
 def test_of_new_prompts_it_is_said_what_they_alone_show() -> None:
-    """One of four is German, and none of the training prompts; how long answers are is not known."""
+    """One of four is German, and none of the training prompts; how long answers are is a guess."""
     new = [Prompt(str(i), QUESTION) for i in range(3)]
     new.append(Prompt("3", "Was ist die Hauptstadt von Frankreich und warum?"))
     kinds, cost = new_kinds_notes(routed(), new, priced=True)
     assert kinds == (
         "kinds of prompts: unlike in training: other languages (de 1) 25% (of the training prompts 0%); whether "
-        "answers are short or texts is not known before a model is asked"
+        "answers are short or texts is guessed by the nearest training prompt"
     )
-    assert "the strong model's were 10 to 90 tokens by kind" in cost
+    assert "as long as those to the kind of the nearest training prompt: 10 to 90 tokens of the strong model" in cost
     same = new_kinds_notes(routed(), new[:3], priced=False)
     assert len(same) == 1
     assert "pictures, tools and languages as in training" in same[0]
+
+
+def test_of_prompts_that_were_mostly_sampled_no_length_is_guessed() -> None:
+    sampled = [Prompt(text, text) for text in SHORTS[:2]]
+    said = new_kinds_notes(routed(), [*sampled, Prompt("3", QUESTION)], priced=True)
+    assert len(said) == 1
+    assert "guessed" not in said[0]
+    assert len(new_kinds_notes(routed(), [sampled[0], *[Prompt("3", QUESTION)] * 2], priced=True)) == 2
 
 
 def test_eighty_columns_hold_the_table_without_cut_words(capsys: pytest.CaptureFixture[str]) -> None:

@@ -142,12 +142,13 @@ def replay(
         weak_quality, strong_quality = graded.means
         routed = strong * strong_quality + (1 - strong) * weak_quality
         quality = (float(routed.mean()), float(weak_quality.mean()), float(strong_quality.mean()))
-    usd = (graded.usd if graded else None) or expected_costs(loaded, texts)
+    usd = (graded.usd if graded else None) or expected_costs(loaded, texts, looked.like)
     cost = None if usd[0] is None or usd[1] is None else use.cost(usd[0], usd[1])
     if looked.values is not None:  # of several models: grades are of two alone
-        settled, usd = prompt_router.unknown_setting.settled_rows(looked.untold), expected_costs(loaded, texts)
+        settled = prompt_router.unknown_setting.settled_rows(looked.untold)
+        usd = expected_costs(loaded, texts, looked.like)
         at = tier_choices(prompt_router, looked.values, used, settled)
-        strong, cost = at == tiers_of(prompt_router).last, take_chosen(tier_usd(prompt_router, texts), at)
+        strong, cost = at == tiers_of(prompt_router).last, take_chosen(tier_usd(prompt_router, texts, looked.like), at)
     return Replayed(
         prompts=len(texts),
         threshold=used,

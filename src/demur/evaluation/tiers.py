@@ -67,11 +67,11 @@ def tiers_of(router: PromptRouter) -> Tiers:
     return router.tiers
 
 
-def tier_usd(router: PromptRouter, texts: Sequence[str]) -> FloatArray:
-    """(n, K) expected USD of one answer of each model."""
+def tier_usd(router: PromptRouter, texts: Sequence[str], like: Sequence[str] = ()) -> FloatArray:
+    """(n, K) expected USD of one answer of each model; ``like``: `Looked.like`."""
     costs = [router.cost(role) for role in tiers_of(router).roles]
     assert all(costs), "with_tiers refuses a model of unknown price"
-    return np.array([[cost.usd(text) for cost in costs if cost] for text in texts])
+    return np.column_stack([cost.usd_of_each(texts, like) for cost in costs if cost])
 
 
 def tier_choices(
@@ -101,19 +101,21 @@ def calibrate_tiers(
     values: FloatArray,
     settled: BoolArray,
     *,
+    like: Sequence[str] = (),
     usd_per_1k: float | None = None,
     keep_quality: float | None = None,
 ) -> Calibration:
     """The threshold of a budget, or of a part of the dearest model's believed quality, on new prompts.
 
-    ``values``: (n, K) of all of them; ``settled``: those that go by the router's setting. Raises InputError.
+    ``values``: (n, K) of all of them; ``settled``: those that go by the router's setting; ``like``: `Looked.like`.
+    Raises InputError.
     """
     tiers, told = tiers_of(router), values[~settled]
     if not len(told):
         raise InputError(f"none of {len(values)} prompts can be scored, so no threshold decides; give other prompts")
     steps = tiers.steps(told)
     if usd_per_1k is not None:
-        usd = tier_usd(router, texts)
+        usd = tier_usd(router, texts, like)
 
         def usd_at(threshold: float) -> float:
             return float(take_chosen(usd, tier_choices(router, values, threshold, settled)).mean())

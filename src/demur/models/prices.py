@@ -173,12 +173,16 @@ class ServingCost:
             usd_per_output_token=answers * self.usd_per_output_token,
         )
 
-    def usd(self, prompt: str) -> float:
-        """Expected USD of one answer to a prompt."""
+    def usd(self, prompt: str, like: str = "") -> float:
+        """Expected USD of one answer to a prompt; ``like``: the prompt nearest to it of those that were sampled."""
         tokens = len(prompt) / CHARACTERS_PER_TOKEN + self.added_tokens
-        return tokens * self.usd_per_input_token + self.answer_length(prompt) * self.usd_per_output_token
+        return tokens * self.usd_per_input_token + self.answer_length(prompt, like) * self.usd_per_output_token
 
-    def answer_length(self, prompt: str) -> float:
+    def usd_of_each(self, prompts: Sequence[str], like: Sequence[str] = ()) -> list[float]:
+        """The same of n prompts; ``like`` is empty where the nearest ones were not looked for."""
+        return [self.usd(*one) for one in zip(prompts, like or [""] * len(prompts), strict=True)]
+
+    def answer_length(self, prompt: str, like: str = "") -> float:
         """Tokens that an answer is expected to have."""
         return self.answer_tokens
 
@@ -190,9 +194,9 @@ class KnownServingCost(ServingCost):
 
     lengths: Mapping[str, float]  # tokens, by prompt
 
-    def answer_length(self, prompt: str) -> float:
-        """See `ServingCost`."""
-        return self.lengths.get(prompt, self.answer_tokens)
+    def answer_length(self, prompt: str, like: str = "") -> float:
+        """That of a prompt whose length is known, else of the one that it is like, else the mean."""
+        return self.lengths.get(prompt, self.lengths.get(like, self.answer_tokens))
 
 
 def serving_cost(samples: Mapping[str, Sequence[Sample]], price: Price | None) -> ServingCost | None:

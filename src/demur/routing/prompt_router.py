@@ -32,7 +32,7 @@ from demur.routing.decision import AS_ASKED, apart
 from demur.routing.decision import Decision as Decision
 from demur.routing.decision import Neighbour as Neighbour
 from demur.routing.decision import TrainingPrompt as TrainingPrompt
-from demur.routing.known.known_costs import expected_usd, known_costs
+from demur.routing.known.known_costs import expected_usd, known_costs, most_like
 from demur.routing.known.known_prompts import KnownPrompts, Looked
 from demur.routing.known.nearest import NearestTraining
 from demur.routing.known.remembered_prompts import Remembered, recall
@@ -85,9 +85,9 @@ class PromptRouter:
     def _costs(self) -> dict[Role, ServingCost]:
         return known_costs(self.record, [*self.training, *(self.unknown.prompts if self.unknown else ())])
 
-    def expected_usd(self, prompts: Sequence[str]) -> tuple[FloatArray, FloatArray] | None:
+    def expected_usd(self, prompts: Sequence[str], like: Sequence[str] = ()) -> tuple[FloatArray, FloatArray] | None:
         """(n,) expected USD of each prompt on the weak and on the strong model; None when a price is unknown."""
-        return expected_usd(self.cost("weak"), self.cost("strong"), prompts)
+        return expected_usd(self.cost("weak"), self.cost("strong"), prompts, like)
 
     def describe(self) -> dict[str, Any]:
         """A description as a JSON-like mapping."""
@@ -126,8 +126,10 @@ class PromptRouter:
         return self._known.score(scores, prompts)
 
     def look_at(self, prompts: Sequence[str]) -> Looked:
-        """Scores of prompts, which of them are familiar, and which are unknown. Raises InputError."""
-        return self.look_at_vectors(self._encode(prompts), prompts)
+        """Scores of prompts, which of them are familiar and unknown, and what each is most like. Raises InputError."""
+        vectors = self._encode(prompts)
+        like = most_like(unit_rows(vectors), self._training, self.training, self.unknown)
+        return replace(self.look_at_vectors(vectors, prompts), like=like)
 
     def look_held_out(self, prompts: Sequence[str]) -> Looked:
         """The same, but prompts that the router learned from are scored by fits that did not see them, as new prompts
@@ -140,9 +142,8 @@ class PromptRouter:
         values = looked.values
         if self.tiers and values is not None:
             known = self.tiers.training_values
-            values = np.array(
-                [known[at[text]] if text in at else row for text, row in zip(prompts, values, strict=True)]
-            )
+            rows = zip(prompts, values, strict=True)
+            values = np.array([known[at[text]] if text in at else row for text, row in rows])
         return replace(looked, scores=np.array(scores, dtype=float), values=values)
 
     def look_at_vectors(self, vectors: FloatArray, prompts: Sequence[str]) -> Looked:
@@ -297,7 +298,6 @@ class PromptRouter:
 
     def save(self, folder: str | Path) -> None:
         """Save as safetensors and JSON. Raises ArtifactError for a method or encoder that cannot be saved."""
-        name = method_name(self.method)
         arrays = self._method_arrays()
         if arrays.get("method.rows_") is not self.vectors:
             arrays["vectors"] = self.vectors
@@ -311,7 +311,7 @@ class PromptRouter:
         description = {
             "weak": self.weak,
             "strong": self.strong,
-            "method": name,
+            "method": method_name(self.method),
             **own,
             "params": self.method.get_params() if isinstance(self.method, Estimator) else {},
             "dimension": int(self.vectors.shape[1]),

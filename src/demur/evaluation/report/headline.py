@@ -217,11 +217,12 @@ def headline(
     """
     if looked.values is not None:
         settled = router.prompt_router.unknown_setting.settled_rows(looked.untold)
-        return tier_headline(router.prompt_router, looked.values, texts, settled, on=on, threshold=threshold)
+        paid = tier_usd(router.prompt_router, texts, looked.like)
+        return tier_headline(router.prompt_router, looked.values, texts, settled, on=on, threshold=threshold, usd=paid)
     use = expected_use(router, looked, threshold)
     judged = np.ones(len(texts), dtype=bool) if quality else judged_prompts(router, looked)
     found = quality or believed_pair(router, looked, texts)
-    costs = usd or expected_costs(router, texts)
+    costs = usd or expected_costs(router, texts, looked.like)
     strong = use.strong.mean(axis=1)
     served = None if found is None else (strong * found[1] + (1 - strong) * found[0], found[1])
     made = _headline(router, use, served, judged, costs, believed=quality is None, on=on, threshold=threshold)
@@ -367,10 +368,10 @@ def _strong_private(router: PromptRouter) -> bool:
     return cost is not None and cost.source == PRIVATE
 
 
-def expected_costs(router: Router, texts: Sequence[str]) -> Costs:
-    """USD of one answer of each model to each prompt, as the labelling samples let expect."""
+def expected_costs(router: Router, texts: Sequence[str], like: Sequence[str] = ()) -> Costs:
+    """USD of one answer of each model to each prompt, as the labelling samples let expect; ``like``: `Looked.like`."""
     costs = (router.prompt_router.cost("weak"), router.prompt_router.cost("strong"))
-    weak, strong = (None if cost is None else np.array([cost.usd(text) for text in texts]) for cost in costs)
+    weak, strong = (None if cost is None else np.array(cost.usd_of_each(texts, like)) for cost in costs)
     return weak, strong
 
 

@@ -153,12 +153,18 @@ def new_kinds_notes(router: Router, prompts: Sequence[Prompt], *, priced: bool) 
         if abs(new - old) >= APART
     ]
     said = f"unlike in training: {', '.join(apart)}" if apart else "pictures, tools and languages as in training"
-    notes = [f"kinds of prompts: {said}; whether answers are short or texts is not known before a model is asked"]
+    learned = training_texts(router.prompt_router)
+    own = set(learned)
+    known = 2 * sum(one.text in own for one in prompts) >= len(prompts)  # most of them have samples
+    if known or len(kinds.of) != len(learned):
+        return (f"kinds of prompts: {said}",)
+    notes = [f"kinds of prompts: {said}; whether answers are short or texts is guessed by the nearest training prompt"]
     lengths = [one.tokens[-1] for one in kinds.kinds if one.tokens]
     if priced and lengths and max(lengths) >= MUCH_LONGER * min(lengths):
         notes.append(
-            f"the cost expects every new answer to be as long as the mean; the strong model's were {min(lengths):.0f} "
-            f"to {max(lengths):.0f} tokens by kind, so where short ones stay local, less is saved than this"
+            "the cost expects a new answer to be as long as those to the kind of the nearest training prompt: "
+            f"{min(lengths):.0f} to {max(lengths):.0f} tokens of the strong model; where that is another kind, what is "
+            "saved differs"
         )
     return tuple(notes)
 

@@ -186,6 +186,7 @@ def _set_threshold(scored: _ScoredPrompts, criterion: Criterion, router: str) ->
     if scored.looked.values is not None and (criterion.usd_per_1k is not None or criterion.keep_quality is not None):
         return calibrate_tiers(
             *(scored.router.prompt_router, scored.texts, scored.looked.values, ~scored.told),
+            like=scored.looked.like,
             usd_per_1k=criterion.usd_per_1k,
             keep_quality=criterion.keep_quality,
         ).beside(*scored.beside)
@@ -210,7 +211,7 @@ def _out_of_reach(scored: _ScoredPrompts, share: float) -> str:
 
 
 def _for_usd(scored: _ScoredPrompts, budget: float, router: str) -> Calibration:
-    costs = scored.router.prompt_router.expected_usd(scored.texts)
+    costs = scored.router.prompt_router.expected_usd(scored.texts, scored.looked.like)
     if costs is None:
         raise InputError(f"{router}: a price is unknown; give it in the run file, or ask for strong_share")
 

@@ -12,6 +12,8 @@ from demur.labels.prompt_kinds import PromptKinds
 from demur.models.prices import KnownServingCost, ServingCost
 from demur.records import FloatArray, Role
 from demur.routing.decision import TrainingPrompt
+from demur.routing.known.nearest import NearestTraining
+from demur.routing.known.remembered_prompts import Remembered
 
 
 def known_costs(
@@ -19,7 +21,8 @@ def known_costs(
 ) -> dict[Role, ServingCost]:
     """By model, from a router's record and its prompts, the unknown ones last; without models of unknown price.
 
-    Answers to new prompts are expected to be as long as the mean.
+    Answers to a new prompt are expected to be as long as those to the kind of the nearest of these prompts, and as long
+    as the mean where that one was not looked for.
     """
     kinds, texts = PromptKinds.from_record(record), [one.prompt for one in learned]
     return {
@@ -29,10 +32,24 @@ def known_costs(
     }
 
 
+def most_like(
+    rows: FloatArray, nearest: NearestTraining, training: Sequence[TrainingPrompt], unknown: Remembered | None
+) -> list[str]:
+    """Of each unit row, (n, d), the most similar of the prompts that a router was to learn from; "" without any."""
+    found = []
+    for row in rows:
+        near = [(similarity, training[i].prompt) for i, similarity in zip(*nearest.most_similar(row, 1), strict=True)]
+        if unknown:
+            other = unknown.nearest(row)
+            near.append((other.similarity, other.prompt))
+        found.append(max(near, key=lambda one: one[0], default=(0.0, ""))[1])
+    return found
+
+
 def expected_usd(
-    weak: ServingCost | None, strong: ServingCost | None, prompts: Sequence[str]
+    weak: ServingCost | None, strong: ServingCost | None, prompts: Sequence[str], like: Sequence[str] = ()
 ) -> tuple[FloatArray, FloatArray] | None:
-    """(n,) expected USD of each prompt on both models; None when a price is unknown."""
+    """(n,) expected USD of each prompt on both models; None when a price is unknown. ``like``: `Looked.like`."""
     if weak is None or strong is None:
         return None
-    return np.array([weak.usd(text) for text in prompts]), np.array([strong.usd(text) for text in prompts])
+    return np.array(weak.usd_of_each(prompts, like)), np.array(strong.usd_of_each(prompts, like))

@@ -60,6 +60,9 @@ class Looked:
     values: FloatArray | None = None  # (n, K) gains over the weak model of every tier; None of a pair
     # (n,) by how much similarities may move until it is unknown or not, or for another reason; None: by any.
     margins: FloatArray | None = None
+    # (n,) the most similar prompt that it was to learn from, whose kind tells how long answers are; () where that is
+    # not looked for, as by a gateway.
+    like: Sequence[str] = ()
 
     def values_of(self, row: int) -> tuple[float, ...]:
         """The gains of one prompt."""
