@@ -390,6 +390,39 @@ def test_both_halves_of_the_line_are_by_the_same_grades(tmp_path: Path, monkeypa
     assert demur.evaluate(run=str(tmp_path / "run")).headline.kept is None  # both models are right: there is no gap
 
 
+@pytest.mark.parametrize("both", [False, True])
+def test_no_share_of_quality_is_said_where_grades_do_not_show_that_the_large_model_is_better(
+    tmp_path: Path, both: bool
+) -> None:
+    """By these grades the small model is always right, and the large one on every second prompt."""
+    graded_run(tmp_path, 60, unknown=(1.0, 0.0) if both else None)
+    file = tmp_path / "run" / GRADES_FILE
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    file.write_text(
+        "".join(json.dumps(row | {"weak_quality": 1.0, "strong_quality": i % 2}) + "\n" for i, row in enumerate(rows))
+    )
+    said = demur.evaluate(run=str(tmp_path / "run")).headline
+    assert said.weak_without_gap == pytest.approx(1.0)
+    for text in (said.brief, replace(said, quality=(0.4, 0.3, 0.5)).sentence):
+        assert "The small model's quality is 1.00 and the large one's .50, measured on" in text
+        assert text.endswith("they do not show that the large model is better")
+        assert "of the large model's quality" not in text
+    assert "of what the large model costs alone" in said.brief
+
+
+def test_gold_answers_that_do_not_show_a_better_large_model_give_no_share_of_its_quality() -> None:
+    """The small model is right on 4 of 4 prompts or on 2, the large one on 2 of 4."""
+    rows = [TrainingPrompt(text, float("z" in text), 1.0, 0.0) for text in ("zz z", "aa a", "za z", "a aa") * 2]
+    router = Router(train_router(LetterEncoder(), SimilarityWeighted(), rows, weak="small", strong="large"))
+    looked, right = Looked(np.arange(4) / 4, np.ones(4, dtype=bool), [""] * 4), np.array([1.0, 0.0, 1.0, 0.0])
+    for small in (np.ones(4), right):
+        said = headline(router, looked, list("abcd"), on="prompts", quality=(small, right))
+        assert "they do not show that the large model is better" in said.brief
+        assert "% of the large model's quality" not in said.brief
+    better = headline(router, looked, list("abcd"), on="prompts", quality=(np.zeros(4), np.ones(4)))
+    assert "% of the large model's quality" in better.brief
+
+
 def test_grades_of_both_parts_are_weighed_by_their_share_of_the_prompts(tmp_path: Path) -> None:
     """Graded are all 20 prompts that go to the strong model anyway, and 30 of the other 60: as 20 to 60 they count."""
     one = graded_run(tmp_path, 30, unknown=None)

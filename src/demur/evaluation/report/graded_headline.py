@@ -43,13 +43,15 @@ def graded_headline(router: Router, grades: Mapping[str, tuple[float, float]]) -
         return weighed_mean(values[rows], by_score[rows], float(by_score.mean()))
 
     costs, few = expected_costs(router, texts), int(counted.sum()) < USUAL_GRADES
-    known = not few and not weighs and interval(strong[counted] - weak[counted])[0] > 0
+    gap = interval(of_part, lambda rows: mean_of(strong - weak, rows))[0] > 0
+    known = gap and not few and not weighs
     return replace(
         whole,
         # By the same grades as the quality; with fewer no threshold is told from another.
         kept=kept_point(router, looked, (weak, strong), counted, costs) if known else None,
         quality=(mean_of(served, of_part), *interval(of_part, lambda rows: mean_of(served, rows))),
         strong_quality=mean_of(strong, of_part),
+        weak_without_gap=None if gap else mean_of(weak, of_part),
         believed=False,
         judged=int(counted.sum()),
         judged_share=float(chosen[counted].mean()),

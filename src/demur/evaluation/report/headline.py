@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from demur.evaluation.report.kept_point import Costs, Pair, kept_point, kept_tier_point
+from demur.evaluation.report.kept_point import Costs, Pair, kept_point, kept_tier_point, weak_without_gap
 from demur.evaluation.report.which_prompts import TRAINING
 from demur.evaluation.tiers import believed_mean, tier_choices, tier_usd, tiers_of
 from demur.gate.quality.believed_quality import believed_where_judged, judged_prompts, why_not_believed
@@ -34,6 +34,7 @@ EXPECTED, SAMPLED = "as expected", "on the answers that were sampled"
 FREE = (
     " (a private address counts as $0; if it costs: `demur sample` again with --strong-usd IN/OUT, then `demur train`)"
 )
+WITHOUT_SAMPLES = "the router did not learn from samples of both models, by which quality is believed"
 WORTH_SAYING = 0.01  # of the calls that stay local
 ENOUGH = 0.9  # of always-strong's quality; where less is served, the line says so in words
 
@@ -68,6 +69,7 @@ class Headline:
     by_grades: bool = False  # a person graded the `judged` prompts
     weighed: int = 0  # of these, those that the setting decides: quality is of all prompts, each part by its share
     quality_unknown: str = ""  # why quality is not known, where that has a reason of its own
+    weak_without_gap: float | None = None  # quality of always-weak where grades do not show that strong is better
     forecast: bool = False  # no model was asked most of the `judged` prompts: quality is told by their scores alone
 
     @property
@@ -84,18 +86,30 @@ class Headline:
     def brief(self) -> str:
         """What it does, for somebody who decides: calls, quality and cost beside the large model alone."""
         said = []
-        if self.quality is not None and self.strong_quality:
+        if self.quality is not None and self.strong_quality and self.weak_without_gap is None:
             told = "" if self.quality_name == "quality" else f" ({self.quality_name.split()[0]})"
             share = f"{self.quality[0] / self.strong_quality:.0%}"
             whose = f" on {self.scope(' of the prompts')}" if self.scope() else ""
             said.append(f"keeps {share} of the large model's quality{whose}{told}{self._by_few}")
         if self.saved is not None:
             word = "saves" if self.saved >= 0 else "adds"
-            said.append(f"{word} {abs(self.saved):.0%} {'of' if self.saved >= 0 else 'to'} what it costs alone")
+            whose = "it" if said else "the large model"
+            said.append(f"{word} {abs(self.saved):.0%} {'of' if self.saved >= 0 else 'to'} what {whose} costs alone")
         local = (
             f"{1 - self.strong_share:.0%} of calls stay with {'smaller models' if self.shares else 'the small model'}"
         )
-        return f"{local}; this {' and '.join(said)}" if said else local
+        return f"{local}{'; this ' if said else ''}{' and '.join(said)}{self._no_gap}"
+
+    @property
+    def _no_gap(self) -> str:
+        """That graded prompts do not show that the large model is better; empty where they do, or none is graded."""
+        if self.weak_without_gap is None or self.strong_quality is None:
+            return ""
+        small, on = "smallest" if self.shares else "small", self._graded if self.by_grades else "these graded prompts"
+        return (
+            f". The {small} model's quality is {short(self.weak_without_gap)} and the large one's "
+            f"{short(self.strong_quality)}, measured on {on}: they do not show that the large model is better"
+        )
 
     @property
     def _by_few(self) -> str:
@@ -140,8 +154,9 @@ class Headline:
         if self.quality is None or not self.strong_quality or self.quality[0] >= ENOUGH * self.strong_quality:
             return ""
         whose = f" on {self.scope()}" if self.scope() else ""
-        said = f". That is {self.quality[0] / self.strong_quality:.0%} of the large model's quality{whose}"
-        if self.kept is None:
+        share = f". That is {self.quality[0] / self.strong_quality:.0%} of the large model's quality{whose}"
+        said = self._no_gap or share
+        if self.kept is None or self._no_gap:
             return said
         if not self.kept:
             return f"{said}; no threshold keeps {KEPT:.0%} of it on these prompts"
@@ -229,9 +244,9 @@ def headline(
     kept = None if found is None else kept_point(router, looked, found, judged, costs)
     gate = EXPECTED if router.serving_gate else ""
     forecast = quality is None and _is_forecast(router.prompt_router, texts, judged)
-    why = "" if found else _why_not_known(router, looked)
-    made = replace(made, **_by_setting(router, looked), quality_unknown=why)
-    return replace(made, gate=gate, kept=kept, forecast=forecast)
+    why = "" if found else why_not_believed(router, looked) or WITHOUT_SAMPLES
+    made = replace(made, weak_without_gap=weak_without_gap(*quality) if quality else None, quality_unknown=why)
+    return replace(made, **_by_setting(router, looked), gate=gate, kept=kept, forecast=forecast)
 
 
 def _is_forecast(router: PromptRouter, texts: Sequence[str], judged: BoolArray) -> bool:
@@ -251,7 +266,8 @@ def sampled_headline(
     served = np.where(use.strong, strong[:, None], drafts).mean(axis=1)
     judged = np.ones(len(strong), dtype=bool)
     made = _headline(router, use, (served, strong), judged, usd, believed=False, on=on, threshold=None)
-    return replace(made, **_by_setting(router, looked), gate=SAMPLED)
+    without = weak_without_gap(drafts.mean(axis=1), strong)
+    return replace(made, **_by_setting(router, looked), gate=SAMPLED, weak_without_gap=without)
 
 
 def _by_setting(router: Router, looked: Looked) -> dict[str, Any]:
@@ -317,6 +333,7 @@ def tier_headline(
         quality=(mean, mean, mean) if routed is None else (float(routed.mean()), *interval(routed)),
         strong_quality=float(best[:, -1].mean()),
         believed=believed,
+        weak_without_gap=None if quality is None or believed else weak_without_gap(quality[:, 0], quality[:, -1]),
         forecast=quality is None and _is_forecast(router, texts, np.ones(len(texts), dtype=bool)),
         usd=1000 * float(paid.mean()),
         usd_strong=1000 * float(costs[:, -1].mean()),
@@ -373,12 +390,6 @@ def expected_costs(router: Router, texts: Sequence[str], like: Sequence[str] = (
     costs = (router.prompt_router.cost("weak"), router.prompt_router.cost("strong"))
     weak, strong = (None if cost is None else np.array(cost.usd_of_each(texts, like)) for cost in costs)
     return weak, strong
-
-
-def _why_not_known(router: Router, looked: Looked) -> str:
-    """Why quality is not known where no prompt is graded."""
-    without = "the router did not learn from samples of both models, by which quality is believed"
-    return why_not_believed(router, looked) or ("" if router.beliefs is not None else without)
 
 
 def believed_pair(router: Router, looked: Looked, texts: Sequence[str]) -> Pair | None:

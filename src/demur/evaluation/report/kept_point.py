@@ -17,6 +17,7 @@ from demur.records import BoolArray, FloatArray
 from demur.routing.known.known_prompts import Looked
 from demur.routing.known.training_texts import training_texts
 from demur.routing.prompt_router import PromptRouter
+from demur.statistics import interval
 
 Pair = tuple[FloatArray, FloatArray]  # of the weak and the strong model, (n,) each
 Costs = tuple[FloatArray | None, FloatArray | None]  # the same; None where a price is unknown
@@ -75,6 +76,11 @@ def scored_prompts(router: Router, looked: Looked) -> BoolArray:
     """(n,) where a prompt's score decides; everywhere where it does nowhere."""
     settled = router.prompt_router.unknown_setting.settled_rows(looked.untold)
     return np.ones(len(settled), dtype=bool) if settled.all() else ~settled
+
+
+def weak_without_gap(weak: FloatArray, strong: FloatArray) -> float | None:
+    """`Headline.weak_without_gap` by graded qualities, (n,) each."""
+    return None if interval(strong - weak)[0] > 0 else float(weak.mean())
 
 
 def _point_at(
