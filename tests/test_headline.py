@@ -390,6 +390,31 @@ def test_both_halves_of_the_line_are_by_the_same_grades(tmp_path: Path, monkeypa
     assert demur.evaluate(run=str(tmp_path / "run")).headline.kept is None  # both models are right: there is no gap
 
 
+def test_prompts_that_the_setting_decides_are_asked_for_first_where_that_is_wished_for(tmp_path: Path) -> None:
+    """After 60 grades of what the score decides the advice asks for 20 of the others, which then come at once."""
+    assert graded_run(tmp_path, 60, unknown=None).by_grades
+    run = str(tmp_path / "run")
+    advice = f"demur grade --run {run} --unknown-first --number 80"
+    assert advice in " ".join(demur.evaluate(run=run).warnings)
+    (Path(run) / GRADES_FILE).rename(tmp_path / "grades.jsonl")
+    first = [one.prompt for one in open_grading(run, number=25, unknown_first=True).waiting]
+    texts = [f"Which text is {i}?" for i in range(20)]
+    assert sorted(first[:20]) == sorted(texts)
+    assert first[:20] not in (texts, texts[::-1])  # in random order
+    assert first[20:] == [one.prompt for one in open_grading(run, number=5).waiting]
+    (tmp_path / "grades.jsonl").rename(Path(run) / GRADES_FILE)
+    done = RUNNER.invoke(app, [*advice.split()[1:]], input="b" * 20)
+    assert "20 of the other 25%, which have no label" in done.output
+    assert demur.evaluate(run=run).headline.weighed == 20
+
+
+def test_which_prompts_are_unknown_is_not_known_before_there_are_labels(tmp_path: Path, pair: Pair) -> None:
+    prompts, run = write_questions(tmp_path / "prompts.jsonl", gold=False), str(tmp_path / "run")
+    demur.sample(prompts, **pair.names, run=run, n=4, weak_usd="0", strong_usd="10/10")
+    with pytest.raises(InputError, match=r"has no labels.*leave out --unknown-first"):
+        open_grading(run, unknown_first=True)
+
+
 @pytest.mark.parametrize("both", [False, True])
 def test_no_share_of_quality_is_said_where_grades_do_not_show_that_the_large_model_is_better(
     tmp_path: Path, both: bool

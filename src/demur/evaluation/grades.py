@@ -2,7 +2,8 @@
 gold answers.
 
 The prompts are drawn at random from a run's sampled ones, so nothing is asked of a model; first from those that the
-score decides, since the others, whose model the setting `unknown` fixes, tell nothing about routing. Every grade is
+score decides, since the others, whose model the setting `unknown` fixes, tell nothing about routing; or, where that is
+wished for, first from the others, whose quality only grades or a judge can tell. Every grade is
 appended to run/grades.jsonl at once: grading can stop at any time and goes on where it stopped. The file's rows are
 graded prompts as `demur replay` reads them.
 """
@@ -27,6 +28,7 @@ from demur.runs.run import Run, open_run
 from demur.runs.steps import is_router
 
 GRADES_FILE = "grades.jsonl"  # in a run's folder
+UNKNOWN_FIRST = "--unknown-first"  # the option that asks first for prompts that the score does not decide
 FEWEST_GRADED = 20  # of a part of the prompts: with fewer no interval means anything
 QUALITIES_OF_KEYS = {  # key -> quality of the answer that is shown first, and of the other
     "1": (1.0, 0.0),
@@ -79,30 +81,35 @@ class Grading:
         count, share = len(self.decided & texts.keys()), len(self.decided) / self.prompts
         return count, (
             f"{count:,} of them {'is' if count == 1 else 'are'} of the {share:.0%} of the prompts that the score "
-            f"decides, which are asked for first, because they measure the router; {len(texts) - count:,} of the other "
-            f"{1 - share:.0%}, which have no label"
+            f"decides, which measure the router; {len(texts) - count:,} of the other {1 - share:.0%}, which have no "
+            f"label: `demur grade {UNKNOWN_FIRST}` asks for these first"
         )
 
 
-def open_grading(run: str = "run", *, number: int = USUAL_GRADES) -> Grading:
-    """The prompts of a run that are to be graded until ``number`` are; raises InputError without samples."""
+def open_grading(run: str = "run", *, number: int = USUAL_GRADES, unknown_first: bool = False) -> Grading:
+    """The prompts of a run that are to be graded until ``number`` are; raises InputError without samples, and where
+    ``unknown_first`` is asked for before there are labels."""
     if number < 1:
         raise InputError(f"number is {number}; give 1 or more")
     with open_run(load_run(run)) as opened:
-        return grading_of(opened, number)
+        return grading_of(opened, number, unknown_first=unknown_first)
 
 
-def grading_of(run: Run, number: int) -> Grading:
+def grading_of(run: Run, number: int, *, unknown_first: bool = False) -> Grading:
     """The same of an open run. Always the same prompts in the same order, whatever was graded before; of a labelled
-    run those first that the score decides: a random sample of these, then one of the others.
+    run those first that the score decides: a random sample of these, then one of the others, or the other way round.
     """
     file = run.config.folder / GRADES_FILE
     done = read_grades(file)
     distinct = {prompt.text: prompt for prompt in run.complete(run.train_prompts)}
     decided = decided_prompts(run.config) if run.config.preferences.is_file() else None
-    drawn = sorted(
-        distinct.values(), key=lambda prompt: (prompt.text not in (decided or ()), _digest("drawn", prompt.text))
-    )
+    if unknown_first and decided is None:
+        raise InputError(
+            f"{run.config.run} has no labels, so it is not known which of its prompts are unknown; `demur label --run "
+            f"{run.config.run}` first, or leave out {UNKNOWN_FIRST}"
+        )
+    first_part = (decided or frozenset()) ^ (distinct.keys() if unknown_first else frozenset())
+    drawn = sorted(distinct.values(), key=lambda prompt: (prompt.text not in first_part, _digest("drawn", prompt.text)))
     waiting: list[ToGrade] = []
     for prompt in drawn:
         if len(done) + len(waiting) >= number:

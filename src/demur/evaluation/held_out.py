@@ -13,7 +13,7 @@ import numpy as np
 from demur.errors import InputError
 from demur.evaluation.evaluate_run import keep_vectors, load_served, usd_per_1k
 from demur.evaluation.graded_file import BY_HAND, USUAL_GRADES
-from demur.evaluation.grades import FEWEST_GRADED, GRADES_FILE, decided_prompts, read_grades
+from demur.evaluation.grades import FEWEST_GRADED, GRADES_FILE, UNKNOWN_FIRST, decided_prompts, read_grades
 from demur.evaluation.report.graded_headline import graded_headline
 from demur.evaluation.report.headline import Headline, expected_costs, learned_prompts, training_headline
 from demur.evaluation.report.kept_point import Pair, scored_prompts
@@ -108,7 +108,7 @@ def evaluate_held_out(run: Run, *, graded: bool) -> Evaluation:
         examples=_examples(run, served, rows, quality, believed=not graded),
         warnings=(
             *outdated_stages(config.folder),
-            *(_beside_the_score(texts, grades, training_texts(served), in_line) if graded else ()),
+            *(_beside_the_score(texts, grades, training_texts(served), in_line, config.run) if graded else ()),
             *(_few_grades(len(rows), config.run) if graded else ()),
             *gap_warnings(row.curve),
             *label_warnings(np.array([one.target for one in preferences]), saturation_of(preferences, remembered)),
@@ -180,7 +180,7 @@ def _routers(run: Run, served: PromptRouter) -> list[tuple[str, PromptRouter]]:
 
 
 def _beside_the_score(
-    used: Sequence[str], grades: Mapping[str, object], learned: Sequence[str], line: Headline
+    used: Sequence[str], grades: Mapping[str, object], learned: Sequence[str], line: Headline, run: str
 ) -> tuple[str, ...]:
     """What becomes of graded prompts that no router is measured on, because their model is fixed, or because no router
     was to learn from them; empty where there are none."""
@@ -189,10 +189,17 @@ def _beside_the_score(
     if fixed:
         counts = f"they count in the first line's quality alone, as {line.by_setting:.0%} of the prompts"
         if not line.weighed:
-            counts = f"they are left out, and {FEWEST_GRADED} of them would be needed to measure all prompts"
+            more = f"demur grade --run {run} {UNKNOWN_FIRST} --number {len(grades) + FEWEST_GRADED - fixed}"
+            counts = f"they are left out, and {FEWEST_GRADED} of them are needed to measure all prompts: {more}"
         said.append(
             f"{fixed:,} of {len(grades):,} graded prompts are unknown and go to the {line.setting} model whatever "
             f"their score, so they do not measure a router: {counts}"
+        )
+    elif line.by_setting * line.prompts >= FEWEST_GRADED:
+        said.append(
+            f"no grade is of the {line.by_setting:.0%} of the prompts that go to the {line.setting} model whatever "
+            f"their score; to measure all prompts grade {FEWEST_GRADED} of them: demur grade --run {run} "
+            f"{UNKNOWN_FIRST} --number {len(grades) + FEWEST_GRADED}"
         )
     if strange:
         said.append(

@@ -12,7 +12,7 @@ import typer
 
 from demur.cli import printing
 from demur.evaluation.graded_file import USUAL_GRADES
-from demur.evaluation.grades import FEWEST_GRADED, QUALITIES_OF_KEYS, Grading
+from demur.evaluation.grades import FEWEST_GRADED, QUALITIES_OF_KEYS, UNKNOWN_FIRST, Grading
 from demur.runs.steps import is_router
 
 KEYS = "[1] the first is right  [2] the second  [b] both  [n] neither  [s] skip  [u] undo  [q] stop"
@@ -27,6 +27,14 @@ def add_commands(app: typer.Typer) -> None:
 def grade(
     run: Annotated[str, typer.Option(help="Folder of the run.")] = "run",
     number: Annotated[int, typer.Option(help="How many prompts to grade in all.")] = USUAL_GRADES,
+    unknown_first: Annotated[
+        bool,
+        typer.Option(
+            UNKNOWN_FIRST,
+            help="Ask first for prompts that go to one model whatever their score, in random order; after the usual "
+            f"{USUAL_GRADES} such as: demur grade {UNKNOWN_FIRST} --number {USUAL_GRADES + FEWEST_GRADED}.",
+        ),
+    ] = False,
     gold: Annotated[
         bool, typer.Option("--gold", help="Grade all prompts that have gold answers by these, and ask nothing.")
     ] = False,
@@ -38,14 +46,14 @@ def grade(
         file = grade_by_gold(run)
         typer.echo(f"{shares(list(read_grades(file).values()))} ({file})")
         return printing.next_step(f"demur replay {shlex.quote(str(file))}")
-    grading = open_grading(run, number=number)
+    grading = open_grading(run, number=number, unknown_first=unknown_first)
     stopped = _ask(grading)
     typer.echo(f"{shares(list(read_grades(grading.file).values()))} ({grading.file})")
     count, counted = grading.counted
     printing.lines(filter(None, [counted]))
     few = is_router(Path(run) / "router") and count < FEWEST_GRADED
     if few and (stopped or number < USUAL_GRADES):
-        again = "the same command goes on" if stopped else f"demur grade --run {shlex.quote(run)}"
+        again = "the same command goes on" if stopped and not unknown_first else f"demur grade --run {shlex.quote(run)}"
         return printing.next_step(f"{again}; `demur evaluate` needs {FEWEST_GRADED} of prompts that the score decides")
     more = "the same command goes on; " if stopped else ""
     return printing.next_step(f"{more}{_use_of(grading, run)}")

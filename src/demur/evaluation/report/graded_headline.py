@@ -1,8 +1,9 @@
 """The headline of a run where a person has graded some prompts: share and cost of all prompts, quality by the grades.
 
 Two parts are told apart: the prompts that the score decides, which a router is measured on, and those whose model the
-setting `unknown` fixes. Grades of the second part are asked for last, because they tell nothing about routing. While
-they are few, quality is of the first part alone; else it is of all prompts, each part weighed by its share of them.
+setting `unknown` fixes. Grades of the second part are asked for last, unless `--unknown-first` is given, because they
+tell nothing about routing. While they are few, quality is of the first part alone; else it is of all prompts, each part
+weighed by its share of them.
 """
 
 from __future__ import annotations

@@ -42,10 +42,11 @@ MUCH_LONGER = 2.0  # times the answers of another kind
 UNKNOWN, NOT_SPLIT = "not known", "-"
 MEANING = (
     "Labelled: the answers agree enough to show which model is needed. Both models guess: no two of their short "
-    "answers mean the same. Where samples do not show which model is needed, only grades (demur grade) or a judge "
-    "(demur label --from judge) do. Quality is that of what is served beside that of the large model alone: measured "
-    "where enough prompts of a kind are graded, else believed, where at least half of them can be judged: the labelled "
-    "ones, and questions on which both models guess where the score decides, which neither is believed to answer."
+    "answers mean the same. Where samples do not show which model is needed, only grades (demur grade "
+    "--unknown-first) or a judge (demur label --from judge) do. Quality is that of what is served beside that of the "
+    "large model alone: measured where enough prompts of a kind are graded, else believed, where at least half of them "
+    "can be judged: the labelled ones, and questions on which both models guess where the score decides, which "
+    "neither is believed to answer."
 )
 
 
