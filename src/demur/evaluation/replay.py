@@ -67,7 +67,8 @@ class Replayed:
         if self.unlike:
             found.append(self.unlike)
         if self.unknown_share:
-            found.append(f"{self.unknown_share:.1%} resemble prompts that could not be labelled{self._guessed}")
+            like = "resemble prompts that could not be labelled, or are in a language that was not learned"
+            found.append(f"{self.unknown_share:.1%} {like}{self._guessed}")
         if self.checked_share:
             found.append(
                 f"of {self.checked_share:.1%} the gate would look at the weak model's answer, with "
