@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from demur.cli.main import app
 from demur.config import ModelConfig, RunConfig
 from demur.errors import InputError, MissingExtraError
 from demur.evaluation.graded_file import read_graded
+from demur.gateway.ledger.ledger import Ledger, open_backend
 from demur.measure.threshold import KeptPoint
 from demur.models.encoders.encoder import LetterEncoder
 from demur.records import SamplingSettings
@@ -395,6 +397,19 @@ def test_the_gateways_command_names_what_a_saved_router_may_ask(tmp_path: Path) 
     weak, strong = ModelConfig("smollm2-135m"), ModelConfig("s", "http://127.0.0.1:8000/v1")
     RunConfig("prompts.jsonl", weak, strong, run=str(tmp_path)).save()
     assert steps_of(tmp_path)[-1].command == f"demur serve {tmp_path / 'router'}"
+
+
+def test_a_ledger_without_a_gateway_leaves_the_last_step_open(tmp_path: Path) -> None:
+    """A run's folder that was copied holds the ledger of a gateway that serves another one, or none any more."""
+    with closing(Ledger(open_backend(str(tmp_path / "ledger.sqlite")))) as ledger:
+        for i in range(3):
+            ledger.add(replace(RECORD, id=f"id{i}"))
+    serve = steps_of(tmp_path)[-1]
+    assert not serve.finished
+    assert serve.command.startswith("demur serve")
+    assert "3 requests" in serve.about
+    (tmp_path / "ledger.sqlite").write_text("not a database, although it is called one " * 50)
+    assert not steps_of(tmp_path)[-1].finished
 
 
 def test_evaluate_says_once_that_no_threshold_is_set_and_exports_say_what_comes_next(pair: Pair) -> None:

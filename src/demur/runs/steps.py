@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
+import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,7 +74,7 @@ def steps_of(folder: Path) -> tuple[Step, ...]:
     measured = [name for name in (REPORT, "graded.jsonl", "grades.jsonl") if (folder / name).is_file()]
     outdated = bool(outdated_report(folder))
     ledger, gateways = folder / "ledger.sqlite", serving_gateways(folder)
-    served = "; ".join(one.sentence for one in gateways) or ("a ledger" if ledger.is_file() else "")
+    served = "; ".join(one.sentence for one in gateways)
     limit = f", at most {dollars(config.max_usd)} in all (raise --max-usd)" if config and config.max_usd else ""
     sample = (pair if "samples" in made else f"{pair}{limit}, {UNFINISHED}") if config else ""
     ask = sample_command(folder)[1] if config else SAMPLE + option
@@ -86,9 +88,21 @@ def steps_of(folder: Path) -> tuple[Step, ...]:
              _calibrate_as_before(folder) or calibrate_command(prompts, router, strong_share)),
         Step("report", f"{REPORT} is of an earlier router or threshold" if outdated else "see what it saves",
              "" if outdated else ", ".join(measured), f"demur report{option}"),
-        Step("serve", "an OpenAI-compatible endpoint", served, _beside(gateways, ledger)
+        Step("serve", f"an OpenAI-compatible endpoint{_served_before(ledger)}", served, _beside(gateways, ledger)
              or f"demur serve{f' {router}' if option else ''}{_serving(config) if config else ''}{anyway}"),
     )  # fmt: skip
+
+
+def _served_before(ledger: Path) -> str:
+    """How many requests a ledger holds; empty without one. A ledger may be a copy: it does not show that one serves."""
+    if not ledger.is_file():
+        return ""
+    try:
+        with closing(sqlite3.connect(f"{ledger.resolve().as_uri()}?mode=ro", uri=True)) as found:
+            requests = int(found.execute("select count(*) from decisions").fetchone()[0])
+    except sqlite3.Error:
+        return "; a ledger that cannot be read is there"
+    return f"; served before: {count_of(requests, 'request')}" if requests else ""
 
 
 def prompts_of_run(router: Path, *, graded: bool = False) -> str:
