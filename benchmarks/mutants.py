@@ -52,6 +52,7 @@ TESTS = {  # module -> the files that test it, the nearest first
     "measure/threshold.py": ("test_threshold.py",),
     "measure/tiers.py": ("test_tiers.py",),
     "measure/watched_promise.py": ("test_watched_promise.py",),
+    "meaning/asked_language.py": ("test_asked_language.py",),
     "meaning/clusters.py": ("test_clusters.py",),
     "meaning/rules/code.py": ("test_code.py",),
     "meaning/compare.py": ("test_compare.py", "test_content.py", "test_entailment.py"),

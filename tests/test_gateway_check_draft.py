@@ -103,6 +103,18 @@ async def test_a_checked_answers_reason_says_how_many_lines_were_left_out(tmp_pa
         assert headers["x-demur-reason"].count("routed without 6 lines that other requests share") == 1
 
 
+async def test_a_checked_answers_reason_says_that_the_system_message_is_another(tmp_path: Path) -> None:
+    async with gateway(tmp_path, gate=by_draft()) as found:
+        found.weak.logprob = SURE
+        router = found.gateway.decider.router
+        asked = replace(router.prompt_router, record={"sampling": {"system": "Be brief."}})
+        found.gateway.decider.router = replace(router, prompt_router=asked)
+        messages = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": EASY}]
+        _, headers, _ = await found.ask(messages=messages)
+        assert headers["x-demur-stage"] == "gate"
+        assert headers["x-demur-reason"].count("a system message that the labels were not made with") == 1
+
+
 @pytest.mark.parametrize(("wavers", "answers"), [(False, "small"), (True, "large")])
 async def test_extra_samples_are_asked_one_at_a_time(tmp_path: Path, wavers: bool, answers: str) -> None:
     async with gateway(tmp_path, gate=by_samples()) as found:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import timeit
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from demur.meaning.rules.known_languages import KnownLanguages
 from demur.meaning.rules.languages import language_of
 from demur.methods import BY_NAME
 from demur.models.encoders.encoder import LetterEncoder
+from demur.routing.known.unknown_setting import ANOTHER_LANGUAGE
 from demur.routing.prompt_router import PromptRouter, TrainingPrompt
 from demur.routing.train import train_router
 
@@ -88,3 +90,24 @@ def test_telling_a_prompts_language_takes_under_a_millisecond() -> None:
 def test_the_four_most_frequent_languages_are_named() -> None:
     shares = {"en": 0.5, "de": 0.2, "fr": 0.15, "es": 0.1, "it": 0.05}
     assert KnownLanguages(shares).sentence.endswith("en 50%, de 20%, fr 15%, es 10%")
+
+
+@pytest.mark.parametrize("asked", ["Answer in German.", "Please reply in German: "])
+def test_a_prompt_that_asks_for_answers_in_another_language_is_in_one_that_was_not_learned(
+    router: PromptRouter, asked: str
+) -> None:
+    """The labels are of answers in English: they tell nothing of the small model's German."""
+    prompt = f"{asked} {ENGLISH[7]}" if asked.endswith(": ") else f"{ENGLISH[7]} {asked}"
+    router = replace(router, record={**router.record, "unlike": "language"})
+    decision = router.route(prompt)
+    assert (decision.untold, decision.role, decision.stage) == (ANOTHER_LANGUAGE, "strong", "unknown")
+    assert not router.route(prompt.replace("German", "English")).unknown
+
+
+def test_answers_in_a_language_that_training_prompts_ask_for_are_known(tmp_path: Path) -> None:
+    texts = [f"{text} Answer in German." if i % 10 == 0 else text for i, text in enumerate(ENGLISH)]
+    rows = [TrainingPrompt(text, 0.4 + 0.2 * (i % 2), None, None) for i, text in enumerate(texts)]
+    train_router(LetterEncoder(), BY_NAME["kernel"](), rows, weak="small", strong="large").save(tmp_path)
+    known = KnownLanguages.from_record(PromptRouter.load(tmp_path).record)
+    assert known
+    assert known.are_known([f"Where? Answer in {name}." for name in ("German", "French")]).tolist() == [True, False]

@@ -14,7 +14,6 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from aiohttp import web
 
@@ -31,6 +30,7 @@ from demur.gateway.decision.draft.check_draft import Outgoing
 from demur.gateway.decision.learned_abilities import Lessons
 from demur.gateway.decision.request.question import Question, read_question
 from demur.gateway.decision.request.routed_text import RoutedText
+from demur.gateway.decision.request.system_message import OTHER_SYSTEM_ADVICE
 from demur.gateway.decision.shown_decision import as_request, decision_fields
 from demur.gateway.exchange import (
     Arrived,
@@ -43,7 +43,7 @@ from demur.gateway.exchange import (
     ledger_record,
     ordinary_record,
 )
-from demur.gateway.http.failures import failures
+from demur.gateway.http.failures import Later, failures
 from demur.gateway.http.key_mask import KeyMask
 from demur.gateway.http.openai_bodies import ApiError, request_headers
 from demur.gateway.http.origins import refuse_other_sites
@@ -107,7 +107,7 @@ class Gateway:
         self.metrics = Metrics()
         self.target, self.spending = target, Spending(admission, replicas)
         self.changes, self._again = Changes(), AskedAgain()
-        self._beside: set[asyncio.Future[object]] = set()
+        self._later = Later()
         self.in_flight = 0
         self.leaving = self.draining = False  # leaving: no more requests should come; draining: no more are taken
         self.read_again: Callable[[], GatewaySettings] | None = None  # how a reload reads its settings
@@ -283,6 +283,8 @@ class Gateway:
         if question.spent and choice.role == "strong":
             raise question.spent
         exchange.choice = choice
+        if choice.other_system and self.metrics.count_other_system() == 1:
+            print(f"demur: {OTHER_SYSTEM_ADVICE}", file=sys.stderr)
         outgoing = Outgoing(
             *(path, question, request_headers(request.headers), protocol, unproven),
             chosen=not choice.named,
@@ -349,7 +351,7 @@ class Gateway:
         self._charge(exchange, record)
         self._keep(record)
         if self.settings.learn and (earlier := self._again.doubted_decision(record, text)):
-            self._later(keep_feedback, self.settings.ledger, Feedback(earlier, record.key, record.at, "bad", AGAIN))
+            self._later.do(keep_feedback, self.settings.ledger, Feedback(earlier, record.key, record.at, "bad", AGAIN))
         if exchange.arrived.trace:
             try:
                 exchange.arrived.trace.end(record)
@@ -377,23 +379,11 @@ class Gateway:
         for change in self.changes.add(record):
             self.metrics.series["demur_changes_total"] += 1
             print(f"demur: {change}", file=sys.stderr)
-            self._later(tell, self.settings, "change", change)
+            self._later.do(tell, self.settings, "change", change)
         self.metrics.add(replace(record, prompt="", answer="") if record.prompt else record)
         if self.ledger:
             self.ledger.add(record)
 
-    def _later(self, work: Callable[..., object], *given: Any) -> None:
-        """Do what may wait, or fail, in a thread."""
-        task = asyncio.ensure_future(asyncio.to_thread(work, *given))
-        self._beside.add(task)  # a task without a reference may be collected
-        task.add_done_callback(partial(_end_beside, self._beside))
-
     def _charge_ordinary(self, role: Role, protocol: Protocol, answer: Answer) -> None:
         """Record a request of our own, which told an outage from requests that fail."""
         self._keep(ordinary_record(self._arrival(f"/v1{protocol.path}"), role, protocol, answer, self.upstreams))
-
-
-def _end_beside(beside: set[asyncio.Future[object]], done: asyncio.Future[object]) -> None:
-    beside.discard(done)
-    if not done.cancelled() and (error := done.exception()):
-        failures.say("what a request showed could not be kept", error)

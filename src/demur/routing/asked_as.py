@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+SYSTEM_ROLES = ("system", "developer")  # of messages
 DRAWN_EVERYWHERE, DRAWN_HERE = ("temperature", "top_p"), ("top_k", "min_p")  # here: by models that demur starts
 
 

@@ -11,13 +11,12 @@ import json
 from typing import Any
 
 from demur.gateway.http.json_edit import Body, body_of
-from demur.routing.asked_as import AskedAs
+from demur.routing.asked_as import SYSTEM_ROLES, AskedAs
 
 SYSTEM_MEMBERS = {"messages": "system", "responses": "instructions"}  # of APIs that have one beside the messages
 _ALL = ("chat", "messages", "responses")
 TAKES = {"temperature": _ALL, "top_p": _ALL, "top_k": ("chat", "messages"), "min_p": ("chat",)}
 STOP_MEMBERS = {"chat": "stop", "messages": "stop_sequences"}
-_SYSTEM_ROLES = ("system", "developer")
 
 
 def as_labelled(body: Body, api: str, asked: AskedAs) -> Body:
@@ -52,7 +51,7 @@ def _with_system(fields: dict[str, Any], api: str, asked: AskedAs) -> dict[str, 
     """The member with the system message, where the request has none."""
     member, items = SYSTEM_MEMBERS.get(api), fields.get("messages", fields.get("input"))
     said = items if isinstance(items, list) else []
-    if not asked.system or any(isinstance(one, dict) and one.get("role") in _SYSTEM_ROLES for one in said):
+    if not asked.system or any(isinstance(one, dict) and one.get("role") in SYSTEM_ROLES for one in said):
         return {}
     if member:
         return {} if fields.get(member) else {member: asked.system}

@@ -28,6 +28,7 @@ from demur.gateway.decision.conversation_model import (
 from demur.gateway.decision.conversations import Turn
 from demur.gateway.decision.decider import Decider, TimedDecision
 from demur.gateway.decision.request.question import Question
+from demur.gateway.decision.request.system_message import OTHER_SYSTEM, is_other, is_spoken
 from demur.gateway.decision.request.thinking import needs_strong
 from demur.gateway.http.openai_bodies import ApiError, share_of, threshold_header, threshold_of
 from demur.gateway.http.request_record import request_record
@@ -57,6 +58,8 @@ class Choice:
     timed: TimedDecision | None = None  # the router's decision; None where it was not asked
     conversation: KnownConversation | None = None  # what was known of the request's conversation
     stays: str = ""  # why the conversation stays with the strong model; empty: it need not
+    note: str = ""  # what the reason ends with, whichever stage decides
+    other_system: bool = False  # it was routed with a system message that the labels were not made with
 
     @property
     def to_check(self) -> Decision | None:
@@ -200,9 +203,12 @@ class Chooser:
         learned = "tools" not in question.kind or router.prompt_router.learned_calls
         gate = waits and learned and question.one_answer and not stays
         own = self._targeted(question) if threshold is None else threshold
+        record = router.prompt_router.record
+        spoken, other = is_spoken(question.system, record), is_other(question.system, record)
+        note = question.left_out_note + (f"; {OTHER_SYSTEM}" if other else "")
         try:
             at = math.inf if question.spent else own
-            timed = await self._decider.decide(question.text, at, gate=gate, able=able)
+            timed = await self._decider.decide(question.text, at, gate=gate, able=able, spoken=spoken)
         except (DemurError, RuntimeError) as error:  # a failing router must not stop the service
             return Choice(
                 "weak" if question.spent else "strong", f"the router failed ({type(error).__name__})"
@@ -210,16 +216,17 @@ class Chooser:
         if question.kept_share < 1 and not question.spent:  # the client asked for no such threshold
             reason = timed.decision.reason.replace(AS_ASKED, TAPERED, 1)
             timed = replace(timed, decision=replace(timed.decision, reason=reason))
-        role, reason = timed.decision.role, timed.decision.reason + question.left_out_note
+        role, reason = timed.decision.role, timed.decision.reason + note
+        made = Choice(role, reason, timed=timed, note=note, other_system=other)
         if timed.decision.wants_samples:
-            return Choice("weak", reason, timed=timed)
+            return replace(made, role="weak")
         if "images" in question.kind and not self._sees:
             reason += UNSEEN_PICTURES
         if timed.unseen:
             reason += f"{UNSEEN_PICTURES}: {timed.unseen}"
         if stays and self.rank(role) < self.rank(held):
-            return Choice(held, f"{reason}; {stays}", timed=timed, stays=stays)
-        return Choice(role, reason, timed=timed, stays=stays)
+            return replace(made, role=held, reason=f"{reason}; {stays}", stays=stays)
+        return replace(made, reason=reason, stays=stays)
 
     @property
     def _sees(self) -> bool:

@@ -27,6 +27,7 @@ from demur.meaning.clusters import meaning_clusters
 from demur.models.encoders.encoder import runs_here
 from demur.records import FloatArray, IntArray, Role, Sample
 from demur.routing.known.known_prompts import Looked
+from demur.routing.known.unknown_setting import unlike_reason
 from demur.routing.prompt_router import Decision, PromptRouter
 
 LARGEST_BATCH = 32
@@ -88,10 +89,12 @@ class Decider:
         *,
         gate: bool = True,
         able: Collection[Role] | None = None,
+        spoken: bool = True,
     ) -> TimedDecision:
         """The first stage's decision on a text, by the router's own threshold or another one.
 
-        Without ``gate`` the decision is final: the request cannot wait for a draft. Raises SlowDecisionError, and what
+        Without ``gate`` the decision is final: the request cannot wait for a draft. ``spoken``: does what stands beside
+        the text leave it in a language that the router has learned from? Raises SlowDecisionError, and what
         the router raises, as a DemurError or a RuntimeError.
         """
         among = None if able is None else frozenset(able)
@@ -104,12 +107,15 @@ class Decider:
             self._start()
         made = asked.future.result() if asked.future.done() else await self._wait_for(asked)
         decision = made.decision
-        if threshold is not None or able is not None:
-            decision = self.router.prompt_router.decide(
+        if threshold is not None or able is not None or not spoken:
+            router, untold = self.router.prompt_router, decision.untold
+            if not spoken:
+                untold = unlike_reason(untold, known=False, spoken=False, setting=router.record.get("unlike", "score"))
+            decision = router.decide(
                 made.score,
-                familiar=decision.familiar,
+                familiar=decision.familiar and spoken,
                 threshold=threshold,
-                untold=decision.untold,
+                untold=untold,
                 values=decision.values,
                 able=able,
             )

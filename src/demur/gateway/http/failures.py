@@ -5,11 +5,14 @@ An exception's text may quote the request, so it is left out, and so are traceba
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 import traceback
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 REPEATED_SECONDS = 10.0  # a kind is logged again after so long, with its count
 FRAMES = 4
@@ -44,3 +47,21 @@ def raised_at(error: BaseException | None) -> str:
 
 
 failures = FailureLog()
+
+
+class Later:
+    """Does in threads what may wait, or fail: a failure is logged."""
+
+    def __init__(self) -> None:
+        self._under_way: set[asyncio.Future[object]] = set()  # a task without a reference may be collected
+
+    def do(self, work: Callable[..., object], *given: Any) -> None:
+        """Begin it, in a running loop."""
+        task = asyncio.ensure_future(asyncio.to_thread(work, *given))
+        self._under_way.add(task)
+        task.add_done_callback(self._end)
+
+    def _end(self, done: asyncio.Future[object]) -> None:
+        self._under_way.discard(done)
+        if not done.cancelled() and (error := done.exception()):
+            failures.say("what a request showed could not be kept", error)

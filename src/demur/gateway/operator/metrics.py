@@ -35,6 +35,11 @@ DESCRIBED = (
         "Requests that went by the setting `unknown`: like prompts that could not be labelled.",
     ),
     (
+        "demur_other_system_total",
+        "counter",
+        "Requests that were routed with a system message that the labels were not made with.",
+    ),
+    (
         "demur_changes_total",
         "counter",
         "Alarms: scores, lengths of answers, seconds or a model's version have changed.",
@@ -57,6 +62,7 @@ DESCRIBED = (
 WITHOUT_LABELS = (
     *("demur_cost_usd_total", "demur_cost_always_strong_usd_total"),
     *("demur_checked_total", "demur_extra_samples_total", "demur_unknown_total", "demur_changes_total"),
+    "demur_other_system_total",
 )
 
 
@@ -105,6 +111,11 @@ class Metrics:
             series["demur_unknown_total"] += 1
         self.hour.add(record)
         self.recent.append(record)
+
+    def count_other_system(self) -> float:
+        """Count a request with another system message than the labels'; how many there were."""
+        self.series["demur_other_system_total"] += 1
+        return self.series["demur_other_system_total"]
 
     def refuse(self, status: int) -> None:
         """Count a request that was turned away before a model was chosen; it is not recorded otherwise."""

@@ -138,13 +138,13 @@ async def checked_draft(
         return Checked(
             "strong", reason, first.score, seconds, fallback=True, failed=(str(error),), refused=error.refused
         )
-    seconds, left_out = time.perf_counter() - started, sent.question.left_out_note
+    seconds = time.perf_counter() - started
     if draft is None:
         alone = decider.router.prompt_router.decide(first.score, threshold=first.threshold)
-        reason = f"{alone.reason}{left_out}; the weak model refused a draft that can be checked: the gate is void"
+        reason = f"{alone.reason}{choice.note}; the weak model refused a draft that can be checked: the gate is void"
         return Checked(*settle(alone.role, reason, choice.stays), first.score, seconds, void=True)
     made, extra = draft.decision, draft.extra_samples
-    role, reason = settle(made.role, made.reason + left_out, choice.stays)
+    role, reason = settle(made.role, made.reason + choice.note, choice.stays)
     if role == "weak":
         return Checked(role, reason, made.score, seconds, draft.answer, extra, made.void)
     draft.answer.close()

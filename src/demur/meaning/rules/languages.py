@@ -18,6 +18,7 @@ FEWEST_LETTERS = 12  # of fewer letters no detector can tell the language
 MARGIN = 4.0  # nats by which the detector must prefer another language to English, which short texts are taken for
 MARGIN_OF_QUESTIONS = 12.0  # the same after an English verb that begins a question
 MOST_WORDS = 8  # of what is left of an answer without its question
+MOST_NOTED = 8  # words of a note that has no word of grammar
 LONGEST = 1_000  # characters that are looked at
 
 _ENGLISH = frozenset(("the", "what", "who", "whom", "whose", "which", "how", "when", "where", "why", "does", "did"))
@@ -82,12 +83,11 @@ def is_english(text: str) -> bool:
     language inference and the first five words of MGSM questions, the larger one of questions on 30 short English
     ones (7 nats at most) and 73 of other languages in letters of ASCII (24 at least).
     """
-    letters = [letter for letter in text[:LONGEST] if letter.isalpha()]
-    latin = sum(letter.isascii() or unicodedata.name(letter, "").startswith("LATIN") for letter in letters)
-    if 2 * latin < len(letters):
+    if not _is_latin(text[:LONGEST]):
         return False
     words = set(re.findall(r"[a-z]+", text[:LONGEST].casefold()))
-    if words & _ENGLISH or len(words & _ENGLISH_TOO) >= 2 or len(letters) < FEWEST_LETTERS:
+    letters = sum(map(str.isalpha, text[:LONGEST]))
+    if words & _ENGLISH or len(words & _ENGLISH_TOO) >= 2 or letters < FEWEST_LETTERS:
         return True
     found = _log_probabilities(text[:LONGEST])
     margin = MARGIN_OF_QUESTIONS if _ASKING.match(text) else MARGIN
@@ -101,6 +101,26 @@ def language_of(text: str) -> str:
         found = _detect(text[:LONGEST])
         return "zh" if found in _CHINESE else found
     return "en" if sum(map(str.isalpha, text[:LONGEST])) >= FEWEST_LETTERS else ""
+
+
+def language_of_notes(text: str) -> str:
+    """The same of texts that may be notes rather than sentences ("Output valid JSON"), which the detector takes for any
+    language: another one than English must have a script of its own, a word of its grammar in the text, or more than
+    `MOST_NOTED` words.
+    """
+    found = language_of(text)
+    if found in ("", "en") or not _is_latin(text[:LONGEST]):
+        return found
+    words = re.findall(r"[^\W\d_]+", text[:LONGEST].casefold())
+    grammar = _function_words().get(found, frozenset()) - _ENGLISH_TOO
+    return found if len(words) > MOST_NOTED or not grammar.isdisjoint(words) else ""
+
+
+def _is_latin(text: str) -> bool:
+    """Whether at least half of a text's letters are Latin."""
+    letters = [letter for letter in text if letter.isalpha()]
+    latin = sum(letter.isascii() or unicodedata.name(letter, "").startswith("LATIN") for letter in letters)
+    return 2 * latin >= len(letters)
 
 
 def _detect(text: str) -> str:
@@ -217,6 +237,13 @@ def _number_words() -> dict[str, int]:
     """Number words of other languages than English, up to a thousand, without those that are other words elsewhere."""
     known = json.loads((files("demur") / "meaning" / "rules" / "number_words.json").read_text(encoding="utf-8"))
     return {word: int(number) for number, words in known.items() for word in words}
+
+
+@cache
+def _function_words() -> dict[str, frozenset[str]]:
+    """Words of grammar by language."""
+    known = json.loads((files("demur") / "meaning" / "rules" / "function_words.json").read_text(encoding="utf-8"))
+    return {language: frozenset(words.split()) for language, words in known["function"].items()}
 
 
 def _ends_in_copula(run: list[tuple[str, int, int]]) -> bool:

@@ -14,7 +14,7 @@ from demur.labels.beliefs.unknown import GUESSED
 from demur.records import BoolArray, OnUnknown, OnUnlike, Role
 
 UNLIKE = "unlike any training prompt, in meaning, length or language"  # a reason that a prompt is unknown
-ANOTHER_LANGUAGE = "in a language that the router has not learned from"  # another
+ANOTHER_LANGUAGE = "in a language that the router has not learned from, or to be answered in one"  # another
 BOTH_GUESSED = "both models guessed on prompts like this one; the score decides"
 
 

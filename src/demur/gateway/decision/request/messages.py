@@ -23,7 +23,7 @@ _SPEAKERS: Mapping[str, Speaker] = {
 
 @request_record(frozen=True, slots=True)
 class Message:
-    """One message; ``text`` is empty for tools and for the system, whose words are neither routed nor compared."""
+    """One message; ``text`` is empty for tools and for the system, whose words are not routed."""
 
     speaker: Speaker
     text: str = ""

@@ -13,6 +13,7 @@ from demur.gateway.decision.abilities import kind_of
 from demur.gateway.decision.conversations import Identity, Turn, conversation_name, turn_of
 from demur.gateway.decision.learned_abilities import Kind
 from demur.gateway.decision.request.routed_text import RoutedText
+from demur.gateway.decision.request.system_message import SystemMessage, system_message_in
 from demur.gateway.decision.request.thinking import NONE, Thinking, thinking_in
 from demur.gateway.http.json_edit import Body
 from demur.gateway.http.openai_bodies import ApiError, parse_body
@@ -47,6 +48,7 @@ class Question:
     kind: Kind = frozenset()  # what it needs of a model beside a short text
     text: str = ""  # that is routed; empty where the request names its model
     left_out: int = 0  # lines of it that other requests share
+    system: SystemMessage | None = None  # its own; None where the request names its model
     turn: Turn | None = None  # of its conversation
     conversation: str = ""  # a name for it, the same in every process; empty without messages
     kept_share: float = 1.0  # of the strong share: less while a budget of its key tapers
@@ -115,7 +117,8 @@ def read_question(
     pictures = pictures_in(fields.get("messages"))
     text = ShownText.of(found.text, pictures) if pictures else found.text
     turn = turn_of(fields, key=key, identity=identity) if settings.sticky else None
-    return replace(question, text=text, left_out=found.left_out, turn=turn, thinking=thinking_in(raw, given))
+    asked = replace(question, text=text, left_out=found.left_out, system=system_message_in(fields))
+    return replace(asked, turn=turn, thinking=thinking_in(raw, given))
 
 
 def _most_tokens(fields: Mapping[str, Any]) -> int:
