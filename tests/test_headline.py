@@ -27,6 +27,8 @@ from demur.evaluation.report.page import page
 from demur.evaluation.report.unknown_setting import unknown_setting_note
 from demur.evaluation.results import payback, usd_at_share
 from demur.evaluation.signals import signals
+from demur.evaluation.thresholds.calibrate import calibrate_and_measure
+from demur.evaluation.thresholds.criterion import Criterion
 from demur.gate.quality.two_stages import Use
 from demur.gate.router import Router
 from demur.labels.beliefs.unknown import NONE_EQUAL
@@ -464,6 +466,58 @@ def test_grades_of_both_parts_are_weighed_by_their_share_of_the_prompts(tmp_path
     assert len(open_grading(run).decided or ()) == 60
     demur.train(run=run, unknown="score")  # all of them go by their score, so all measure the router
     assert len(open_grading(run).decided or ()) == 80
+
+
+@pytest.mark.parametrize("unknown", [None, (0.0, 0.5)])
+def test_calibrate_tells_measured_quality_of_the_runs_own_graded_prompts_as_evaluate_does(
+    tmp_path: Path, unknown: tuple[float, float] | None
+) -> None:
+    """Of 60 questions all are graded, or 30 and the 20 prompts that go to the strong model anyway."""
+    graded_run(tmp_path, 30 if unknown else 60, unknown=unknown)
+    prompts, run = tmp_path / "prompts.jsonl", str(tmp_path / "run")
+    set_to = partial(calibrate_and_measure, prompts, router=f"{run}/router", anyway=True)
+    _, said = set_to(Criterion(strong_share=0.6))
+    assert said.by_grades
+    assert said.weighed == (20 if unknown else 0)
+    assert said == demur.evaluate(run=run).headline
+    _, tried = set_to(Criterion(strong_share=0.4), dry_run=True)  # of the threshold that would be
+    assert tried.by_grades
+    assert tried.strong_share == pytest.approx(0.4)
+    assert demur.evaluate(run=run).headline == said
+
+
+def test_calibrate_tells_believed_quality_of_other_prompts_and_with_few_grades(tmp_path: Path) -> None:
+    graded_run(tmp_path, 60, unknown=None)
+    run, others = str(tmp_path / "run"), tmp_path / "others.jsonl"
+    others.write_text("".join((tmp_path / "prompts.jsonl").read_text().splitlines(keepends=True)[:40]))
+    by_share = partial(calibrate_and_measure, criterion=Criterion(), router=f"{run}/router", anyway=True, dry_run=True)
+    assert by_share(tmp_path / "prompts.jsonl")[1].by_grades
+    assert by_share(others)[1].believed
+    grades = tmp_path / "run" / GRADES_FILE
+    grades.write_text("".join(grades.read_text().splitlines(keepends=True)[:19]))
+    assert by_share(tmp_path / "prompts.jsonl")[1].believed
+
+
+def test_a_wish_for_quality_is_set_by_belief_and_what_grades_say_against_it_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Grades say that the small model is wrong on colours, too, which belief keeps there: a third of what is graded."""
+    graded_run(tmp_path, 60, unknown=None)
+    keep = partial(calibrate_and_measure, tmp_path / "prompts.jsonl", Criterion(keep_quality=0.95), anyway=True)
+    keep = partial(keep, router=f"{tmp_path}/run/router", dry_run=True)
+    believed, said = keep()
+    assert not caplog.records  # it keeps what was asked for, and the headline says on how many grades
+    assert said.quality
+    assert said.quality[0] >= 0.9
+    grades = tmp_path / "run" / GRADES_FILE
+    rows = [json.loads(line) for line in grades.read_text().splitlines()]
+    for weak_quality, word in ((0.0, "it keeps"), (1.0, "do not show that the large model is better")):
+        caplog.clear()
+        grades.write_text("".join(json.dumps(row | {"weak_quality": weak_quality}) + "\n" for row in rows))
+        found, _ = keep()
+        assert found.threshold == believed.threshold
+        assert [word in record.getMessage() for record in caplog.records] == [True]
+        assert "60 graded prompts" in caplog.text
 
 
 def test_with_a_gate_evaluate_says_what_was_done_with_the_sampled_answers() -> None:

@@ -61,6 +61,13 @@ def graded_headline(router: Router, grades: Mapping[str, tuple[float, float]]) -
     )
 
 
+def count_by_score(router: Router, grades: Mapping[str, object]) -> int:
+    """How many of the prompts that a router was to learn from are graded and go by their score."""
+    texts, looked = learned_prompts(router.prompt_router)
+    by_score = scored_prompts(router, looked)
+    return sum(text in grades for text, decides in zip(texts, by_score, strict=True) if decides)
+
+
 def weighed_mean(values: FloatArray, first: BoolArray, share: float) -> float:
     """Mean of graded values, (m,), of which some, (m,) booleans, are of a part that is ``share`` of all prompts.
 

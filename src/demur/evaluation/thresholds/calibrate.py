@@ -21,6 +21,7 @@ from demur.evaluation.report.kinds_table import kinds_note
 from demur.evaluation.report.unlike_setting import unlike_setting_note
 from demur.evaluation.report.which_prompts import which_prompts
 from demur.evaluation.thresholds.criterion import Criterion, check_criterion
+from demur.evaluation.thresholds.measured_quality import measured_headline, wish_note
 from demur.evaluation.thresholds.promises import keep_promise, promise_number
 from demur.evaluation.tiers import calibrate_tiers
 from demur.files import write_whole
@@ -103,6 +104,9 @@ def calibrate_and_measure(
     router without its gate, and raises InputError where no guarantee can be given. ``encoder``, ``method`` and
     ``allow_endpoints``: as `demur.Router.load` takes them.
 
+    What it does is measured by a person's grades where the prompts are those that the run's router was to learn from
+    and enough of them are graded, as in `demur.evaluate`; the threshold itself is set without them.
+
     Unknown prompts count as where the router sends them. A router not shown to beat random is refused
     unless ``anyway``. A ``dry_run`` does not save the threshold; with ``risk`` it is refused, since each look at graded
     prompts counts as a promise. Quality is not estimated where too few prompts could be labelled, or the strong model
@@ -131,11 +135,15 @@ def calibrate_and_measure(
     scored = _score_prompts(loaded, [prompt.text for prompt in load_prompts(prompts)])
     found = _set_threshold(scored, criterion, router)
     calibrated = replace(loaded, prompt_router=replace(prompt_router, calibration=found))
-    for note in filter(None, [unlike_setting_note(prompt_router, scored.looked), kinds_note(calibrated)]):
+    measured = measured_headline(calibrated, Path(router), scored.texts)
+    wish = wish_note(measured, criterion.keep_quality, Path(router)) if measured and criterion.keep_quality else ""
+    for note in filter(None, [unlike_setting_note(prompt_router, scored.looked), kinds_note(calibrated), wish]):
         log.warning("%s", note)
     if not dry_run:
         save_calibration(Path(router), found)
         _keep_wish(Path(router), prompts, criterion)
+    if measured:
+        return found, measured
     on = which_prompts(scored.texts, prompt_router)
     return found, headline(loaded, scored.looked, scored.texts, on=on, threshold=found.threshold)
 
