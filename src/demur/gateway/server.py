@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from socket import socket
 from typing import Any
-from urllib.parse import urlsplit
 
 from demur.config import ModelConfig, tier_name
 from demur.config.store_url import SCHEMES
@@ -38,6 +37,7 @@ from demur.gateway.replicas.join import follow, join
 from demur.gateway.routes import admin_application, application, introduce
 from demur.gateway.settings import GatewaySettings, import_object, read_settings
 from demur.gateway.target.begin import begin_target
+from demur.gateway.upstreams.start_check import check_start
 from demur.gateway.upstreams.upstream import Upstream, unpriced_models
 from demur.gateway.workers.processes import Workers
 from demur.gateway.workers.shared_state import SLOTS, Board, beats_of, map_file, shared_folder
@@ -46,7 +46,7 @@ from demur.limits import from_mapping
 from demur.meaning.rules.languages import load_detector
 from demur.methods.fit.threads import one_thread
 from demur.models.allowed_endpoints import AllowedEndpoints
-from demur.models.endpoint import Endpoint, authorization, is_loopback
+from demur.models.endpoint import authorization
 from demur.models.local import endpoint_of, running_endpoint
 from demur.models.prices import PRIVATE, UNPRICED
 from demur.records import Role
@@ -302,6 +302,7 @@ async def _gateway(settings: GatewaySettings, router: Router, stack: AsyncExitSt
         target=target,
         replicas=replicas,
     )
+    await check_start(upstreams, settings, say=board is None or board.first)
     gateway.routers.set_version(version_of(settings, SERVING))
     await take_canary(gateway)
     stack.callback(gateway.routers.end_canary)
@@ -351,15 +352,6 @@ def roles_of(settings: GatewaySettings, router: PromptRouter) -> tuple[Role, ...
     return roles
 
 
-def without_key(role: Role, endpoint: Endpoint, settings: GatewaySettings) -> str:
-    """What the start says of a model, on another machine or seen to want a key, that is asked without one."""
-    table, url = "[[models]]" if settings.between else f"[{role}]", endpoint.base_url
-    advice = f'name its variable, by api_key_env = "VARIABLE" in {table}, or MODEL@URL#VARIABLE of --{role}'
-    if settings.served_model(role) is None:
-        advice = f"name its variable: --allow-endpoint {urlsplit(url).netloc}#VARIABLE"
-    return f"{endpoint.model} at {url} is asked without a key; unless it takes none, it will answer 401: {advice}"
-
-
 async def _upstream(role: Role, settings: GatewaySettings, router: PromptRouter, stack: AsyncExitStack) -> Upstream:
     """One side of the pair, from the settings or as the router was trained; a local model is started."""
     config: ModelConfig | None = settings.served_model(role)
@@ -378,8 +370,6 @@ async def _upstream(role: Role, settings: GatewaySettings, router: PromptRouter,
         upstream.tier, upstream.votes = router.tiers.name_of(role), config.votes
     await upstream.open()
     stack.push_async_callback(upstream.close)
-    if not endpoint.api_key_env and (not is_loopback(endpoint.base_url) or await upstream.refuses_key()):
-        print(f"demur: {without_key(role, upstream.endpoint, settings)}", file=sys.stderr)
     return upstream
 
 

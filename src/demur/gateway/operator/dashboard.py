@@ -99,15 +99,22 @@ def statistics(gateway: Gateway, board: Board | None) -> dict[str, Any]:
         "recent": sorted(recent, key=lambda one: float(one["at"]), reverse=True)[:SHOWN],
         "in_flight": gateway.in_flight + sum(int(other["in_flight"]) for other in others),
         "up": up,
-        "health": health(up),
+        "health": health(up, [one.problem for one in gateway.upstreams.values()]),
         "kept": bool(gateway.settings.ledger),
         "weak": gateway.upstreams["weak"].endpoint.model,
         "strong": gateway.upstreams["strong"].endpoint.model,
     }
 
 
-def health(up: Mapping[str, bool]) -> str:
-    """Which models fail and which answer, in one sentence."""
+def health(up: Mapping[str, bool], problems: Iterable[str] = ()) -> str:
+    """Which models fail and which answer, and what keeps one from answering, with what to do."""
+    seen = [f"{one[:1].upper() if one.startswith('the ') else one[:1]}{one[1:]}." for one in problems if one]
+    if seen and all(up.values()):
+        return " ".join(seen)
+    return " ".join([_health(up), *seen])
+
+
+def _health(up: Mapping[str, bool]) -> str:
     failing, answering = ([model for model, well in up.items() if well is wanted] for wanted in (False, True))
     if not failing:
         return "All models answer."

@@ -38,6 +38,7 @@ ORDINARY_SECONDS = 10.0  # an ordinary request that takes longer has failed
 UNREACHABLE = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)  # whatever is asked
 ACCOUNT_STATUSES = (401, 402, 403, 404)  # problems of our account or model there, which no client can solve
 PROBE_SECONDS, LONGEST_PROBE = 5.0, 4096  # of an answer to an empty request, in bytes
+LONGEST_LIST = 2**20  # bytes of a list of models that are read
 ANTHROPIC = "anthropic.com"
 BROKEN = (aiohttp.ClientError, TimeoutError, OSError)
 FAILURES: tuple[tuple[type[BaseException], str], ...] = (  # the narrower kinds first
@@ -68,13 +69,14 @@ class Upstream:
     def __init__(self, endpoint: Endpoint, settings: GatewaySettings, served: ServedModel | None = None) -> None:
         self.under_way = 0  # requests that were sent and whose answer has not ended
         self.tier, self.votes = "", 1  # where there are more than two models: its name, and the answers it is asked for
+        self.problem = ""  # what keeps it from answering, and what to do, as was last seen; "" where nothing does
         self.endpoint, self._retries = endpoint, settings.retries
         self._priced: tuple[Endpoint, Price | None] = (endpoint, endpoint.price)
         self._drop, self._rename = (served.drop, served.rename) if served else ((), {})
         self.breaker = Breaker(
             settings.breaker_failures,
             settings.breaker_seconds,
-            self._ask_ordinary,
+            self._answers_ordinary,
             lambda said: _say(f"{endpoint.model} {said}"),
         )
         self._path, self._protocol = CHAT.path, CHAT  # of the last request that failed
@@ -207,7 +209,7 @@ class Upstream:
 
     def _count_failure(self, path: str, protocol: Protocol, error: BaseException, *, unproven: bool) -> UpstreamDown:
         """Count a request that was not answered; returns what to raise."""
-        why, refused = self._explain(error), unproven and isinstance(error, NoAnswerError)
+        why, refused = self.explain(error), unproven and isinstance(error, NoAnswerError)
         if not refused:
             self._path, self._protocol = path, protocol
             # The address is for the operator alone: clients are told the rest.
@@ -255,6 +257,17 @@ class Upstream:
             return {"x-api-key": found["Authorization"].removeprefix("Bearer ")}
         return found
 
+    async def list_models(self) -> tuple[int, bytes]:
+        """Status and body of its answer to a request for its models. Raises one of `BROKEN`, or UpstreamDown."""
+        try:
+            authorization = self._authorization()
+        except DemurError as error:
+            raise UpstreamDown(f"{self.endpoint.model}: its key is missing") from error
+        async with self._pool.get(
+            self.endpoint.base_url + "/models", headers=authorization, timeout=aiohttp.ClientTimeout(total=2)
+        ) as response:
+            return response.status, await response.content.read(LONGEST_LIST)
+
     async def probe(self, protocol: Protocol) -> tuple[int, bytes] | None:
         """Status and body of its answer to an empty request; None where it does not answer."""
         try:
@@ -296,44 +309,33 @@ class Upstream:
         return self._alive and time.monotonic() >= self._key_refused_until
 
     async def _ask_alive(self) -> bool:
-        status = await self._models_status()
-        return status is not None and status < 500 and status != 401
-
-    async def refuses_key(self) -> bool:
-        """Whether it answers that our key is wrong, or that it wants one; some name their models to everybody."""
-        status = await self._models_status()
-        if status is not None and status < 400 and (found := await self.probe(CHAT)):
-            status = found[0]
-        return status in (401, 403)
-
-    async def _models_status(self) -> int | None:
-        """The status of its answer to a request for its models; None where it does not answer."""
         try:
-            async with self._pool.get(
-                self.endpoint.base_url + "/models",
-                headers=self._authorization(),
-                timeout=aiohttp.ClientTimeout(total=2),
-            ) as response:
-                return response.status
-        except (*BROKEN, DemurError):
-            return None
+            status, _ = await self.list_models()
+        except (*BROKEN, UpstreamDown):
+            return False
+        return status < 500 and status != 401
 
-    async def _ask_ordinary(self) -> bool:
+    async def _answers_ordinary(self) -> bool:
         """Whether an ordinary request is answered, be it refused: the last one's kind, as short as can be."""
-        protocol = self._protocol
-        body = json.dumps({"model": self.endpoint.model, **protocol.ordinary}).encode()
         TRACE.set(None)  # of this task: it belongs to no request
         try:
             async with asyncio.timeout(self._ordinary_seconds):
-                answer = await self._post(self._path, body, protocol.own_headers, protocol)
+                answer = await self.ask_ordinary(self._protocol, self._path)
         except (*BROKEN, UpstreamDown):
             return False
         answer.close()
-        if answer.status < 400 and self.charge_ordinary:
-            self.charge_ordinary(protocol, answer)
         return answer.status < 500
 
-    def _explain(self, error: BaseException) -> str:
+    async def ask_ordinary(self, protocol: Protocol, path: str) -> Answer:
+        """The answer to the shortest request that any model can answer; charged where it is answered. Raises one of
+        `BROKEN`, or UpstreamDown."""
+        body = json.dumps({"model": self.endpoint.model, **protocol.ordinary}).encode()
+        answer = await self._post(path, body, protocol.own_headers, protocol)
+        if answer.status < 400 and self.charge_ordinary:
+            self.charge_ordinary(protocol, answer)
+        return answer
+
+    def explain(self, error: BaseException) -> str:
         """Why it did not answer, after "it": its own message without the key, or the kind of the failure."""
         if not isinstance(error, NoAnswerError):
             return next(
@@ -345,14 +347,14 @@ class Upstream:
         """Report to the operator, once, a problem that no client can solve."""
         if status < 400:
             self._said.clear()
-            self._key_refused_until = 0.0
+            self.problem, self._key_refused_until = "", 0.0
         elif status == 401:  # for a while: where not ready means no requests, none would show that it is mended
             self._key_refused_until = time.monotonic() + LONGEST_REST
         if status in ACCOUNT_STATUSES and status not in self._said:
             self._said.add(status)
-            _say(
-                f"{self.endpoint.model} at {self.endpoint.base_url} answers {status}; look at its key, account and name"
-            )
+            said = f"{self.endpoint.model} at {self.endpoint.base_url} answers {status}"
+            self.problem = self.problem or f"{said}: look at its key, account and name"
+            _say(f"{said}; look at its key, account and name")
 
     @property
     def key(self) -> str:
