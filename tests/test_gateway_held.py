@@ -95,6 +95,29 @@ def test_a_beginning_is_held_only_by_the_same_words_lately() -> None:
     assert stays(replace(begins, ask="new"), found(), costs(), NOW) == ""
 
 
+def test_a_beginning_is_held_only_by_the_router_and_threshold_that_decided_it() -> None:
+    begins = Turn(("n",), ("n",), ask="old", begins=True)
+    assert stays(begins, found(decided_by="r"), costs(), NOW, decides="r")
+    assert stays(begins, found(decided_by="r"), costs(), NOW, decides="other") == ""
+    assert stays(begins, found(), costs(), NOW, decides="r")  # of an earlier version, which did not note it
+    again = Turn(("n",), ("n",), ask="old")  # with a history, whose prompt cache is worth something
+    assert stays(again, found(decided_by="r"), costs(), NOW, decides="other")
+
+
+def test_what_has_decided_is_kept_until_another_decides() -> None:
+    def after(
+        turn: Turn, before: ConversationRecord | None, decides: str, *, chosen: bool = True
+    ) -> ConversationRecord:
+        found = known(before) if before else None
+        return next_record(turn, found, "strong", chosen=chosen, tokens=50, now=NOW, decides=decides)
+
+    first = after(NEW, None, "r")
+    looped = after(replace(LOOP, ask="new"), first, "s", chosen=False)
+    again = after(NEW, looped, "s")
+    begun = after(replace(NEW, ask="other", begins=True), again, "t")
+    assert [one.decided_by for one in (first, looped, again, begun)] == ["r", "r", "s", "t"]
+
+
 def test_what_is_kept_of_a_turn() -> None:
     first = next_record(NEW, None, "weak", chosen=True, tokens=50, now=NOW)
     assert first == ConversationRecord("weak", "new", NOW, 50, asks=1, requests=1)

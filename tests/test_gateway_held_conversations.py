@@ -19,7 +19,8 @@ from demur.gateway.ledger.held_conversations import ConversationRecords, SqliteT
 from gateways import EASY, HARD, gateway
 from test_gateway_conversations import called, user
 
-ONE, OTHER = ConversationRecord("strong", "a", 1.5, 70, 2, 3, True), ConversationRecord("weak", "b", 2.5)
+ONE = ConversationRecord("strong", "a", 1.5, 70, 2, 3, True, decided_by="0f 30%")
+OTHER = ConversationRecord("weak", "b", 2.5)
 
 
 async def test_what_one_process_keeps_another_finds(tmp_path: Path) -> None:
@@ -176,9 +177,10 @@ async def test_a_table_of_an_earlier_version_gets_the_columns_that_it_lacks(tmp_
     table = SqliteTable(str(tmp_path / "c.sqlite"))
     await ConversationRecords(table).keep(["x"], ONE)
     table.execute("alter table conversations drop column chosen")
+    table.execute("alter table conversations drop column decided_by")
     table.close()
     held = ConversationRecords(SqliteTable(str(tmp_path / "c.sqlite")))
-    assert await held.find(["x"]) == KnownConversation(replace(ONE, chosen=False), "x")
+    assert await held.find(["x"]) == KnownConversation(replace(ONE, chosen=False, decided_by=""), "x")
     await held.keep(["x"], ONE)
     assert await held.find(["x"]) == KnownConversation(ONE, "x")
     held.close()

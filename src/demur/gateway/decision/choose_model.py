@@ -59,6 +59,7 @@ class Choice:
     conversation: KnownConversation | None = None  # what was known of the request's conversation
     stays: str = ""  # why the conversation stays with the strong model; empty: it need not
     note: str = ""  # what the reason ends with, whichever stage decides
+    decided_by: str = ""  # `router_identity`, and the target that sets the threshold
     other_system: bool = False  # it was routed with a system message that the labels were not made with
 
     @property
@@ -106,8 +107,9 @@ class Chooser:
         known = await self._search_known(question.turn) if question.turn else Search(None)
         tiers = self._decider.router.prompt_router.tiers
         forced = _force(headers, self.roles, tiers.names if tiers else ())
-        choice = await self._choose(settings, forced, question, known, threshold, unspoken)
-        return replace(choice, conversation=known.conversation)
+        decides = f"{self._decider.identity} {settings.target}".rstrip()
+        choice = await self._choose(settings, forced, question, known, threshold, unspoken, decides)
+        return replace(choice, conversation=known.conversation, decided_by=decides)
 
     async def _choose(
         self,
@@ -117,8 +119,9 @@ class Chooser:
         known: Search,
         threshold: float | None,
         unspoken: Mapping[Role, str],
+        decides: str,
     ) -> Choice:
-        """The choice for a request that leaves it to demur."""
+        """The choice for a request that leaves it to demur. ``decides``: see `stays`."""
         conversation = known.conversation
         if forced:
             must_speak(forced, unspoken)
@@ -140,7 +143,7 @@ class Chooser:
         why = ""
         if not (asks_anew or question.spent):
             costs = self._costs(settings, question, self._conversation_role(conversation))
-            why = stays(question.turn, conversation, costs, time.time())
+            why = stays(question.turn, conversation, costs, time.time(), decides=decides)
         held = conversation.record.role if conversation and why else "strong"
         choice = await self._decide(question, threshold, why, held, able if lack else None)
         return choice if question.spent or "strong" not in able else self._not_queued(settings, choice)
@@ -276,7 +279,8 @@ class Chooser:
         role = max(chosen, served, key=self.rank)
         own = choice.timed is not None and chosen == served
         before, now = choice.conversation, time.time()
-        record = next_record(turn, before, role, chosen=own, tokens=question.tokens, now=now)
+        by = choice.decided_by
+        record = next_record(turn, before, role, chosen=own, tokens=question.tokens, now=now, decides=by)
         await self._conversations.keep([*turn.names, *name], record)
 
     def routes(self, name: str) -> bool:

@@ -30,6 +30,7 @@ class ConversationRecord:
     requests: int = 1
     mixed: bool = False  # both models have answered in it
     chosen: bool = True  # by demur, for what the ask says; False: by the client, or because the other one was down
+    decided_by: str = ""  # `router_identity` and target by which it was chosen; empty: not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +72,20 @@ def may_be_unseen(turn: Turn | None, known: KnownConversation | None, *, answere
     return not _goes_on(turn, known) and (known.record.role != "weak" or (turn.loops and not answered))
 
 
-def stays(turn: Turn | None, known: KnownConversation | None, costs: NextCosts, now: float) -> str:
-    """Why a conversation stays with its model whatever cheaper one the router says; empty where it need not."""
+def stays(
+    turn: Turn | None, known: KnownConversation | None, costs: NextCosts, now: float, *, decides: str = ""
+) -> str:
+    """Why a conversation stays with its model whatever cheaper one the router says; empty where it need not.
+
+    ``decides``: what `ConversationRecord.decided_by` is for this request; a beginning that something else has decided
+    is decided anew, so that another threshold shows at once.
+    """
     if turn is None or known is None or known.record.role == "weak":
         return ""
     record = known.record
     if turn.begins:  # of a beginning it is not known whether it is another try or another conversation
-        again = record.chosen and _same_ask(turn, record) and now - record.at < REPEATED_SECONDS
-        return SAME_WORDS if again else ""
+        alike = record.decided_by in ("", decides) and _same_ask(turn, record)
+        return SAME_WORDS if record.chosen and alike and now - record.at < REPEATED_SECONDS else ""
     if turn.loops or _same_ask(turn, record):
         return "the conversation stays with its model"
     if costs.weak is None or costs.strong is None or costs.strong.usd_per_cached_token is None:
@@ -110,15 +117,24 @@ def _usd(price: Price, tokens: int, answer: float, cached: int) -> float:
 
 
 def next_record(
-    turn: Turn, before: KnownConversation | None, role: Role, *, chosen: bool, tokens: int, now: float
+    turn: Turn,
+    before: KnownConversation | None,
+    role: Role,
+    *,
+    chosen: bool,
+    tokens: int,
+    now: float,
+    decides: str = "",
 ) -> ConversationRecord:
-    """A conversation's record after this turn. ``chosen``: demur chose the model for what the ask says."""
+    """A conversation's record after this turn. ``chosen``: demur chose the model for what the ask says; ``decides``: by
+    what, as in `stays`.
+    """
     record = before.record if before else None
     if record is None:
-        return ConversationRecord(role, turn.ask, now, tokens, chosen=chosen)
+        return ConversationRecord(role, turn.ask, now, tokens, chosen=chosen, decided_by=decides)
     now = max(now, record.at)  # machines' clocks differ, and the later record counts
     if turn.begins and not _same_ask(turn, record):
-        return ConversationRecord(role, turn.ask, now, tokens, chosen=chosen)
+        return ConversationRecord(role, turn.ask, now, tokens, chosen=chosen, decided_by=decides)
     goes_on = turn.loops or _same_ask(turn, record)
     return replace(
         record,
@@ -130,6 +146,7 @@ def next_record(
         requests=record.requests + 1,
         mixed=record.mixed or record.role != role,
         chosen=chosen or (goes_on and record.chosen),
+        decided_by=record.decided_by if goes_on and not chosen else decides,
     )
 
 

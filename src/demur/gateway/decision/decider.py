@@ -23,6 +23,7 @@ import numpy as np
 from demur.errors import ArtifactError, DemurError, PictureError
 from demur.gate.router import Router
 from demur.gateway.decision.batch_error import NO_ERROR, BatchError, is_clear
+from demur.gateway.decision.router_identity import router_identity
 from demur.meaning.clusters import meaning_clusters
 from demur.models.encoders.encoder import runs_here
 from demur.records import FloatArray, IntArray, Role, Sample
@@ -76,6 +77,7 @@ class Decider:
     def __init__(self, router: Router, seconds: float = 5.0, error: BatchError = NO_ERROR) -> None:
         self.router, self.seconds = router, seconds  # limit of one decision
         self._error = error
+        self._identified, self._identity = router, router_identity(router)
         self.alone: Callable[[], bool] = lambda: False  # whether no other request is under way
         self._last = math.inf  # seconds of the last decision on one prompt
         self._waiting: deque[WaitingText] = deque()
@@ -124,6 +126,13 @@ class Decider:
     def exchange_router(self, router: Router, error: BatchError) -> None:
         """Decide by another router from now on, whose batches err by this."""
         self.router, self._error = router, error
+
+    @property
+    def identity(self) -> str:
+        """`router_identity` of the router that decides."""
+        if self._identified is not self.router:
+            self._identified, self._identity = self.router, router_identity(self.router)
+        return self._identity
 
     async def _wait_for(self, asked: WaitingText) -> TimedDecision:
         try:

@@ -347,5 +347,5 @@ class ConversationRecords:
 
 
 def _record_of(values: Sequence[Any]) -> ConversationRecord:
-    role, ask, at, tokens, asks, requests, mixed, chosen = values
-    return ConversationRecord(role, ask, at, tokens, asks, requests, bool(mixed), bool(chosen))
+    role, ask, at, tokens, asks, requests, mixed, chosen, decided_by = values
+    return ConversationRecord(role, ask, at, tokens, asks, requests, bool(mixed), bool(chosen), decided_by)
