@@ -17,6 +17,7 @@ from demur.gate.quality.believed_quality import check_belief
 from demur.gate.router import Router
 from demur.labels.beliefs.unknown import (
     CUT_OFF,
+    FEW_EQUAL,
     FOREIGN,
     GUESSED,
     NO_QUESTION,
@@ -27,6 +28,7 @@ from demur.labels.beliefs.unknown import (
     check_told,
     cut_share,
     read_unknown,
+    reason_of,
     saturation_of,
     told_by,
     unknown_notes,
@@ -88,6 +90,53 @@ def test_models_guess_where_whole_short_answers_differ_and_texts_tell_nothing() 
 def test_one_pair_of_texts_agrees_by_chance_and_one_pair_of_short_answers_does_not() -> None:
     assert why(ACROSS, said(WORDS), said(WORDS)) == ONE_EQUAL
     assert why(np.array([0, 1, 2, 3, 0, 1, 5, 6]), said(WORDS), said(WORDS)) == ""
+
+
+REQUEST = "Write a haiku about rain."
+
+
+def of_ten(strong: Sequence[int], weak: Sequence[int], prompt: str = REQUEST, answer: str = "oak") -> str:
+    """Five strong answers, then five weak ones: 45 pairs, of which a tenth is four and a half."""
+    return why_unknown(np.array([*strong, *weak]), said(answer, count=5), said(answer, count=5), prompt, is_english)
+
+
+@pytest.mark.parametrize("text", ["oak", WORDS])
+def test_few_equal_answers_to_a_request_are_chance_where_the_same_to_a_question_are_not(text: str) -> None:
+    three = [0, 0, 1, 2, 3], [4, 4, 5, 5, 6]
+    assert of_ten(*three, answer=text) == FEW_EQUAL
+    assert of_ten(*three, prompt="What is rain?", answer=text) == ""
+    assert of_ten([0, 0, 0, 1, 2], [3, 3, 4, 5, 6], answer=text) == FEW_EQUAL  # four pairs
+
+
+@pytest.mark.parametrize(
+    ("prompt", "strong", "weak"),
+    [
+        ("Name the capital of Peru.", ["Lima"] * 4 + ["Cuzco"], ["Lisbon", "Quito", "Rome", "La Paz", "Bogota"]),
+        ("Translate to French: Good morning.", ["Bonjour"] * 3 + ["Salut", "Bon matin"], ["Bonjour", *"abcd"]),
+        ("Classify the sentiment: a dull film.", ["negative"] * 5, ["positive", "negative", *"xyz"]),
+        ("Give the symbol of gold.", ["Au", "Au", "Gd", "Go", "Ag"], ["Au", "Au", "Gd", "G", "Gl"]),
+    ],
+)
+def test_requests_with_a_right_answer_keep_their_labels(prompt: str, strong: list[str], weak: list[str]) -> None:
+    """One model repeats itself, or the other confirms it: five pairs of the 45 are enough."""
+    ids = np.unique([*strong, *weak], return_inverse=True)[1]
+    assert of_ten(ids[:5].tolist(), ids[5:].tolist(), prompt) == ""
+
+
+def test_equal_calls_of_tools_are_not_chance() -> None:
+    call = '[{"function": {"name": "book_table", "arguments": "{}"}, "type": "function"}]'
+    assert calls_of(call)
+    assert of_ten([0, 0, 1, 2, 3], [4, 5, 6, 7, 8], answer=call) == ""
+
+
+def test_few_samples_of_a_request_are_looked_at_as_before() -> None:
+    three = said("oak", count=3)
+    assert why_unknown(np.array([0, 0, 1, 2, 3, 4]), three, three, REQUEST, is_english) == ""
+
+
+def test_a_question_is_not_unknown_by_chance_answers_to_a_request() -> None:
+    assert reason_of(FEW_EQUAL, REQUEST) == FEW_EQUAL
+    assert reason_of(FEW_EQUAL, "What is the best name for a cafe?") == ""
 
 
 def test_answers_cut_short_are_unknown_where_they_differ_in_both_models() -> None:

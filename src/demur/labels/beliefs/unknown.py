@@ -1,9 +1,10 @@
 """Do a prompt's samples show what escalating gains? A prompt whose samples do not is unknown and gets no label.
 
 A prompt is unknown where its samples hold no agreement to stand on: no two answers mean the same, in either model or
-across them, as on open-ended prompts; only one pair of answers that are texts does, which chance does as well; or both
-models' answers were mostly cut at max_tokens, and what is there of them differs. A weak model that agrees with nothing
-beside a strong one that agrees with itself is not unknown: no samples tell more.
+across them, as on open-ended prompts; so few pairs of answers do that chance does as well, which is one pair of texts,
+and fewer than a tenth of all pairs where the prompt asks no question; or both models' answers were mostly cut at
+max_tokens, and what is there of them differs. A weak model that agrees with nothing beside a strong one that agrees
+with itself is not unknown: no samples tell more.
 
 Where whole short answers all differ, both models guess: that nothing is gained there is what was measured, g = 0
 (`belief`), and routers learn from it. Without such prompts a router would learn the gain among prompts on which
@@ -32,7 +33,8 @@ from demur.records import BoolArray, IntArray, Preference, Sample, count_of
 UNKNOWN_FILE = "unknown.jsonl"  # in a run's folder
 FEWEST = 2  # samples of each model: one leaves no pair whose absence could be looked at
 TEXT_WORDS = 20  # answers of more words on average are texts, of which one pair in so many is called equal by chance
-FEWEST_OF_TEXTS = 4  # samples of each model from which one equal pair is few
+FEWEST_OF_PAIRS = 4  # samples of each model from which an equal pair may be one of few
+LEAST_EQUAL = 0.1  # share of all pairs of answers; requests without a right answer have fewer that mean the same
 CUT = "length"  # finish_reason of an answer that max_tokens ended
 MOST_CUT = 0.5  # share of a model's answers
 NOTHING_GAINED = 0.5  # the target of g = 0
@@ -43,6 +45,7 @@ SETTING = "demur train --unknown"  # the command that says where prompts like th
 GUESSED = "no two of the short answers mean the same, within either model or across, so both models guess"
 NO_QUESTION = "no two of the short answers mean the same, and it asks no question, so it may have no right answer"
 ONE_EQUAL = "one pair of long answers alone means the same, which chance does"
+FEW_EQUAL = "it asks no question, and so few pairs of answers mean the same that it may have no right answer"
 CUT_OFF = "most answers of both models were cut at max_tokens, and differ"
 FOREIGN = "the entailment model was not made for its language, and no two answers are equal by rule"
 
@@ -125,10 +128,12 @@ def why_unknown(
             return FOREIGN
         whole = max(float(side.mean()) for side in cut) <= MOST_CUT
         return GUESSED if whole and _words(answers) <= TEXT_WORDS else NONE_EQUAL
-    if n >= FEWEST_OF_TEXTS and meanings == len(ids) - 1 and _words(answers) > TEXT_WORDS:
+    if n >= FEWEST_OF_PAIRS and meanings == len(ids) - 1 and _words(answers) > TEXT_WORDS:
         return ONE_EQUAL
     if min(float(side.mean()) for side in cut) > MOST_CUT and consistency(ids[np.concatenate(cut)]) < 0.5:
         return CUT_OFF
+    if n >= FEWEST_OF_PAIRS and not is_question(question) and consistency(ids) < LEAST_EQUAL:
+        return "" if any(calls_of(one.text) for one in answers) else FEW_EQUAL
     return ""
 
 
@@ -144,10 +149,12 @@ def cut_share(samples: Iterable[Sequence[Sample]]) -> float:
 
 
 def reason_of(reason: str, prompt: str) -> str:
-    """Why a prompt is unknown that is unknown as one of this reason: where short answers differ, a text that is asked
-    for has no right answer to guess at.
+    """Why a prompt is unknown that is like one of this reason, "" where it is not: where short answers differ, a text
+    that is asked for has no right answer to guess at; and few equal answers to a request tell nothing of a question.
     """
-    return NO_QUESTION if reason == GUESSED and not is_question(prompt) else reason
+    if reason == GUESSED and not is_question(prompt):
+        return NO_QUESTION
+    return "" if reason == FEW_EQUAL and is_question(prompt) else reason
 
 
 def check_told(unknown: Sequence[UnknownPrompt], prompts: int) -> None:
