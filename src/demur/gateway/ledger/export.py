@@ -6,8 +6,8 @@ import csv
 import json
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -15,12 +15,13 @@ from demur.errors import InputError, require
 from demur.files import check_output
 from demur.gateway.ledger.read import query_ledger, read_ledger
 from demur.gateway.ledger.record import COLUMNS, DECIDED, LARGEST_INTEGER, LedgerRecord
-from demur.gateway.ledger.totals.bills import Bill, bill_of, bills, parse_since
+from demur.gateway.ledger.totals.bills import Bill, bill_of, bills, parse_since, replaced_counts
 from demur.prompts.files import RECORDED
 from demur.records import count_of, dollars
 from demur.routing.known.unknown_setting import UNLIKE
 
 NAMELESS = {"key": "(no key)", "conversation": "(none)", "model": "(no answer)"}  # rows of a bill without a name
+INSTEAD = "by another model than the chosen one"  # what an outage does
 SHOWN = 20  # records that are printed
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell begins with that a spreadsheet runs
 
@@ -146,6 +147,8 @@ def _summary(records: Sequence[LedgerRecord]) -> str:
     unknown = f", {untold} unknown" if untold else ""
     guessed = sum(UNLIKE in record.reason and record.stage != "unknown" for record in routed)
     unknown += f", {guessed} by a score that is a guess" if guessed else ""
+    replaced = sum(record.outcome == "fallback" for record in asked)
+    unknown += f", {replaced} {INSTEAD}" if replaced else ""
     alone = f", {count_of(len(records) - len(asked), 'decision')} alone" if len(asked) < len(records) else ""
     routed_strong = f"{strong:.0%} of those routed strong{unknown}"
     return f"{count_of(len(asked), 'request')}{alone}, {routed_strong}; {bill_of(records).sentence}"
@@ -159,6 +162,9 @@ class BillPage:
     whole: Bill
     by: str
     recorded: bool = False  # at least one of the ledger's records holds its prompt
+    # By the names of the bills: requests that another model answered than the chosen one, which failed.
+    replaced: Mapping[str, int] = field(default_factory=dict)
+    replaced_by_weak: int = 0  # of them by the weak model, in place of a dearer one
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -166,8 +172,21 @@ class BillPage:
         names = [_printable(one.name, 40) or NAMELESS.get(self.by, "-") for one in self.bills]
         width = max(len(self.by), *map(len, names), 0)
         head = f"{self.by:<{width}}  {'requests':>9}  {'paid':>12}  {'checks':>10}  {'always strong':>14}  saved"
-        rows = (_bill_line(one, name.ljust(width)) for one, name in zip(self.bills, names, strict=True))
-        return (head, *rows, f"in all: {self.whole.sentence}{self._unanswered}")
+        rows = (
+            _bill_line(one, name.ljust(width), self.replaced.get(one.name, 0))
+            for one, name in zip(self.bills, names, strict=True)
+        )
+        return (head, *rows, f"in all: {self.whole.sentence}{self._unanswered}", *self._outages)
+
+    @property
+    def _outages(self) -> tuple[str, ...]:
+        """How many requests another model answered, where there are any."""
+        number = sum(self.replaced.values())
+        if not number:
+            return ()
+        of = f"{number:,} of {count_of(self.whole.requests, 'request')} {'was' if number == 1 else 'were'}"
+        cheaper = f" (by the weak model in place of a dearer one: {self.replaced_by_weak:,})"
+        return (f"{of} answered {INSTEAD}, which failed{cheaper if self.replaced_by_weak else ''}",)
 
     @property
     def _unanswered(self) -> str:
@@ -185,12 +204,15 @@ def bill_page(url: str, by: str, *, since: str | None = None) -> BillPage:
     """What a ledger's requests cost and saved, ``since`` a day or a time ago; raises InputError, StoreError."""
     start = 0.0 if since is None else parse_since(since, now=time.time())
     recorded = bool(query_ledger(url, "select 1 from decisions where prompt <> '' limit 1"))
-    return BillPage(tuple(bills(url, by=by, since=start)), bills(url, since=start)[0], by, recorded)
+    found = tuple(bills(url, by=by, since=start))
+    replaced, by_weak = replaced_counts(url, by=by, since=start)
+    return BillPage(found, bills(url, since=start)[0], by, recorded, replaced, by_weak)
 
 
-def _bill_line(bill: Bill, name: str) -> str:
+def _bill_line(bill: Bill, name: str, replaced: int) -> str:
     saved = f"{dollars(bill.saved)}" + (f" +- {dollars(bill.margin)}" if bill.margin else "")
     unknown = f", {bill.unpriced:,} of unknown cost left out" if bill.unpriced else ""
+    unknown += f", {replaced:,} {INSTEAD}" if replaced else ""
     return (
         f"{name}  {bill.requests:>9,}  {dollars(bill.usd):>12}  "
         f"{dollars(bill.usd_checks):>10}  {dollars(bill.usd_strong):>14}  {saved}{unknown}"

@@ -7,6 +7,7 @@ model's answers cost more than they saved, it is a loss.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
@@ -161,8 +162,26 @@ def bills(url: str, *, by: str | None = None, since: float = 0.0) -> list[Bill]:
     )
 
 
+def replaced_counts(url: str, *, by: str, since: float = 0.0) -> tuple[dict[str, int], int]:
+    """How many requests another model answered than the chosen one, which failed: by the names of the bills, and in all
+    by the weak model. Raises StoreError."""
+    which = f"at >= {float(since)!r} and outcome = 'fallback'"
+    query = f"select {_GROUP[by]}, role, count(*) from decisions where {which} group by 1, 2"
+    found: Counter[str] = Counter()
+    weak = 0
+    for name, role, count in query_ledger(url, query):
+        found[_name(name, by)] += int(count)
+        weak += int(count) if role == "weak" else 0
+    return dict(found), weak
+
+
 def _bill(row: Any, by: str | None) -> Bill:
-    return bill_of_sums(row[1:], day_name(int(row[0]) * DAY_SECONDS) if by == "day" else str(row[0]))
+    return bill_of_sums(row[1:], _name(row[0], by))
+
+
+def _name(value: Any, by: str | None) -> str:
+    """Of a bill, from what its requests are grouped by."""
+    return day_name(int(value) * DAY_SECONDS) if by == "day" else str(value)
 
 
 def day_name(at: float) -> str:
