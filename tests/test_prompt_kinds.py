@@ -304,3 +304,25 @@ def test_eighty_columns_hold_the_table_without_cut_words(capsys: pytest.CaptureF
     shown = capsys.readouterr().out
     assert "…" not in shown
     assert max(len(line.rstrip()) for line in shown.splitlines()) <= 80
+
+
+def test_a_decision_by_score_names_the_kind_of_the_nearest_prompt_where_little_is_known_of_it() -> None:
+    """Twenty of twenty-one texts show nothing, so that the one with a label says little of a prompt like it."""
+    made = routed().prompt_router
+    names = dict.fromkeys(SHORTS, SHORT) | {SHORTS[-1]: LONG} | dict.fromkeys(TEXTS, LONG)
+    record = PromptKinds.count(names, list(map(preference, SHORTS)), LOST, english=True).as_record()
+    router = replace(made, record=record)
+    text, short = router.route(SHORTS[-1]), router.route(SHORTS[0])
+    assert "little is known of its kind (sentences and texts)" in text.reason
+    assert "little is known" not in short.reason
+    assert (text.neighbours[0].untold_kind, short.neighbours[0].untold_kind) == (LONG, "")
+    assert text.role == made.route(SHORTS[-1]).role
+    assert "little is known" not in router.route(TEXTS[0]).reason, "the setting decides, and says why"
+    assert "little is known" in Router(router).explain(SHORTS[-1]).lines[0]
+
+
+def test_no_kind_is_named_where_the_record_is_of_other_prompts() -> None:
+    router = routed().prompt_router
+    kinds = PromptKinds((PromptKind(LONG, 3, 1, 0),), (0, 0, 0))
+    for record in ({}, kinds.as_record()):
+        assert "little is known" not in replace(router, record=record).route(SHORTS[0]).reason

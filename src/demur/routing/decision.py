@@ -54,11 +54,18 @@ class Neighbour:
 
     training: TrainingPrompt
     similarity: float  # cosine
+    untold_kind: str = ""  # its kind, where the samples of most prompts of that kind show nothing
 
     @property
     def prompt(self) -> str:
         """Its text."""
         return self.training.prompt
+
+
+def kind_note(neighbours: Sequence[Neighbour]) -> str:
+    """What the reason of a decision by score adds where little is known of prompts like the nearest one; else ""."""
+    kind = neighbours[0].untold_kind if neighbours else ""
+    return f"; little is known of its kind ({kind})" if kind else ""
 
 
 @dataclass(frozen=True, slots=True)

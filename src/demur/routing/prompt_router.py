@@ -28,11 +28,13 @@ from demur.models.prices import ServingCost
 from demur.records import ON_UNKNOWN, Encoder, FloatArray, Method, OnUnknown, Role
 from demur.routing.artifact import Artifact, gate_beside, read_artifact, reading, saved_calibration, write_artifact
 from demur.routing.asked_as import AskedAs, asked_otherwise
-from demur.routing.decision import AS_ASKED, apart
+from demur.routing.decision import AS_ASKED, apart, kind_note
 from demur.routing.decision import Decision as Decision
 from demur.routing.decision import Neighbour as Neighbour
 from demur.routing.decision import TrainingPrompt as TrainingPrompt
+from demur.routing.known.held_out import held_out
 from demur.routing.known.known_costs import expected_usd, known_costs, most_like
+from demur.routing.known.known_kinds import untold_kinds
 from demur.routing.known.known_prompts import KnownPrompts, Looked
 from demur.routing.known.nearest import NearestTraining
 from demur.routing.known.remembered_prompts import Remembered, recall
@@ -135,16 +137,8 @@ class PromptRouter:
         """The same, but prompts that the router learned from are scored by fits that did not see them, as new prompts
         are: a method's scores of the former lie further apart.
         """
-        looked, at = self.look_at(prompts), {one.prompt: i for i, one in enumerate(self.training)}
-        held_out = self.unknown.held_out if self.unknown and not self.tiers else {}
-        held_out |= {text: self.training_scores[i] for text, i in at.items()}
-        scores = [held_out.get(text, seen) for text, seen in zip(prompts, looked.scores, strict=True)]
-        values = looked.values
-        if self.tiers and values is not None:
-            known = self.tiers.training_values
-            rows = zip(prompts, values, strict=True)
-            values = np.array([known[at[text]] if text in at else row for text, row in rows])
-        return replace(looked, scores=np.array(scores, dtype=float), values=values)
+        texts, others = [one.prompt for one in self.training], self.unknown.held_out if self.unknown else {}
+        return held_out(self.look_at(prompts), prompts, texts, self.training_scores, others, self.tiers)
 
     def look_at_vectors(self, vectors: FloatArray, prompts: Sequence[str]) -> Looked:
         """The same with the prompts' embeddings, (n, d); familiar is what is like a training prompt, labelled or not,
@@ -239,7 +233,7 @@ class PromptRouter:
         self, role: Role, score: float, used: float, near: tuple[Neighbour, ...], familiar: bool, *, as_asked: bool
     ) -> Decision:
         other = f"; `{UNLIKE_SETTING}` would send it to the strong model" if role == "weak" else ""
-        drift = "" if familiar else f"; {UNLIKE}: the score is a guess{other}"
+        drift = kind_note(near) if familiar else f"; {UNLIKE}: the score is a guess{other}"
         sign = ">=" if score >= used else "<"
         shown = apart(score, used)
         basis = f" ({AS_ASKED})" if as_asked else self._basis
@@ -397,4 +391,10 @@ class PromptRouter:
 
     def _nearest(self, vector: FloatArray, count: int) -> tuple[Neighbour, ...]:
         found = self._training.most_similar(vector / (np.linalg.norm(vector) or 1.0), count)
-        return tuple(Neighbour(self.training[i], float(similarity)) for i, similarity in zip(*found, strict=True))
+        return tuple(
+            Neighbour(self.training[i], float(near), self._untold_kinds[i]) for i, near in zip(*found, strict=True)
+        )
+
+    @cached_property
+    def _untold_kinds(self) -> tuple[str, ...]:
+        return untold_kinds(self.record, len(self.training), len(self.unknown.prompts) if self.unknown else 0)
