@@ -127,10 +127,23 @@ def _words(text: str) -> tuple[str, ...]:
 
 _QUESTION_MARK = re.compile(r"[?？؟]")
 _ASKING = frozenset({"who", "whom", "whose", "what", "when", "where", "which", "why", "how"})
+# A question that asks for a text: the answer is judged as one. "Step by step" is not among them, for it asks for one
+# right answer, nor are a few sentences, whose labels tell which model is needed.
+_AT_LENGTH = re.compile(
+    r"\b(?:explain|describe|discuss|answer|elaborate)\b[^.?!]{0,40}?"
+    r"\b(?:at length|in (?:great |more |full )?detail|in[ -]depth)\b"
+    r"|\b(?:write|as) an? (?:\w+ )?essay\b"
+    r"|\bin (?:at least |about |around )?"
+    r"(?:\d{3,} words|(?:\d+|two|three|four|five|several|a few) (?:paragraphs|pages))\b",
+    re.I,
+)
 _FIRST_WORDS = 3  # words among which one of these begins a question, such as "in which year ..."
 
 
 def is_question(text: str) -> bool:
-    """Whether a text holds a question mark, or begins as an English question does."""
+    """Whether a text holds a question mark, or begins as an English question does; one that asks for an answer at
+    length ("Explain in detail.", "in three paragraphs") is a request for a text."""
+    if _AT_LENGTH.search(text):
+        return False
     begins = re.findall(r"[a-z]+", text[:100].lower())[:_FIRST_WORDS]
     return bool(_QUESTION_MARK.search(text)) or not _ASKING.isdisjoint(begins)
