@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from demur.cli.main import app
 from demur.measure.threshold import Calibration
 from demur.routing.artifact import save_calibration
+from demur.runs.steps import serve_command
 from demur.serving_file import serving_file, serving_gateways
 from test_gateway_processes import configured, fakes, served
 from test_gateway_workers import until
@@ -56,8 +57,21 @@ def test_the_status_says_who_serves_and_how_a_new_router_gets_there(
     assert "serving on" not in status()
 
 
+def test_the_next_gateway_of_a_folder_is_on_the_port_of_the_last_one(tmp_path: Path) -> None:
+    def served_at(port: int) -> str:
+        with serving_file(tmp_path, f"http://127.0.0.1:{port or 40_000}", lambda: tmp_path / "router", 1, port=port):
+            pass
+        return serve_command(tmp_path / "router")
+
+    first = serve_command(tmp_path / "router")
+    assert "--port" not in first
+    assert served_at(8222) == f"{first} --port 8222"
+    assert served_at(0) == f"{first} --port 8222"  # any free one: there is none to keep
+    assert served_at(8111) == first
+
+
 def test_a_folder_that_cannot_be_written_is_served_without_a_file(tmp_path: Path) -> None:
-    with serving_file(tmp_path / "away", ADDRESS, lambda: tmp_path / "away" / "router", 1234) as loaded:
+    with serving_file(tmp_path / "away", ADDRESS, lambda: tmp_path / "away" / "router", 1234, port=8222) as loaded:
         loaded()
     assert not list(tmp_path.iterdir())
 

@@ -1,7 +1,8 @@
 """Which gateways serve a run's router on this machine: a file in the run's folder for each, which its process locks.
 
 The kernel releases the lock when the process ends, however it ends, so a file without a lock is of a gateway that has
-ended. Gateways on other machines are not seen: of these PostgreSQL's table of replicas knows.
+ended. Gateways on other machines are not seen: of these PostgreSQL's table of replicas knows. The port that was asked
+for last stays in a file of its own.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from demur.files import hash_of_file
+from demur.files import hash_of_file, write_whole
 
 LOADED = ("router.json", "policy.json")  # of a saved router: its weights' hash and threshold, and its gate
+USUAL_PORT = 8111  # of a gateway
+LAST = "served.json"  # the port of the gateway that began last
 TRIES, TRY_SECONDS = 20, 0.02  # to lock the file, while somebody looks whether it is locked
 
 
@@ -57,12 +60,13 @@ class ServingGateway:
 
 @contextmanager
 def serving_file(
-    folder: Path, address: str, router: Callable[[], Path], pid: int, *, operator: str = ""
+    folder: Path, address: str, router: Callable[[], Path], pid: int, *, operator: str = "", port: int = 0
 ) -> Iterator[Callable[[], None]]:
     """The file of a gateway as long as the block runs; yields what is called after each load of a router.
 
-    ``router``: its folder; ``pid``: of the process that takes SIGHUP; ``operator``: address of its routes. A folder
-    that is not there or cannot be written gets no file, and the gateway serves as well.
+    ``router``: its folder; ``pid``: of the process that takes SIGHUP; ``operator``: address of its routes;
+    ``port``: that was asked for, 0 for any. A folder that is not there or cannot be written gets no file, and the
+    gateway serves as well.
     """
     path, since = folder / f"serving-{address.rpartition(':')[2]}.json", time.time()
     held = _lock(path)
@@ -78,6 +82,9 @@ def serving_file(
 
     try:
         keep()
+        if held is not None and port:
+            with suppress(OSError):
+                write_whole(folder / LAST, json.dumps({"port": port}))
         yield keep
     finally:
         if held is not None:
@@ -90,6 +97,15 @@ def serving_gateways(folder: Path) -> tuple[ServingGateway, ...]:
     """The gateways on this machine that serve a run's router now, the one that began last first."""
     found = [one for path in folder.glob("serving-*.json") if (one := _read(path)) is not None]
     return tuple(sorted(found, key=lambda one: -one.since))
+
+
+def port_option(folder: Path) -> str:
+    """The option, after a space, that serves a run on the port on which it was served last; empty: none is needed."""
+    try:
+        port = json.loads((folder / LAST).read_text(encoding="utf-8"))["port"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
+    return f" --port {port}" if isinstance(port, int) and port != USUAL_PORT else ""
 
 
 def _lock(path: Path) -> int | None:

@@ -248,7 +248,9 @@ def _serving_mark(gateway: Gateway, addresses: tuple[str, str], pid: int) -> Abs
     """The file by which `demur status` sees that a run is served."""
     settings, (address, operator) = gateway.settings, addresses  # of a reload: the same router
     folder, usual = Path(settings.router).parent, settings.router
-    return serving_file(folder, address, lambda: Path(router_in_force(settings) or usual), pid, operator=operator)
+    return serving_file(
+        *(folder, address, lambda: Path(router_in_force(settings) or usual), pid), operator=operator, port=settings.port
+    )
 
 
 async def _gateway(settings: GatewaySettings, router: Router, stack: AsyncExitStack, board: Board | None) -> Gateway:

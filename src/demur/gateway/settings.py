@@ -18,6 +18,7 @@ from demur.limits import from_mapping, setting
 from demur.models.allowed_endpoints import ALLOW_HELP, endpoint_names
 from demur.models.apis import Api
 from demur.records import OnUnknown, Role, Side
+from demur.serving_file import USUAL_PORT
 
 # What a reload takes over; whatever else differs, only a restart can change.
 RELOADED = frozenset(
@@ -124,7 +125,9 @@ class GatewaySettings:
     entailment: str = setting("MODULE:FUNCTION of your own that its labels were made with.", "")
     anyway: bool = field(default=False, metadata={"help": ANYWAY, "flag": "--anyway"})
     host: str = field(default="127.0.0.1", metadata={"help": "Address to listen on."})  # loopback by default
-    port: int = field(default=8111, metadata={"at_least": 0, "at_most": 65_535, "help": "Port; 0 is any free one."})
+    port: int = field(
+        default=USUAL_PORT, metadata={"at_least": 0, "at_most": 65_535, "help": "Port; 0 is any free one."}
+    )
     weak: ServedModel | None = setting("The weak model; without it the one that the router was trained on.", None)
     strong: ServedModel | None = setting("The strong model; without it the one that the router was trained on.", None)
     between: tuple[ServedModel, ...] = field(

@@ -32,7 +32,7 @@ from demur.runs.lineage import (
     swapped_of,
     wish_of,
 )
-from demur.serving_file import ServingGateway, serving_gateways
+from demur.serving_file import ServingGateway, port_option, serving_gateways
 from demur.statistics import LEVEL, binomial_cdf
 
 USUAL = USUAL_FOLDER
@@ -89,7 +89,8 @@ def steps_of(folder: Path) -> tuple[Step, ...]:
         Step("report", f"{REPORT} is of an earlier router or threshold" if outdated else "see what it saves",
              "" if outdated else ", ".join(measured), f"demur report{option}"),
         Step("serve", f"an OpenAI-compatible endpoint{_served_before(ledger)}", served, _beside(gateways, ledger)
-             or f"demur serve{f' {router}' if option else ''}{_serving(config) if config else ''}{anyway}"),
+             or f"demur serve{f' {router}' if option else ''}{_serving(config) if config else ''}{anyway}"
+             + port_option(folder)),
     )  # fmt: skip
 
 
