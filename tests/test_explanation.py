@@ -247,7 +247,10 @@ def test_a_replay_adds_up(saved: str, tmp_path: Path) -> None:
     assert found.usd is not None
     assert found.usd[0] == pytest.approx(np.where(strong, costs[1], costs[0]).sum())
     assert found.usd[1] < found.usd[0] < found.usd[2]
-    assert sum("a ledger of the same requests can differ" in line for line in found.lines) == 1
+    assert sum("a ledger of the same requests can differ" in line for line in found.details) == 1
+    notes = dict(found.block.notes)
+    assert notes["cost"].startswith(f"{dollars(found.usd[0])} [{dollars(found.usd[1])}, {dollars(found.usd[2])}]")
+    assert notes["models alone"].endswith(", quality 0.250")
     assert found.quality == pytest.approx((np.where(strong, 1, 0.25).mean(), 0.25, 1))
     never = replay(file, router=saved, threshold=2.0)
     assert never.usd is not None
@@ -274,8 +277,10 @@ def test_what_many_unlike_prompts_go_by_is_said(
     file = tmp_path / "day.jsonl"
     prompts = [one.prompt for one in TRAINING[:10]] + ["&&&& 999999999999 qqqqqqqqqqqq"] * far
     file.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in prompts))
-    note = "They go by their score, which is a guess; `demur train --unlike unknown` sends them to the strong model"
-    assert any(note in line for line in replay(file, router=saved).lines) is said
+    note = "their score is a guess"
+    lines = [line for line in replay(file, router=saved).lines if note in line]
+    assert len(lines) == said
+    assert all("9% of the prompts" in line and line.endswith("`demur train --unlike unknown`") for line in lines)
     calibrate(file, router=saved, strong_share=0.5, dry_run=True, anyway=True)
     assert (note in caplog.text) is said
 
@@ -319,9 +324,9 @@ def test_one_unknown_price_does_not_hide_the_other_models_cost(tmp_path: Path, u
     assert paid == pytest.approx(sum(whole.usd(t.prompt) for t in TRAINING))
     assert paid is not None
     assert (alone[unknown], found.usd) == (None, None)
-    said = "\n".join(found.lines)
-    assert f"{dollars(paid)} always {known}" in said
-    assert f"the {unknown} model's price is unknown" in said
+    sizes = {"weak": "small", "strong": "large"}
+    assert dict(found.block.notes)["models alone"] == f"{sizes[known]} {dollars(paid)}"
+    assert f"No price of the {sizes[unknown]} model is known" in found.lines[-1]
     explained = Router.load(str(tmp_path / "router")).explain("jazz pizza 2")
     money = next(line for line in explained.lines if "expected to cost" in line)
     assert "the other price is unknown" in money

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from demur.cli.groups import as_options
 from demur.cli.main import app
-from demur.evaluation.report.headline import Headline
+from demur.evaluation.report.headline_record import Headline
 
 RUNNER = CliRunner()
 

@@ -104,6 +104,38 @@ def test_the_path_leads_from_an_empty_folder_to_a_served_router(pair: Pair) -> N
     assert "[x] report     report.html" in said()
 
 
+def facts(output: str) -> dict[str, str]:
+    """The notes under a headline, by name."""
+    return dict(re.findall(r"^  (\S.*?)  +(\S.*)$", output, re.MULTILINE))
+
+
+def test_training_calibrating_replaying_and_the_status_say_the_same_of_one_router(pair: Pair) -> None:
+    """The status says it without asking or loading anything, and nothing of an earlier router, threshold or label."""
+    said(*sample_of(pair))
+    said("label", "--entailment", "exact")
+    trained = said("train", "--methods", "logistic", "--gate", "off").splitlines()
+    (first,) = [line for line in trained if line.startswith("At the threshold before calibration ")]
+    assert first in said("status").splitlines()
+    set_to = ("calibrate", "prompts.jsonl", "--strong-share", "0.3", "--anyway")
+    told = [said(*command).splitlines() for command in (set_to, ("replay", "prompts.jsonl"), ("status",), ())]
+    (now,) = [line for line in told[0] if line.startswith("At this threshold ")]
+    assert [[line for line in lines if line.startswith("At th")] for lines in told] == [[now]] * 4
+    assert {facts("\n".join(lines))["measured on"] for lines in told} == {
+        "60 training prompts, each scored by a router that had not seen it"
+    }
+    said("calibrate", "prompts.jsonl", "--strong-share", "0.6", "--anyway", "--dry-run")
+    said("replay", "prompts.jsonl", "--threshold", "0.01")
+    assert now in said("status").splitlines()
+    saved = Path("run/router/router.json")
+    before = saved.read_text()
+    saved.write_text(before.replace('"threshold": ', '"threshold": 1'))  # set by something that keeps no headline
+    assert "of calls stay local" not in said("status")
+    saved.write_text(before)
+    assert now in said("status").splitlines()
+    said("label", "--entailment", "exact", "--kind", "margin")  # the router learned from earlier labels
+    assert "of calls stay local" not in said("status")
+
+
 def test_training_advises_the_share_that_the_status_does_and_calibrate_takes_the_run_and_tells_a_running_gateway(
     pair: Pair,
 ) -> None:
@@ -118,9 +150,10 @@ def test_training_advises_the_share_that_the_status_does_and_calibrate_takes_the
     assert float(advised[1]) == int(keeps[1]) / 100
     assert keeps[0] in said("status", "--run", "mine")
     assert trained.splitlines()[-1] in said("status", "--run", "mine").splitlines()
-    assert "a private address counts as $0; if it costs" in trained
+    assert "The large model counts as $0, because its address is private" in trained
     output = said("calibrate", "prompts.jsonl", "--strong-share", ".2", "--run", "mine", "--anyway")
-    assert "mine/router: threshold" in output
+    assert facts(output)["saved in"] == "mine/router"
+    assert facts(output)["threshold"].endswith(", for a strong share of 20%")
     assert "kill -HUP" not in output  # no gateway runs
     with serving_file(Path("mine"), "http://127.0.0.1:8111", lambda: Path("mine/router"), 4, operator="http://h:9"):
         output = said("calibrate", "prompts.jsonl", "--strong-share", ".3", "--run", "mine", "--anyway")
@@ -136,7 +169,7 @@ def test_without_a_gate_training_advises_a_share_all_the_same(pair: Pair) -> Non
     said(*sample_of(pair))
     said("label", "--entailment", "exact")
     trained = said("train", "--methods", "logistic", "--gate", "off")
-    assert "the gate is switched off" in trained
+    assert facts(trained)["gate"] == "switched off"
     assert re.search(r"a strong share of \d+% keeps \d+% of the large model's quality \(believed\)", trained)
 
 
@@ -150,9 +183,10 @@ def test_without_prompts_the_threshold_is_set_on_the_runs_own_and_that_is_said(p
     assert " ".join(own).startswith(
         "no prompts are given, so the threshold is set on the run's own, prompts.jsonl; those"
     )
-    assert named[:2] == [line for line in own if line.startswith(("run/router: threshold", "At this threshold"))]
-    (of,) = re.findall(r"\(\d+ training prompts, each scored by a router that had not seen it[^)]*\)", trained)
-    assert of in named[1]
+    assert named[0] in own
+    assert named[0].startswith("At this threshold")
+    assert facts("\n".join(named)) == facts("\n".join(own))
+    assert facts("\n".join(named))["measured on"] == facts(trained)["measured on"]
     refused = RUNNER.invoke(app, ["calibrate", "--risk", ".05", "--anyway"])
     assert "--risk needs graded prompts that have not trained the router" in str(refused.exception)
     refused = RUNNER.invoke(app, ["calibrate", "--strong-share", ".2", "--router", "elsewhere"])
@@ -259,8 +293,8 @@ def test_a_dry_run_of_calibration_keeps_the_threshold(pair: Pair) -> None:
     said("calibrate", "prompts.jsonl", "--strong-share", "0.5", "--anyway")
     before = Path("run/router/router.json").read_bytes()
     output = said("calibrate", "prompts.jsonl", "--strong-share", "0.1", "--anyway", "--dry-run")
-    assert "dry run; run/router: threshold" in output
-    assert "At this threshold 90% of calls stay local" in output
+    assert "dry run" in facts(output)["saved in"]
+    assert output.startswith("At this threshold 90% of calls stay local")
     assert Path("run/router/router.json").read_bytes() == before
     refused = RUNNER.invoke(app, ["calibrate", "prompts.jsonl", "--risk", "0.1", "--dry-run"])
     assert "counts as a promise" in str(refused.exception)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -21,10 +21,12 @@ from demur.evaluation.evaluate_run import evaluate_by_gold
 from demur.evaluation.graded_file import GRADED, read_graded
 from demur.evaluation.grades import GRADES_FILE, grade_by_gold, grade_more, open_grading, read_grades
 from demur.evaluation.held_out import evaluate_held_out
+from demur.evaluation.report.cautions import unknown_setting_note
 from demur.evaluation.report.figures import curve_figure
-from demur.evaluation.report.headline import Headline, headline, sampled_headline, training_headline
+from demur.evaluation.report.headline import headline, sampled_headline, training_headline
+from demur.evaluation.report.headline_record import EXPECTED, SAMPLED, Headline, HeadlineBlock
 from demur.evaluation.report.page import page
-from demur.evaluation.report.unknown_setting import unknown_setting_note
+from demur.evaluation.report.which_prompts import TRAINING
 from demur.evaluation.results import payback, usd_at_share
 from demur.evaluation.signals import signals
 from demur.evaluation.thresholds.calibrate import calibrate_and_measure
@@ -93,10 +95,39 @@ def trained(tmp_path: Path, pair: Pair, *, gold: bool) -> str:
 
 
 def test_the_headline_in_words() -> None:
+    """Nothing but the result, in one line; what it rests on stands below it."""
     assert SAID.sentence == (
         "At this threshold 69% of calls stay local, quality .81 [.74, .87] of .90 always-strong, $0.0704 instead of "
-        "$0.22 per 1,000 (saves 68%) (86 test prompts)"
+        "$0.22 per 1,000 (saves 68%)"
     )
+    assert dict(SAID.notes) == {"measured on": "86 test prompts"}
+
+
+def test_a_block_is_the_result_then_facts_in_columns_then_cautions() -> None:
+    block = replace(SAID, by_setting=0.25, believed=True).block(notes=[("gate", "")], cautions=["", "take care: `x`"])
+    first, *notes, last = block.lines
+    assert first == replace(SAID, believed=True).sentence
+    assert [line[2:15].rstrip() for line in notes] == ["measured on", "quality", "unknown"]
+    assert {line[:2] for line in notes} == {"  "}
+    assert last == "- take care: `x`"
+    assert HeadlineBlock.from_record(json.loads(json.dumps(asdict(block)))) == block
+    assert HeadlineBlock.from_record({}) is None
+
+
+WIDEST = 110  # columns
+
+
+def test_no_note_is_wide_or_has_more_than_two_parts() -> None:
+    """The longest ones that there are: figures of all digits, and every part that a note can have."""
+    worst = replace(
+        SAID, prompts=123_456, on=TRAINING, believed=True, judged=98_765, local_unjudged=0.5, by_setting=0.25,
+        gate=EXPECTED, set_for="a strong share of 79%", quality=(0.18, 0.1, 0.2), kept=KeptPoint(0.9, 0.95, 0.1),
+    )  # fmt: skip
+    graded = replace(worst, gate=SAMPLED, by_grades=True, judged=987, judged_share=0.3)
+    for said in (worst, replace(worst, forecast=True), graded, replace(graded, weighed=123)):
+        notes = said.block().lines[1:]
+        assert max(map(len, notes)) <= WIDEST, max(notes, key=len)
+        assert max(note.count(";") for note in notes) <= 1
 
 
 @pytest.mark.parametrize(
@@ -105,10 +136,6 @@ def test_the_headline_in_words() -> None:
         ({"calibrated": False}, "At the threshold before calibration 69%"),
         ({"believed": True}, r", believed quality .81 \[.74, .87\] of .90"),
         ({"believed": True, "forecast": True}, r", forecast quality .81 \[.74, .87\] of .90"),
-        (
-            {"gate": "as expected", "judged": 60},
-            r", quality of the 70% that could be judged .81 .*\(86 test prompts, the gate as expected\)",
-        ),
         ({"quality": None}, r"quality not known, \$0.0704 "),
         ({"usd": 0.275}, r"\$0.275 instead of \$0.22 per 1,000 \(costs 25% more\)"),
         ({"usd": 0.0, "usd_strong": 0.0}, r"\$0 per 1,000"),
@@ -123,33 +150,58 @@ def test_what_is_not_known_is_said(changed: dict[str, object], says: str) -> Non
     assert re.search(says, replace(SAID, **changed).sentence)  # type: ignore[arg-type]  # each of its field's type
 
 
-def test_one_prompt_is_not_written_as_many() -> None:
-    assert "(1 test prompt)" in replace(SAID, prompts=1).sentence
+@pytest.mark.parametrize(
+    ("changed", "name", "says"),
+    [
+        ({"gate": "as expected"}, "gate", "expected to decide, before any answer is seen"),
+        ({"believed": True, "judged": 60}, "quality", "believed, .*; of the 70% of the prompts that could be judged$"),
+        ({"believed": True, "forecast": True}, "quality", "from the scores alone"),
+        ({"quality": None, "quality_unknown": "too few are judged"}, "quality", "not known: too few are judged$"),
+        ({"by_setting": 0.25}, "unknown", "25% of the prompts go to the large model whatever the threshold"),
+        ({"by_setting": 0.25, "setting": "weak"}, "unknown", "to the small model"),
+        ({"set_for": "a strong share of 31%"}, "threshold", r"0\.5000, for a strong share of 31%$"),
+        ({"prompts": 1}, "measured on", "^1 test prompt$"),
+    ],
+)
+def test_what_a_result_rests_on_is_said_below_it(changed: dict[str, object], name: str, says: str) -> None:
+    said = replace(SAID, **changed)  # type: ignore[arg-type]  # each of its field's type
+    assert re.search(says, dict(said.notes)[name])
+    assert said.sentence.endswith("(saves 68%)")
 
 
-LITTLE = ". That is 51% of the large model's quality"  # .18 of .35
+def test_a_private_address_counts_as_free_with_a_caution() -> None:
+    said = replace(SAID, usd=0.0, usd_strong=0.0, strong_private=True)
+    assert said.sentence.endswith("$0 per 1,000")
+    (caution,) = said.cautions
+    assert "--strong-usd IN/OUT" in caution
+    assert replace(SAID, strong_private=True).cautions == ()
 
 
 @pytest.mark.parametrize(
-    ("kept", "ends"),
+    ("kept", "name", "says"),
     [
-        (KeptPoint(0.9, 0.952, 0.08), f"{LITTLE}; for 95% of it 10% of calls stay local, saving 8%"),
-        (KeptPoint(0.9, 0.95, -0.03), f"{LITTLE}; for 95% of it 10% of calls stay local, costing 3% more"),
-        (KeptPoint(0.9, 0.97, None), f"{LITTLE}; for 97% of it 10% of calls stay local"),
-        ((), f"{LITTLE}; no threshold keeps 95% of it on these prompts"),
-        (None, LITTLE),
+        (KeptPoint(0.9, 0.952, 0.08), "to keep 95%", "10% of calls stay local, saving 8%"),
+        (KeptPoint(0.9, 0.95, -0.03), "to keep 95%", "10% of calls stay local, costing 3% more"),
+        (KeptPoint(0.9, 0.97, None), "to keep 97%", "10% of calls stay local"),
+        ((), "to keep 95%", "no threshold does so on these prompts"),
+        (None, "", ""),
     ],
 )
-def test_a_high_price_in_quality_is_said_in_words(kept: KeptPoint | tuple[()] | None, ends: str) -> None:
+def test_a_high_price_in_quality_is_said_in_words(kept: KeptPoint | tuple[()] | None, name: str, says: str) -> None:
+    """.18 of .35 is 51 %. Before a threshold is set, the next command names the share that keeps more."""
     said = replace(SAID, quality=(0.18, 0.15, 0.21), strong_quality=0.35, kept=kept)
-    assert said.sentence.endswith(f"(86 test prompts){ends}")
-    assert said.sentence.count("quality .18 [.15, .21] of .35 always-strong") == 1
+    notes = dict(said.notes)
+    assert notes["kept"] == "51% of the large model's quality"
+    assert {one: fact for one, fact in notes.items() if "to keep" in one} == ({name: says} if name else {})
+    assert not any("to keep" in one for one, _ in replace(said, calibrated=False).notes)
 
 
 def test_little_given_up_needs_no_words() -> None:
     """.81 of .90 is 90 %."""
     kept = KeptPoint(0.5, 0.95, 0.4)
-    assert replace(SAID, quality=(0.81, 0.7, 0.9), strong_quality=0.9, kept=kept).sentence.endswith("prompts)")
+    assert [name for name, _ in replace(SAID, quality=(0.81, 0.7, 0.9), strong_quality=0.9, kept=kept).notes] == [
+        "measured on"
+    ]
 
 
 def test_what_keeping_the_quality_leaves_local(tmp_path: Path, pair: Pair) -> None:
@@ -186,7 +238,7 @@ def test_the_share_that_keeps_most_quality_is_the_one_that_calibrate_would_set()
     assert said.kept
     found = said.kept.strong_share, said.kept.kept, said.kept.saved
     assert found == pytest.approx((25 / 300, 296 / 300, 273 / 300))
-    assert said.sentence.endswith("for 99% of it 91% of calls stay local, saving 91%")
+    assert dict(said.notes)["to keep 99%"] == "91% of calls stay local, saving 91%"
     again = threshold_for_quality(looked.scores, *quality, 294 / 300, on="prompts")
     assert again.strong_share == pytest.approx(25 / 300)
     assert threshold_for_share(looked.scores, said.kept.share).strong_share == pytest.approx(27 / 300)
@@ -200,7 +252,8 @@ def test_of_prompts_that_are_all_unknown_it_is_said_why_no_quality_is_known() ->
     said = headline(router, looked, ["one", "two", "three"], on="prompts")
     assert said.judged_share is None
     why = "only 0% of these prompts can be judged by samples, and 50% are needed"
-    assert f"quality not known ({why})" in said.sentence
+    assert "quality not known, " in said.sentence
+    assert dict(said.notes)["quality"] == f"not known: {why}"
 
 
 def test_evaluate_and_replay_say_the_same_of_the_same_prompts(tmp_path: Path, pair: Pair) -> None:
@@ -253,12 +306,13 @@ def test_calibrate_and_the_report_say_the_same_of_the_same_prompts(tmp_path: Pat
     assert said.strong_share == set_to.strong_share == pytest.approx(0.5)
     assert said.judged_share == pytest.approx(20 / 60)
     assert said.by_setting == 0.25
-    assert (
-        "(80 training prompts, each scored by a router that had not seen it; 25% are unknown and go to the strong "
-        "model whatever their score). That is 83% of the large model's quality on the 75% that could be judged"
-        in said.sentence
-    )
-    assert "believed quality of the 75% that could be judged " in said.sentence
+    notes = dict(said.notes)
+    assert notes["measured on"] == "80 training prompts, each scored by a router that had not seen it"
+    assert notes["unknown"].startswith("25% of the prompts go to the large model")
+    assert notes["kept"] == "83% of the large model's quality"
+    assert notes["quality"].endswith("of the 75% of the prompts that could be judged")
+    assert notes["threshold"] == f"{set_to.threshold:.4f}, for a strong share of 50%"
+    assert ", believed quality .83 [" in said.sentence
     keeps = "this keeps 83% of the large model's quality on the 75% of the prompts that could be judged (believed)"
     assert keeps in said.brief
 
@@ -283,13 +337,11 @@ def test_what_the_setting_of_unknown_prompts_costs_is_said_and_a_share_below_the
     by_score = Router.load(f"{run}/router", unknown="strong-unless-guessed")
     kept = training_headline(by_score).kept
     assert kept
-    said = (
-        f"`demur train --unknown strong-unless-guessed` lets the score decide: a strong share of {kept.share:.0%} then"
-    )
-    assert said in note
+    assert f"a strong share of {kept.share:.0%} keeps {kept.kept:.0%} of its quality" in note
+    assert note.endswith("`demur train --unknown strong-unless-guessed`")
     assert kept.strong_share < training_headline(router).kept.strong_share  # type: ignore[union-attr]
     assert unknown_setting_note(Router.load(f"{run}/router", unknown="weak")) == ""
-    assert "`demur train --unknown strong` sends them there" in unknown_setting_note(by_score)
+    assert unknown_setting_note(by_score).endswith("`demur train --unknown strong`")
 
 
 def test_prompts_on_which_both_models_guess_count_as_not_answered_where_the_score_decides(tmp_path: Path) -> None:
@@ -325,7 +377,7 @@ def test_questions_on_which_both_guess_count_as_judged_for_the_headline_and_for_
     assert kept.quality[0] >= 0.95 * 60 / 140 - 1e-9
     demur.train(run=run, unknown="strong")
     said = demur.replay(prompts, router=f"{run}/router").headline
-    assert "quality not known (only 43% of these prompts can be judged by samples" in said.sentence
+    assert "only 43% of these prompts can be judged by samples" in dict(said.notes)["quality"]
     with pytest.raises(InputError, match="only 43% of these prompts can be judged"):
         keep()
 
@@ -338,9 +390,11 @@ def test_how_many_of_the_calls_that_stay_local_could_not_be_judged() -> None:
     looked = Looked(np.array([0.0, 0.1, 0.2, 0.3, 0.9, 1.0]), np.ones(6, dtype=bool), [NONE_EQUAL] * 2 + [""] * 4)
     said = headline(router, looked, [f"new {i}" for i in range(6)], on="prompts", threshold=0.5)
     assert said.local_unjudged == pytest.approx(0.5)
-    assert "quality of the 67% that could be judged" in said.sentence
-    assert "(6 prompts; 50% of the calls that stay local could not be judged)" in said.sentence
-    assert "stay local could" not in headline(router, looked, ["new"] * 6, on="prompts", threshold=-1.0).sentence
+    quality = [fact for name, fact in said.notes if name == "quality"]
+    assert quality[0].endswith("of the 67% of the prompts that could be judged")
+    assert "50% of the calls that stay local" in quality[1]
+    none_local = headline(router, looked, ["new"] * 6, on="prompts", threshold=-1.0)
+    assert not any("stay local" in fact for _, fact in none_local.notes)
 
 
 def graded_run(tmp_path: Path, count: int, *, unknown: tuple[float, float] | None) -> Headline:
@@ -366,8 +420,11 @@ def test_grades_are_asked_of_what_the_score_decides_and_the_line_says_of_which_p
     # Of the 60 that the score decides 20 go to the strong model, sums all of them: 10 of the 30 sums fail.
     assert said.quality[0] == pytest.approx(50 / 60)
     # Of the graded prompts 20 of 60 go to the strong model, of all prompts 40 of 80.
-    assert "quality of the 75% that the score decides .83 [" in said.sentence
-    assert "quality measured on 60 graded prompts, 67% of which stay local)" in said.sentence
+    assert ", quality .83 [" in said.sentence
+    assert [fact for name, fact in said.notes if name == "quality"] == [
+        "measured on 60 graded prompts, 67% of which stay local",
+        "of the 75% of the prompts that the score decides",
+    ]
     assert said.sentence.startswith("At this threshold 50% of calls stay local, ")
     keeps = "this keeps 83% of the large model's quality on the 75% of the prompts that the score decides, measured on"
     assert f"{keeps} 60 graded prompts, 67% of which stay local (.83 [" in said.brief
@@ -381,7 +438,7 @@ def test_both_halves_of_the_line_are_by_the_same_grades(tmp_path: Path, monkeypa
     """
     few = graded_run(tmp_path, 60, unknown=None)
     assert few.kept is None
-    assert few.sentence.endswith(". That is 83% of the large model's quality on the 75% that the score decides")
+    assert dict(few.notes)["kept"] == "83% of the large model's quality"
     monkeypatch.setattr("demur.evaluation.report.graded_headline.USUAL_GRADES", 60)
     many = demur.evaluate(run=str(tmp_path / "run")).headline
     assert many.kept
@@ -430,10 +487,11 @@ def test_no_share_of_quality_is_said_where_grades_do_not_show_that_the_large_mod
     )
     said = demur.evaluate(run=str(tmp_path / "run")).headline
     assert said.weak_without_gap == pytest.approx(1.0)
-    for text in (said.brief, replace(said, quality=(0.4, 0.3, 0.5)).sentence):
+    for text in (said.brief, *said.cautions):
         assert "The small model's quality is 1.00 and the large one's .50, measured on" in text
         assert text.endswith("they do not show that the large model is better")
-        assert "of the large model's quality" not in text
+    low = replace(said, quality=(0.4, 0.3, 0.5))
+    assert "of the large model's quality" not in " ".join((said.brief, *low.block().lines))
     assert "of what the large model costs alone" in said.brief
 
 
@@ -460,7 +518,9 @@ def test_grades_of_both_parts_are_weighed_by_their_share_of_the_prompts(tmp_path
     assert both.quality[0] == pytest.approx(0.75 * one.quality[0] + 0.25 * 0.5)
     assert both.quality[1] < both.quality[0] < both.quality[2]
     assert both.strong_quality == pytest.approx(0.75 * 1.0 + 0.25 * 0.5)
-    assert "measured on 50 graded prompts, 30 of the 75% that the score decides and 20 of the others" in both.sentence
+    rests_on = [fact for name, fact in both.notes if name == "quality"]
+    assert rests_on[0].endswith("50 graded prompts, 30 of the 75% that the score decides and 20 of the others")
+    assert "weighed" in rests_on[1]
     assert both.strong_share == one.strong_share
     run = str(tmp_path / "run")
     assert len(open_grading(run).decided or ()) == 60
@@ -476,11 +536,11 @@ def test_calibrate_tells_measured_quality_of_the_runs_own_graded_prompts_as_eval
     graded_run(tmp_path, 30 if unknown else 60, unknown=unknown)
     prompts, run = tmp_path / "prompts.jsonl", str(tmp_path / "run")
     set_to = partial(calibrate_and_measure, prompts, router=f"{run}/router", anyway=True)
-    _, said = set_to(Criterion(strong_share=0.6))
+    _, said, _ = set_to(Criterion(strong_share=0.6))
     assert said.by_grades
     assert said.weighed == (20 if unknown else 0)
     assert said == demur.evaluate(run=run).headline
-    _, tried = set_to(Criterion(strong_share=0.4), dry_run=True)  # of the threshold that would be
+    _, tried, _ = set_to(Criterion(strong_share=0.4), dry_run=True)  # of the threshold that would be
     assert tried.by_grades
     assert tried.strong_share == pytest.approx(0.4)
     assert demur.evaluate(run=run).headline == said
@@ -499,25 +559,24 @@ def test_calibrate_tells_believed_quality_of_other_prompts_and_with_few_grades(t
 
 
 def test_a_wish_for_quality_is_set_by_belief_and_what_grades_say_against_it_is_said(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
 ) -> None:
     """Grades say that the small model is wrong on colours, too, which belief keeps there: a third of what is graded."""
     graded_run(tmp_path, 60, unknown=None)
     keep = partial(calibrate_and_measure, tmp_path / "prompts.jsonl", Criterion(keep_quality=0.95), anyway=True)
     keep = partial(keep, router=f"{tmp_path}/run/router", dry_run=True)
-    believed, said = keep()
-    assert not caplog.records  # it keeps what was asked for, and the headline says on how many grades
+    believed, said, block = keep()
+    assert not any("grade" in one for one in block.cautions)  # it keeps what was asked for, and a note says by how many
     assert said.quality
     assert said.quality[0] >= 0.9
     grades = tmp_path / "run" / GRADES_FILE
     rows = [json.loads(line) for line in grades.read_text().splitlines()]
-    for weak_quality, word in ((0.0, "it keeps"), (1.0, "do not show that the large model is better")):
-        caplog.clear()
+    for weak_quality, word in ((0.0, "it keeps"), (1.0, "cannot show what is kept")):
         grades.write_text("".join(json.dumps(row | {"weak_quality": weak_quality}) + "\n" for row in rows))
-        found, _ = keep()
+        found, _, block = keep()
         assert found.threshold == believed.threshold
-        assert [word in record.getMessage() for record in caplog.records] == [True]
-        assert "60 graded prompts" in caplog.text
+        (caution,) = [one for one in block.cautions if word in one]
+        assert "60 graded prompts" in caution
 
 
 def test_with_a_gate_evaluate_says_what_was_done_with_the_sampled_answers() -> None:
@@ -534,7 +593,8 @@ def test_with_a_gate_evaluate_says_what_was_done_with_the_sampled_answers() -> N
     assert said.quality[0] == 0.75  # (1 + 1) / 2 of the first, (1 + 0) / 2 of the second
     assert said.strong_quality == 0.75
     assert (said.usd, said.usd_strong) == (0.5, 3.0)  # half of the first prompt's answers: 1,000 (.002 / 2 + 0) / 2
-    assert said.sentence.endswith("(2 test prompts, the gate on the answers that were sampled)")
+    assert dict(said.notes)["measured on"] == "2 test prompts"
+    assert dict(said.notes)["gate"].endswith("on the answers that were sampled")
 
 
 def test_the_operating_point_is_marked_on_the_curve(tmp_path: Path, pair: Pair) -> None:
@@ -703,11 +763,9 @@ def test_gold_answers_of_new_prompts_are_named_and_measured_once_both_models_hav
     run = trained(tmp_path, pair, gold=True)
     questions = write_questions(tmp_path / "new.jsonl", gold=True)
     said = demur.replay(questions, router=f"{run}/router").lines[-1]
-    assert said.startswith(
-        f"60 of these prompts have gold answers, which are not used, because none is graded: {GRADED}"
-    )
-    assert f"demur sample {questions} --n 2 --run unseen" in said
-    assert said.endswith("then demur grade --run unseen --gold, then demur replay unseen/grades.jsonl")
+    assert said.startswith("- 60 of these prompts have gold answers, which are not used")
+    commands = [f"demur sample {questions} --n 2 --run unseen", "demur grade --run unseen --gold"]
+    assert re.findall("`(.*?)`", said) == [*commands, "demur replay unseen/grades.jsonl"]
     with pytest.raises(InputError, match=re.escape(f"this prompt is not graded: {GRADED}; a guarantee")):
         demur.calibrate(questions, router=f"{run}/router", risk=0.2)
 

@@ -70,10 +70,12 @@ def test_grades_change_the_quality_alone(tmp_path: Path, pair: Pair) -> None:
     graded = [json.dumps(row) + "\n" for row in rows]
     (tmp_path / "run" / GRADES_FILE).write_text("".join(graded[:10]))
     few = RUNNER.invoke(app, ["run", str(file)])
-    assert "no test prompt has gold answers, and 10 training prompts graded by hand are fewer than 20" in few.output
+    assert "of 20 prompts graded by hand 10 are there" in few.output
+    assert f"`demur grade --run {tmp_path}/run`" in few.output
     (tmp_path / "run" / GRADES_FILE).write_text("".join(graded))
     said = RUNNER.invoke(app, ["run", str(file)])
-    assert "the quality is measured on 24 prompts graded by hand" in said.output
+    assert "measured on 24 graded prompts" in said.output
+    assert "No test prompt has gold answers" not in said.output
     found = demur.evaluate(run=str(tmp_path / "run")).headline
     assert (found.prompts, found.strong_share, found.usd, found.usd_strong, found.saved) == (
         *(before.prompts, before.strong_share, before.usd, before.usd_strong, before.saved),
@@ -87,7 +89,7 @@ def test_grades_change_the_quality_alone(tmp_path: Path, pair: Pair) -> None:
     (row,) = [line for line in table.splitlines() if "logistic (served)" in line]
     assert row.count("unknown") == 0  # both prices are given; there is no gap to recover 80 % of
     stay = f"{1 - (found.judged_share or 0):.0%}"
-    assert found.sentence.endswith(f"quality measured on 24 graded prompts, {stay} of which stay local)")
+    assert dict(found.notes)["quality"] == f"measured on 24 graded prompts, {stay} of which stay local"
     page = (tmp_path / "run" / "report.html").read_text()
     assert found.sentence in page
     assert "measured on 24 graded prompts</dd>" in page

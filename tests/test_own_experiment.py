@@ -121,10 +121,12 @@ def test_a_run_says_what_its_test_sets_came_to_and_that_tables_come_next(made: P
     lines = shown.stdout.splitlines()
     (at,) = [i for i, line in enumerate(lines) if line.startswith("mixed: 60 test prompts, graded by containment: ")]
     assert re.fullmatch(r".*: small 0\.5\d\d \[0\.\d{3}, 0\.\d{3}\], large 1\.000 \[1\.000, 1\.000\]", lines[at])
-    assert re.search(r"calls stay local, quality \S+ \[.*60 test prompts of mixed", lines[at + 1])
-    assert lines[at + 2].endswith("left out, such as 'What is 11 plus 7?'")
+    assert re.search(r"calls stay local, quality \S+ \[", lines[at + 1])
+    assert lines[at + 2] == "  measured on  60 test prompts of mixed"
+    (end,) = [line for line in lines[at:] if line.endswith("left out, such as 'What is 11 plus 7?'")]
+    assert end.startswith("- ")
     assert any(re.search(r"^talks: 4 test prompts, rated 1 to 10 by the judge: small 4\.000", line) for line in lines)
-    assert "no test prompt has gold answers" not in shown.stdout
+    assert "No test prompt has gold answers" not in shown.stdout
     assert shown.stderr.splitlines()[-1] == f"next: demur reproduce --run {made / 'run'}"
 
 

@@ -136,7 +136,7 @@ def test_a_loss_is_called_one_and_what_is_unknown_has_no_card() -> None:
     dear, unknown = replace(HEADLINE, usd=0.275), replace(HEADLINE, usd=None, quality=None)
     lost = page(replace(evaluation(), headline=dear))
     assert "<dt>lost</dt><dd>25%</dd><dd>$55.00 per million calls" in lost
-    assert page(replace(evaluation(), headline=unknown)).count("<dt>") == 1
+    assert page(replace(evaluation(), headline=unknown)).count("<div><dt>") == 1
 
 
 def test_other_shares_by_hand() -> None:

@@ -247,7 +247,7 @@ def test_a_run_file_names_the_source_and_the_report_says_so(
     )
     found = demur.run(tmp_path / "run.toml")
     printing.outcome(found)
-    assert f"threshold {found.calibration.threshold:.4f}; asked for: strong share 30%; " in capsys.readouterr().out
+    assert f"{found.calibration.threshold:.4f}, for a strong share of 30%" in capsys.readouterr().out
     assert {row.kind for row in found.labels.preferences} == {"accuracy soft"}
     page = (tmp_path / "run" / "report.html").read_text()
     assert "Targets (accuracy soft): " in page

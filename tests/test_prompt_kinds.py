@@ -254,10 +254,13 @@ def test_a_kind_that_is_graded_often_enough_has_a_measured_quality() -> None:
 
 def test_kinds_that_are_mostly_unknown_are_named_after_training() -> None:
     said = kinds_note(routed())
-    assert said.startswith("Not to be trusted on sentences and texts (50% of the training prompts): ")
-    assert "those without a label go to the large model, the others go by their score; at this threshold 0% " in said
-    assert "go to the small model" in kinds_note(routed("weak"))
+    assert "sentences and texts (50% of the prompts), 0% of which stay local" in said
+    assert "short answers" not in said
+    assert said.endswith("`demur report`")
+    assert "100% of which stay local" in kinds_note(routed("weak"))
     router = routed()
+    before = replace(router, prompt_router=replace(router.prompt_router, calibration=None))
+    assert "stay local" not in kinds_note(before)
     few = PromptKinds((PromptKind(SHORT, 19, 19, 0), PromptKind(LONG, 1, 0, 0)))
     assert kinds_note(replace(router, prompt_router=replace(router.prompt_router, record=few.as_record()))) == ""
 
@@ -265,8 +268,10 @@ def test_kinds_that_are_mostly_unknown_are_named_after_training() -> None:
 def test_answers_that_were_cut_make_the_cost_too_low_where_they_cost_something() -> None:
     """30 % of the small model's answers were cut, too, but it is free."""
     said = cut_note(routed())
-    assert said.startswith("5% of large's answers were cut at 64 tokens while sampling; ")
-    assert "always-strong cost and what is saved are too low here, and the ledger will show more" in said
+    assert said.startswith("5% of large's answers were cut at 64 tokens ")
+    assert "small" not in said
+    assert "whole answers cost more" in said
+    assert said.endswith("`--max-tokens 256`")
     router = routed()
     record = dict(router.prompt_router.record) | {"cut": {"weak": 0.3, "strong": 0.019}}
     assert cut_note(replace(router, prompt_router=replace(router.prompt_router, record=record))) == ""

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import demur
-from demur.evaluation.report.headline import Headline
+from demur.evaluation.report.headline_record import Headline
 from demur.evaluation.report.tables import choice_rows, reference_rows, router_rows
 from demur.evaluation.results import Evaluation, EvaluationRow, gap_warnings, verdict_by_grades
 from demur.measure.curve import CostQualityCurve, cost_quality_curve

@@ -139,10 +139,12 @@ def test_share_threshold_replay_and_decisions_agree(tmp_path: Path, value: OnUnk
     again = replay(tmp_path / "p.jsonl", **given)  # type: ignore[arg-type]
     assert (again.strong_share, again.headline.strong_share) == pytest.approx((strong, strong))
     assert again.unknown_share == pytest.approx(3 / 4)
-    guesses = "where both models guess, as on 33% of these, the score decides" in "".join(again.lines)
+    guesses = "where both models guess, as on 33% of these, the score decides" in "".join(again.details)
     assert guesses == (value == "strong-unless-guessed")
     assert again.headline.by_setting == pytest.approx(len(SETTLED[value]) / 4)
-    assert ("whatever their score" in again.headline.sentence) == bool(SETTLED[value])
+    notes = dict(again.headline.notes)
+    assert ("unknown" in notes) == bool(SETTLED[value])
+    assert ("small" if value == "weak" else "large") in notes.get("unknown", "small and large")
 
 
 @pytest.mark.parametrize("value", SETTINGS)

@@ -18,8 +18,9 @@ from demur.evaluation.evaluate_run import evaluate_by_gold, load_served
 from demur.evaluation.experiment.set_results import SetResult, measure_test_sets
 from demur.evaluation.experiment.test_sets import check_sets
 from demur.evaluation.held_out import count_graded_prompts, evaluate_by_grades, evaluate_without_gold, try_without_gold
+from demur.evaluation.report.cautions import keep_trained
 from demur.evaluation.report.figures import check_matplotlib
-from demur.evaluation.report.headline import Headline, training_headline
+from demur.evaluation.report.headline_record import Headline
 from demur.evaluation.report.page import write_report
 from demur.evaluation.results import Evaluation
 from demur.evaluation.thresholds.kept_threshold import keep_threshold, threshold_there
@@ -46,7 +47,7 @@ from demur.routing.prompt_router import PromptRouter
 from demur.routing.train_run import train_run
 from demur.routing.verdict import RouterVerdict, recorded_verdict
 from demur.runs.dry_run import sample_dry
-from demur.runs.lineage import keep_advice, keep_made, keep_run_file
+from demur.runs.lineage import keep_made, keep_run_file
 from demur.runs.preflight import check_run, check_training
 from demur.runs.record import begin_run, check_same_run, keep_sampling, with_absolute_files, with_absolute_paths
 from demur.runs.run import Own, Run, open_run
@@ -107,7 +108,7 @@ def run_config(
         shown = by_gold or try_without_gold(run, gated)  # on the training prompts, by a person's grades or by belief
         if shown:
             write_report(shown, config.folder)
-        in_line = shown.headline if shown else training_headline(load_served(run, None))
+        in_line = shown.headline if shown else keep_trained(load_served(run, None), config.folder)
         graded = count_graded_prompts(run)
     verdict = recorded_verdict(gated.prompt_router.record)
     return Outcome(config.run, spend, labels, calibration, by_gold, verdict, in_line, graded, kept, sets)
@@ -352,9 +353,7 @@ def train(
         config.save()  # now that the routers are there
         gate_stage(opened, router)
         found = load_served(opened, router.method if isinstance(router.method, Classifier) else None)  # opened again
-        told = training_headline(found)
-        scope = told.scope(" of the prompts")
-        keep_advice(config.folder, told.kept or None, least_share=told.least_share, scope=scope)
+        keep_trained(found, config.folder)
         return found
 
 

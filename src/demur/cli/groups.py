@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,8 @@ from demur.cli import printing
 from demur.cli.advice import advice_lines
 from demur.cli.examples import EXAMPLES
 from demur.config import runs_beside
+from demur.evaluation.report.headline_record import FORECAST, MEASURED, QUALITY, HeadlineBlock
+from demur.runs.lineage import headline_of
 from demur.runs.lock import work_on
 from demur.runs.steps import USUAL, next_command, steps_of, swap_advice
 
@@ -30,6 +33,7 @@ GROUPS = {
     "Research": ("signals", "tau", "judge", "reproduce", "overhead", "simulate", "export"),
 }
 OTHERS = "Others"
+SHOWN = (MEASURED, FORECAST, QUALITY)  # notes of a headline that a bare `demur` shows
 EXIT_CODES = (
     "Exit codes: 0 done; 2 an error, named in one line on stderr, or an unknown option; 130 stopped by Ctrl-C, with "
     "everything kept that was paid for; 1 the gateway ended because its worker processes died again and again. Launch "
@@ -190,6 +194,11 @@ def show_path(folder: str = USUAL) -> None:
         about = printing.printable(step.done or step.about)
         typer.echo(f"  {mark} {step.name:<{width}}  {about}")
     typer.echo("")
+    if block := HeadlineBlock.from_record(headline_of(Path(folder))):
+        shown = replace(
+            block, notes=tuple(note for note in block.notes if note[0] in SHOWN), cautions=block.cautions[:2]
+        )
+        typer.echo(printing.printable("\n".join((*shown.lines, ""))))
     if swapped := swap_advice(Path(folder)):
         typer.echo(printing.printable(f"{swapped}\n"))
     if work := work_on(Path(folder)):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import sys
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
@@ -218,7 +219,7 @@ def calibrate(
         given["strong_share"] = _ask_share(router, prompts)
     criterion = from_mapping(Criterion, given, where="calibrate")
     with progress_bar(NOTHING_KEPT) as progress:
-        calibration, found = calibrate_and_measure(
+        calibration, _, block = calibrate_and_measure(
             *(prompts, criterion),
             router=router,
             allow_endpoints=allow_endpoint or (),
@@ -228,8 +229,8 @@ def calibrate(
         )
     if json:
         return printing.as_json(calibration)
-    printing.calibration(calibration, router, dry_run=dry_run)
-    typer.echo(found.sentence)
+    kept = ("saved in", "nowhere: this is a dry run" if dry_run else router)
+    printing.lines(replace(block, notes=(*block.notes, kept)).lines)
     if dry_run:
         return printing.next_step("the same command without --dry-run")
     printing.outdated_of(Path(router).parent)

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,16 +20,14 @@ from rich.text import Text
 
 from demur.cli.advice import advice_lines
 from demur.evaluation.grades import FEWEST_GRADED
-from demur.evaluation.report.headline import training_headline
+from demur.evaluation.report.headline_record import HeadlineBlock
 from demur.evaluation.report.kinds_table import COLUMNS as KIND_COLUMNS
-from demur.evaluation.report.kinds_table import HEAD, cut_note, kinds_note, kinds_table
+from demur.evaluation.report.kinds_table import HEAD, kinds_table
 from demur.evaluation.report.tables import COLUMNS, base_of, reference_rows, router_rows, terms
-from demur.evaluation.report.unknown_setting import unknown_setting_note
 from demur.gate.quality.extra_samples import COLUMNS as GATE_COLUMNS
 from demur.models.swapped_models import IF_SWAPPED
 from demur.records import count_of
-from demur.routing.verdict import recorded_verdict
-from demur.runs.lineage import REPORT, outdated_report, outdated_stages
+from demur.runs.lineage import REPORT, headline_of, outdated_report, outdated_stages
 from demur.runs.steps import next_command, serve_command, swap_advice
 from demur.serving_file import serving_gateways
 
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from demur.gate.quality.extra_samples import ExtraSamplesTrial
     from demur.gate.router import Router
     from demur.labels.from_samples import Labels
-    from demur.measure.threshold import Calibration
     from demur.models.catalogue import CatalogueModel
     from demur.pipeline import Outcome
     from demur.routing.prompt_router import Decision
@@ -130,7 +128,7 @@ def evaluation(
     found: Evaluation, folder: Path | None = None, *, verbose: bool = False, pricing_said: bool = False
 ) -> None:
     """The headline, the table of routers, the findings, and the path of the report."""
-    lines([found.headline.sentence, *filter(None, [found.verdict])])
+    lines(found.block.lines)
     what = "graded" if found.headline.by_grades else "training" if found.believed else "test"
     served = found.headline
     some = served.judged is not None and not served.by_grades  # of those that are judged by hand, all are graded
@@ -277,64 +275,56 @@ def labels(made: Labels) -> None:
 
 
 def print_trained(router: Router, run: Path, *, verbose: bool = False) -> None:
-    """What was saved where, whether it has learned anything, what it does at its threshold, what its gate is worth;
-    then the next command.
-    """
-    held_back = router.prompt_router.record.get("held_back", 0)
-    kept = f"; {held_back} with gold answers are held back for measuring" if held_back else ""
-    out.print(
-        f"saved {run / 'router'}: {router.describe()['method']} on "
-        f"{count_of(router.describe()['n_train'], 'prompt')}{kept}"
-    )
-    verdict, choice = recorded_verdict(router.prompt_router.record), router.prompt_router.record.get("encoder_choice")
-    if choice:
-        out.print(choice, markup=False)
-    if verdict:
-        out.print(verdict.sentence, markup=False)
-    found = training_headline(router)
-    out.print(found.sentence, markup=False)
-    told = (kinds_note(router), cut_note(router), router.sentence, unknown_setting_note(router), swap_advice(run))
-    lines(filter(None, told))
+    """What the router does at its threshold, which was kept when it was trained; then the next command."""
+    block = HeadlineBlock.from_record(headline_of(run))
+    if block:
+        swapped = filter(None, [swap_advice(run)])
+        notes, cautions = (*block.notes, *_notes_of(router, run)), (*swapped, *block.cautions)
+        lines(replace(block, notes=notes, cautions=cautions).lines)
     if verbose:
+        lines([router.sentence])
         prompt_kinds(kinds_table(router))
         gate_trials(router.trials, router.lines[1:])
     next_in(run)
 
 
-def calibration(found: Calibration, router: str, *, dry_run: bool = False) -> None:
-    """The threshold that was set, or would be, and the share that it reached."""
-    dry = "dry run; " if dry_run else ""
-    out.print(f"{dry}{router}: threshold {found.threshold:.4f}; {found.sentence}", markup=False)
+def _notes_of(router: Router, run: Path) -> Iterable[tuple[str, str]]:
+    """How a router was made, and why its gate does not serve."""
+    record, told = router.prompt_router.record, router.describe()
+    held_back = record.get("held_back", 0)
+    yield "router", f"{run / 'router'}: {told['method']} on {count_of(told['n_train'], 'prompt')}"
+    if held_back:
+        yield "held back", f"{count_of(held_back, 'prompt')} with gold answers, for measuring"
+    if choice := record.get("encoder_choice"):
+        yield "encoder", choice.removeprefix("encoder ")
+    if not router.serving_gate:
+        yield "gate", "off: it does not pay" if router.gate else router.about.removeprefix("the gate is ")
 
 
 def outcome(found: Outcome) -> None:
     """What a whole run found."""
-    labels(found.labels)
-    spend(found.spend)
+    block = HeadlineBlock.from_record(headline_of(Path(found.folder)))
     lines(line for one in found.sets for line in one.lines)
     if found.evaluation is not None:
         evaluation(found.evaluation, folder=Path(found.folder), pricing_said=True)  # by `spend`
-    else:
-        if not found.sets:
-            lines((found.headline.sentence, _sentence_on_grades(found)))
-        if found.verdict:
-            out.print(found.verdict.sentence, markup=False)
+    elif not found.sets and block:
+        cautions = (*block.cautions, *filter(None, [_caution_on_grades(found)]))
+        lines(replace(block, cautions=cautions).lines)
+    elif found.verdict:
+        out.print(found.verdict.sentence, markup=False)
+    labels(found.labels)
+    spend(found.spend)
     if found.evaluation is None and (Path(found.folder) / REPORT).is_file():
         out.print(f"report: {Path(found.folder) / REPORT}", markup=False)
-    calibration(found.calibration, f"{found.folder}/router")
     lines(filter(None, [found.kept]))
 
 
-def _sentence_on_grades(found: Outcome) -> str:
-    """By what quality was measured where no test prompt has gold answers."""
+def _caution_on_grades(found: Outcome) -> str:
+    """Why quality is not measured; empty where a person has graded enough prompts."""
     if found.headline.by_grades:
-        return f"no test prompt has gold answers: the quality is measured on {found.graded:,} prompts graded by hand"
-    if found.graded:
-        return (
-            f"no test prompt has gold answers, and {found.graded:,} training prompts graded by hand are fewer than "
-            f"{FEWEST_GRADED}, so the quality is believed; go on with `demur grade --run {found.folder}`"
-        )
-    return "no test prompt has gold answers: the quality is believed; grade some by hand with `demur grade`"
+        return ""
+    few = f", and of {FEWEST_GRADED} prompts graded by hand {found.graded:,} are there" if found.graded else ""
+    return f"No test prompt has gold answers{few}, so quality is not measured: `demur grade --run {found.folder}`"
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 
@@ -11,8 +11,10 @@ from demur.config.names import CASCADE
 from demur.evaluation.gate_rows import HARD, PRESET, measure_gate
 from demur.evaluation.graded_file import GradedFile, write_graded
 from demur.evaluation.grades import GRADES_FILE, read_grades
-from demur.evaluation.report.headline import Headline, headline, tier_headline
-from demur.evaluation.report.kinds_table import cut_note, kinds_table
+from demur.evaluation.report.cautions import cautions_of
+from demur.evaluation.report.headline import headline, tier_headline
+from demur.evaluation.report.headline_record import Headline
+from demur.evaluation.report.kinds_table import kinds_table
 from demur.evaluation.results import (
     Evaluation,
     EvaluationRow,
@@ -42,7 +44,7 @@ from demur.records import Encoder, FloatArray, Preference, Prompt
 from demur.routing.prompt_router import PromptRouter
 from demur.routing.train import train_hard, train_same_entropies
 from demur.routing.verdict import recorded_verdict
-from demur.runs.lineage import outdated_stages
+from demur.runs.lineage import keep_headline, outdated_stages
 from demur.runs.provenance import record_of
 from demur.runs.run import Run
 from demur.sampling.cost import pricing
@@ -72,7 +74,7 @@ def evaluate_by_gold(run: Run) -> Evaluation | None:
     tiers, in_line = measure_served(run, loaded, prompts, graded)
     serves = staged[-1].router if loaded.active else config.router.served
     served = loaded.prompt_router
-    return Evaluation(
+    found = Evaluation(
         weak=served.weak,
         strong=served.strong,
         rows=tuple(rows),
@@ -84,7 +86,8 @@ def evaluate_by_gold(run: Run) -> Evaluation | None:
         pricing=pricing(run.pair, config.label.entailment),
         payback=payback(spent.usd, sampled or in_line),
         usd_alone=(usd_per_1k(test.weak_usd), usd_per_1k(test.strong_usd)),
-        findings=(*findings, *filter(None, [unusable, cut_note(loaded)])),
+        findings=(*findings, *filter(None, [unusable])),
+        cautions=cautions_of(loaded, graded=True),
         kinds=kinds_table(loaded, read_grades(config.folder / GRADES_FILE)),
         notes=record_of(run, preferences),
         trials=loaded.trials,
@@ -95,6 +98,8 @@ def evaluate_by_gold(run: Run) -> Evaluation | None:
         ),
         reliability=reliability_of(served, test),
     )
+    keep_headline(config.folder, asdict(found.block))
+    return found
 
 
 def graded_firsts(run: Run, prompts: Sequence[Prompt], test: TestSet) -> GradedFile:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from demur.evaluation.report.headline import Headline, sampled_headline
+from demur.evaluation.report.headline import sampled_headline
+from demur.evaluation.report.headline_record import Headline
 from demur.evaluation.results import EvaluationRow, TestSet, sample_quality
 from demur.gate.quality.two_stages import apgr_gain, staged_curve, staged_scores
 from demur.gate.router import Router, drafts_of

@@ -7,6 +7,7 @@ Without gold answers quality is what the strong model's samples believe; where a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 import numpy as np
 
@@ -14,10 +15,12 @@ from demur.errors import InputError
 from demur.evaluation.evaluate_run import keep_vectors, load_served, usd_per_1k
 from demur.evaluation.graded_file import BY_HAND, USUAL_GRADES
 from demur.evaluation.grades import FEWEST_GRADED, GRADES_FILE, UNKNOWN_FIRST, decided_prompts, read_grades
+from demur.evaluation.report.cautions import cautions_of
 from demur.evaluation.report.graded_headline import graded_headline
-from demur.evaluation.report.headline import Headline, expected_costs, learned_prompts, training_headline
+from demur.evaluation.report.headline import expected_costs, learned_prompts, training_headline
+from demur.evaluation.report.headline_record import Headline
 from demur.evaluation.report.kept_point import Pair, scored_prompts
-from demur.evaluation.report.kinds_table import cut_note, kinds_table
+from demur.evaluation.report.kinds_table import kinds_table
 from demur.evaluation.report.which_prompts import TRAINING
 from demur.evaluation.results import Evaluation, EvaluationRow, Example, gap_warnings, payback, verdict_by_grades
 from demur.evaluation.tiers import TiersMeasured, measure_tiers, tier_usd
@@ -31,8 +34,8 @@ from demur.prompts import why_untested
 from demur.records import IntArray, count_of
 from demur.routing.known.training_texts import training_texts
 from demur.routing.prompt_router import NEIGHBOURS, PromptRouter
-from demur.routing.verdict import recorded_verdict
-from demur.runs.lineage import outdated_stages
+from demur.routing.verdict import RouterVerdict, recorded_verdict
+from demur.runs.lineage import keep_headline, outdated_stages
 from demur.runs.provenance import record_of
 from demur.runs.run import Run
 from demur.sampling.cost import pricing
@@ -98,7 +101,7 @@ def evaluate_held_out(run: Run, *, graded: bool) -> Evaluation:
     guessed = len(rows) - len(served.training) if not graded else 0
     if guessed > 0:
         told += f"; {guessed} of them, on which both models guess, count as answered right by neither"
-    return Evaluation(
+    found = Evaluation(
         weak=served.weak,
         strong=served.strong,
         rows=tuple(curves),
@@ -116,15 +119,23 @@ def evaluate_held_out(run: Run, *, graded: bool) -> Evaluation:
         pricing=pricing(run.pair, config.label.entailment),
         payback=payback(spent.usd, in_line),
         usd_alone=(usd_per_1k(costs[0]), usd_per_1k(costs[1])),  # of the table's own prompts
-        findings=(told, loaded.sentence, *filter(None, [cut_note(loaded)])),
+        findings=(told, loaded.sentence),
+        cautions=cautions_of(loaded, graded=graded),
         kinds=kinds_table(loaded, read_grades(config.folder / GRADES_FILE)),
         notes=record_of(run, preferences),
         trials=loaded.trials,
         tiers=_tiers(served) if not graded else None,
         remarks=loaded.lines[1:],
         believed=not graded,
-        verdict=verdict_by_grades(row, len(rows), verdict) if graded else verdict.sentence if verdict else "",
+        verdict=verdict_by_grades(row, len(rows), verdict) if graded else _verdict_sentence(verdict),
     )
+    keep_headline(config.folder, asdict(found.block))
+    return found
+
+
+def _verdict_sentence(verdict: RouterVerdict | None) -> str:
+    """What a router has learned; that it was not shown to have is a caution."""
+    return verdict.sentence if verdict and verdict.learned else ""
 
 
 def _tiers(router: PromptRouter) -> TiersMeasured | None:

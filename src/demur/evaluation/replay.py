@@ -10,10 +10,11 @@ from shlex import quote
 import numpy as np
 
 from demur.errors import InputError
-from demur.evaluation.graded_file import FIELDS, GRADED, read_graded
-from demur.evaluation.report.headline import Headline, expected_costs, expected_use, headline
-from demur.evaluation.report.kinds_table import cut_note, new_kinds_notes
-from demur.evaluation.report.unlike_setting import unlike_setting_note
+from demur.evaluation.graded_file import FIELDS, read_graded
+from demur.evaluation.report.cautions import cautions_of
+from demur.evaluation.report.headline import expected_costs, expected_use, headline
+from demur.evaluation.report.headline_record import Headline, HeadlineBlock
+from demur.evaluation.report.kinds_table import new_kinds_notes
 from demur.evaluation.report.which_prompts import which_prompts
 from demur.evaluation.tiers import tier_choices, tier_usd, tiers_of
 from demur.gate.router import Router
@@ -22,10 +23,12 @@ from demur.measure.tiers import take_chosen
 from demur.models.encoders.encoder import WatchedEncoder
 from demur.prompts import load_prompts
 from demur.prompts.rows import read_rows
-from demur.records import Encoder, FloatArray, Progress, Prompt, count_of, dollars, no_progress
+from demur.records import Encoder, FloatArray, Progress, Prompt, dollars, no_progress
 from demur.routing.known.known_prompts import Looked
 from demur.routing.prompt_router import PromptRouter
 from demur.statistics import interval
+
+PRICES = "give it in the run file, or as --weak-usd or --strong-usd, then `demur train`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +48,8 @@ class Replayed:
     quality: tuple[float, float, float] | None  # routed, always weak, always strong; where prompts are graded
     headline: Headline
     guessed_share: float = 0.0  # of the unknown ones those on which both models guess and that the score decides
-    unlike: str = ""  # how prompts unlike any training prompt go; empty where they are few
-    kinds: tuple[str, ...] = ()  # how the prompts differ in kind from the training prompts, and whose cost is too low
+    cautions: tuple[str, ...] = ()  # what to be careful about with the router on these prompts, the gravest first
+    kinds: tuple[str, ...] = ()  # how the prompts differ in kind from the training prompts
     gold_unused: str = ""  # what to do with gold answers of prompts that are not graded; empty without such
 
     @property
@@ -57,60 +60,66 @@ class Replayed:
         return f"; where both models guess, {whose}, the score decides"
 
     @property
+    def block(self) -> HeadlineBlock:
+        """The result, what all the prompts would have cost, and what to be careful about."""
+        unpriced = [size for size, usd in (("small", self.usd_weak), ("large", self.usd_strong)) if usd is None]
+        return self.headline.block(
+            notes=[("cost", self._cost), ("models alone", self._alone)],
+            cautions=(
+                *self.cautions,
+                f"No price of the {' and the '.join(unpriced)} model is known: {PRICES}" if unpriced else "",
+                self.gold_unused,
+            ),
+        )
+
+    @property
     def lines(self) -> tuple[str, ...]:
         """The result as lines of text."""
-        found = [
-            self.headline.sentence,
-            f"{count_of(self.prompts, 'prompt')} at threshold {self.threshold:.4f}: {self.strong_share:.1%} go to "
-            f"the strong model, {self.unfamiliar_share:.1%} are unlike any training prompt",
-        ]
-        if self.unlike:
-            found.append(self.unlike)
+        return self.block.lines
+
+    @property
+    def details(self) -> tuple[str, ...]:
+        """What else is known of the prompts, as lines of text."""
+        found = [f"{self.unfamiliar_share:.1%} of the prompts are unlike any training prompt"]
         if self.unknown_share:
             like = "resemble prompts that could not be labelled, or are in a language that was not learned"
             found.append(f"{self.unknown_share:.1%} {like}{self._guessed}")
         if self.checked_share:
             found.append(
-                f"of {self.checked_share:.1%} the gate would look at the weak model's answer, with "
+                f"of {self.checked_share:.1%} the gate would look at the small model's answer, with "
                 f"{self.extra_samples:.2f} extra samples per prompt (estimated from drafts of training prompts)"
             )
-        found.append(f"cost: {self._cost}")
+        found += self.kinds
         if self.usd is not None:
             found.append(
                 "a ledger of the same requests can differ: it counts the answers' real lengths, this expects them, "
                 "without budgets, outages and conversations that stay with their model"
             )
-        found += self.kinds
-        if self.quality is not None:
-            routed, weak, strong = self.quality
-            best = "strong" if strong >= weak else "weak"
-            found.append(
-                f"quality: {routed:.3f} routed, {weak:.3f} always weak, {strong:.3f} always strong "
-                f"(best single model: {best})"
-            )
-        if self.gold_unused:
-            found.append(self.gold_unused)
         return tuple(found)
 
     @property
     def _cost(self) -> str:
-        """What the prompts would have cost; of one model alone where the other's price is unknown."""
-        if self.usd is not None and self.usd_strong is not None and self.usd_weak is not None:
-            saved = 1 - self.usd[0] / self.usd_strong if self.usd_strong else 0.0
-            return (
-                f"{dollars(self.usd[0])} ({dollars(self.usd[1])} to {dollars(self.usd[2])}) against "
-                f"{dollars(self.usd_strong)} always strong ({saved:.0%} saved) and {dollars(self.usd_weak)} always weak"
-            )
-        step = "give it in the run file, or as --weak-usd or --strong-usd, and train again"
-        if self.usd_strong is not None:
-            spent = self.strong_share * self.usd_strong
-            return (
-                f"about {dollars(spent)} for the strong model's share, {dollars(self.usd_strong)} always strong; the "
-                f"weak model's price is unknown: {step}"
-            )
-        if self.usd_weak is not None:
-            return f"{dollars(self.usd_weak)} always weak; the strong model's price is unknown: {step}"
-        return f"both prices are unknown: {step}"
+        """What all the prompts would have cost; of the large model alone where the other's price is unknown."""
+        whole = "for this prompt" if self.prompts == 1 else f"for all {self.prompts:,}"
+        if self.usd is not None:
+            mean, low, high = map(dollars, self.usd)
+            return f"{mean} [{low}, {high}] {whole}"
+        if self.usd_strong is None:
+            return ""
+        return f"about {dollars(self.strong_share * self.usd_strong)} {whole}, for the large model's part"
+
+    @property
+    def _alone(self) -> str:
+        """What either model alone costs on all the prompts, and how good it is where they are graded."""
+        sides = (("large", self.usd_strong, 2), ("small", self.usd_weak, 1))
+        return ", ".join(
+            f"{size} {', quality '.join(known)}"
+            for size, usd, at in sides
+            if (known := [*([dollars(usd)] if usd is not None else []), *self._quality_of(at)])
+        )
+
+    def _quality_of(self, model: int) -> list[str]:
+        return [] if self.quality is None else [f"{self.quality[model]:.3f}"]
 
 
 def replay(
@@ -144,6 +153,7 @@ def replay(
         routed = strong * strong_quality + (1 - strong) * weak_quality
         quality = (float(routed.mean()), float(weak_quality.mean()), float(strong_quality.mean()))
     usd = (graded.usd if graded else None) or expected_costs(loaded, texts, looked.like)
+    priced = not (graded and graded.usd)  # by what is expected, not by what was measured
     cost = None if usd[0] is None or usd[1] is None else use.cost(usd[0], usd[1])
     if looked.values is not None:  # of several models: grades are of two alone
         settled = prompt_router.unknown_setting.settled_rows(looked.untold)
@@ -170,16 +180,10 @@ def replay(
             quality=graded.means if graded else None,
             usd=usd,
         ),
-        unlike=unlike_setting_note(prompt_router, looked),
-        kinds=_kinds(loaded, given or [Prompt(text, text) for text in texts], priced=not (graded and graded.usd)),
+        cautions=cautions_of(loaded, looked, priced=priced),
+        kinds=new_kinds_notes(loaded, given or [Prompt(text, text) for text in texts], priced=priced),
         gold_unused=_gold_unused(sum(bool(prompt.answers) for prompt in given), str(file)),
     )
-
-
-def _kinds(router: Router, prompts: Sequence[Prompt], *, priced: bool) -> tuple[str, ...]:
-    """What is to be known of the prompts' kinds; ``priced``: their cost is expected, not measured."""
-    cut = cut_note(router) if priced else ""
-    return (*new_kinds_notes(router, prompts, priced=priced), *filter(None, [cut]))
 
 
 def _guessed_share(router: PromptRouter, looked: Looked) -> float:
@@ -201,9 +205,9 @@ def _gold_unused(gold: int, file: str) -> str:
         return ""
     have = "has" if gold == 1 else "have"
     return (
-        f"{gold:,} of these prompts {have} gold answers, which are not used, because none is graded: {GRADED}: demur "
-        f"sample {quote(file)} --n 2 --run unseen with both models as before, then demur grade --run unseen --gold, "
-        "then demur replay unseen/grades.jsonl"
+        f"{gold:,} of these prompts {have} gold answers, which are not used, because no answer is graded. To measure: "
+        f"`demur sample {quote(file)} --n 2 --run unseen` with both models, `demur grade --run unseen --gold`, "
+        "`demur replay unseen/grades.jsonl`"
     )
 
 

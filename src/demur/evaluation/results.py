@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from demur.evaluation.graded_file import USUAL_GRADES
-from demur.evaluation.report.headline import Headline
+from demur.evaluation.report.headline_record import Headline, HeadlineBlock
 from demur.evaluation.tiers import TiersMeasured
 from demur.gate.quality.extra_samples import ExtraSamplesTrial
 from demur.measure.curve import CostQualityCurve, cost_quality_curve
@@ -109,11 +109,17 @@ class Evaluation:
     tiers: TiersMeasured | None = None  # of a router of more than two models
     kinds: KindsTable | None = None  # what is known of each kind of training prompts; None: nothing is recorded
     reliability: Reliability | None = None  # of the served router's scores; None: they are not probabilities
+    cautions: tuple[str, ...] = ()  # what to be careful about with the served router, the gravest first
 
     @property
     def threshold(self) -> float:
         """Of the served router."""
         return self.headline.threshold
+
+    @property
+    def block(self) -> HeadlineBlock:
+        """The headline with the verdict, and what to be careful about."""
+        return self.headline.block(notes=[("verdict", self.verdict)], cautions=self.cautions)
 
     @property
     def told(self) -> tuple[str, ...]:

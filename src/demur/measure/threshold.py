@@ -45,6 +45,16 @@ class Calibration:
         reached = f"{self.strong_share:.0%} of {self.on} ({self.n:,}) go to the strong model"
         return f"asked for: {self.asked}; {reached}{untold}{alone}"
 
+    @property
+    def wish(self) -> str:
+        """What it was set for, such as "a strong share of 30%"; empty before anything is learned."""
+        if not self.n:
+            return ""
+        if self.gate:
+            return self.asked.replace("strong share ", "a strong share of ", 1)
+        _, beside, promise = self.on.partition(", ")
+        return f"{self.asked}{beside}{promise}; without the gate"
+
     def beside(self, strong: int, weak: int) -> Calibration:
         """The same counted over all prompts: so many more go to either model whatever their score."""
         if not strong + weak:

@@ -53,10 +53,15 @@ class RouterVerdict:
         return max(self.needed, self.n + 1) if self.needed else None
 
     @property
-    def figures(self) -> str:
-        """The gain with its interval in words, in the unit of the gate's own sentence."""
+    def gained(self) -> str:
+        """The gain over random with its interval, in the unit of the gate's own sentence."""
         percent = f"{100 * self.gain:+.2f} [{100 * self.low:+.2f}, {100 * self.high:+.2f}]"
-        return f"{percent} right answers per 100 prompts over random (believed without labels, mean over all shares)"
+        return f"{percent} right answers per 100 prompts"
+
+    @property
+    def figures(self) -> str:
+        """The gain in words."""
+        return f"{self.gained} over random (believed without labels, mean over all shares)"
 
     @property
     def sentence(self) -> str:

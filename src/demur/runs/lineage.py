@@ -19,7 +19,7 @@ from demur.measure.threshold import KeptPoint
 MADE = "made.json"
 Stage = Literal["samples", "labels", "routers", "report"]
 REPORT = "report.html"
-RUN_FILE, WISH, ADVICE, SWAPPED = "run file", "wish", "advised share", "swapped"
+RUN_FILE, WISH, ADVICE, SWAPPED, HEADLINE = "run file", "wish", "advised share", "swapped", "headline"
 OUTDATED: Mapping[Stage, tuple[Stage, str]] = {  # a stage, what it is made from, and the command that makes it
     "labels": ("samples", "demur label"),
     "routers": ("labels", "demur train"),
@@ -52,16 +52,22 @@ def outdated_stages(folder: Path) -> tuple[str, ...]:
     Empty for a folder without a run, or with a run of an earlier version.
     """
     made = _read_lineage(folder)
-    lines = [
+    lines = _outdated_lines(folder, made)
+    if "routers" in made and not lines and not _is_calibrated(folder / "router"):
+        lines = (f"{folder}/router has no calibration, or an older one; set its threshold: `demur calibrate`",)
+    return lines
+
+
+def _outdated_lines(folder: Path, made: Mapping[str, Mapping[str, str]]) -> tuple[str, ...]:
+    """The same of labels and routers, whether or not a threshold is set."""
+    lines = tuple(
         f"{folder}: the {before} are newer than the {stage}; make those again with `{command}`"
         for stage, (before, command) in OUTDATED.items()
         if stage in made and before in made and made[stage]["source"] != made[before]["content"]
-    ]
+    )
     if "routers" in made and not lines and _prices(folder / "run.json") != _prices(folder / "router" / "router.json"):
-        lines.append(f"{folder}: the prices are newer than the routers; make those again with `demur train`")
-    if "routers" in made and not lines and not _is_calibrated(folder / "router"):
-        lines.append(f"{folder}/router has no calibration, or an older one; set its threshold: `demur calibrate`")
-    return tuple(lines)
+        return (f"{folder}: the prices are newer than the routers; make those again with `demur train`",)
+    return lines
 
 
 def keep_report(folder: Path, threshold: float) -> None:
@@ -159,6 +165,29 @@ def _advice(folder: Path) -> dict[str, str]:
     made = _read_lineage(folder)
     kept = made.get(ADVICE, {})
     return kept if kept.get("source") == made.get("routers", {}).get("content") else {}
+
+
+def keep_headline(folder: Path, block: Mapping[str, Any]) -> None:
+    """Keep what was said of the router that is there at its threshold, to be shown again; not where no run is."""
+    made = _read_lineage(folder)
+    if made:
+        content = json.dumps(block, ensure_ascii=False)
+        kept = {"content": content, "source": _served_source(folder)}
+        write_whole(folder / MADE, json.dumps(made | {HEADLINE: kept}) + "\n")
+
+
+def headline_of(folder: Path) -> Mapping[str, Any]:
+    """What `keep_headline` kept; empty where the router, its threshold, its labels or its prices are others by now."""
+    made = _read_lineage(folder)
+    kept, router = made.get(HEADLINE, {}), folder / "router" / "router.json"
+    if not kept or not router.is_file() or _outdated_lines(folder, made) or kept["source"] != _served_source(folder):
+        return {}
+    return dict(json.loads(kept["content"]))
+
+
+def _served_source(folder: Path) -> str:
+    """The hash of the router that serves, with its threshold and settings, and of its gate."""
+    return " ".join(hash_of_file(folder / "router" / name) for name in ("router.json", "policy.json"))
 
 
 def stages_made(folder: Path) -> frozenset[str]:

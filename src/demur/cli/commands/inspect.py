@@ -98,6 +98,7 @@ def replay(
     run: RunOfRouter = None,
     threshold: Annotated[float | None, typer.Option(help="Threshold to use instead of the router's.")] = None,
     allow_endpoint: AllowEndpoint = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Also print what else is known of the prompts.")] = False,
     json: AsJson = False,
 ) -> None:
     """Show what a file of prompts would have cost with a router. Always weak and always strong are shown beside it."""
@@ -111,7 +112,7 @@ def replay(
         )
     if json:
         return printing.as_json(found)
-    printing.lines(found.lines)
+    printing.lines((*found.lines, *(found.details if verbose else ())))
     line = found.headline
     command, reason = after_replay(
         *(str(file), Path(router), line.strong_share),

@@ -9,7 +9,8 @@ import numpy as np
 from demur.evaluation.evaluate_run import load_served
 from demur.evaluation.experiment.export_outcomes import write_outcomes
 from demur.evaluation.experiment.test_sets import JUDGE, GradedSet, Side, measure_sets
-from demur.evaluation.report.headline import Headline, headline
+from demur.evaluation.report.headline import headline
+from demur.evaluation.report.headline_record import Headline
 from demur.gate.router import Router
 from demur.records import count_of
 from demur.runs.run import Run
@@ -38,7 +39,7 @@ class SetResult:
         notes = (f"- {note}" for note in self.notes)
         return (
             f"{self.name}: {count_of(self.prompts, 'test prompt')}, {scale}: {sides}",
-            self.headline.sentence,
+            *self.headline.block().lines,
             *notes,
         )
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from demur.errors import require
-from demur.evaluation.report.headline import Headline
+from demur.evaluation.report.headline_record import Headline
 from demur.evaluation.results import Evaluation, EvaluationRow
 from demur.measure.reliability import Reliability
 from demur.records import Preference

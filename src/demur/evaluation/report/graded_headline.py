@@ -15,7 +15,8 @@ import numpy as np
 
 from demur.evaluation.graded_file import USUAL_GRADES
 from demur.evaluation.grades import FEWEST_GRADED
-from demur.evaluation.report.headline import Headline, expected_costs, expected_use, learned_prompts, training_headline
+from demur.evaluation.report.headline import expected_costs, expected_use, learned_prompts, training_headline
+from demur.evaluation.report.headline_record import Headline
 from demur.evaluation.report.kept_point import kept_point, scored_prompts
 from demur.gate.router import Router
 from demur.records import BoolArray, FloatArray, IntArray

@@ -1,218 +1,35 @@
-"""What a router does at its threshold, in one line: how many calls stay local, what that costs, what quality is kept.
+"""What a router does at its threshold: how many calls stay local, what that costs, what quality is kept.
 
 One function for every command that prints it, so that they agree on the same prompts: training prompts are scored by
 fits that did not see them, share and cost are of all prompts, believed quality is of those whose samples show it, and
 measured quality of those that a person graded. For a router with a gate it is what the gate is expected to do before
-any answer is seen, and in `demur evaluate` what it did on the answers that were sampled; the line says which.
+any answer is seen, and in `demur evaluate` what it did on the answers that were sampled; the notes say which.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from demur.evaluation.report.headline_record import EXPECTED, SAMPLED, Headline
 from demur.evaluation.report.kept_point import Costs, Pair, kept_point, kept_tier_point, weak_without_gap
 from demur.evaluation.report.which_prompts import TRAINING
 from demur.evaluation.tiers import believed_mean, tier_choices, tier_usd, tiers_of
 from demur.gate.quality.believed_quality import believed_where_judged, judged_prompts, why_not_believed
 from demur.gate.quality.two_stages import Use
 from demur.gate.router import Router
-from demur.measure.threshold import KEPT, KeptPoint
 from demur.measure.tiers import take_chosen
 from demur.models.prices import PRIVATE
-from demur.records import BoolArray, FloatArray, Role, count_of, dollars
+from demur.records import BoolArray, FloatArray
 from demur.routing.known.known_prompts import Looked
 from demur.routing.known.training_texts import training_texts
 from demur.routing.prompt_router import PromptRouter
 from demur.statistics import interval
 
-DECIDED = "that could be judged"
-EXPECTED, SAMPLED = "as expected", "on the answers that were sampled"
-FREE = (
-    " (a private address counts as $0; if it costs: `demur sample` again with --strong-usd IN/OUT, then `demur train`)"
-)
 WITHOUT_SAMPLES = "the router did not learn from samples of both models, by which quality is believed"
-WORTH_SAYING = 0.01  # of the calls that stay local
-ENOUGH = 0.9  # of always-strong's quality; where less is served, the line says so in words
-
-
-@dataclass(frozen=True, slots=True)
-class Headline:
-    """A router at a threshold on some prompts. Money is in USD per 1,000 prompts, None where a price is unknown."""
-
-    threshold: float
-    calibrated: bool  # False: the threshold is the one that a router has before anybody has set one
-    prompts: int
-    on: str  # which prompts, such as "test prompts"
-    strong_share: float
-    quality: tuple[float, float, float] | None  # routed, with its 95 % interval over prompts; None: not known
-    strong_quality: float | None  # of always-strong, in [0, 1]
-    believed: bool  # the quality is believed by the strong model's own samples, without labels
-    usd: float | None
-    usd_strong: float | None  # of always-strong
-    usd_strong_part: float | None  # what the strong model's answers cost of it
-    unpriced: tuple[str, ...] = ()  # models whose price is unknown
-    judged: int | None = None  # prompts that `quality` is of; None: all
-    judged_share: float | None = None  # the strong share of those; None: as of all
-    local_unjudged: float = 0.0  # fraction of the calls that stay local whose quality is not in `quality`
-    gate: str = ""  # how a gate takes part; empty: none does
-    by_setting: float = 0.0  # fraction of the prompts whose need is unknown, which go to one model whatever their score
-    setting: Role = "strong"  # that model
-    shares: tuple[tuple[str, float], ...] = ()  # of calls, by tier, where there are more than two models
-    # Where most of the large model's quality is kept on these prompts; empty where no threshold keeps it; None where it
-    # was not looked for.
-    kept: KeptPoint | tuple[()] | None = None
-    strong_private: bool = False  # the strong model counts as $0 for its private address alone
-    by_grades: bool = False  # a person graded the `judged` prompts
-    weighed: int = 0  # of these, those that the setting decides: quality is of all prompts, each part by its share
-    quality_unknown: str = ""  # why quality is not known, where that has a reason of its own
-    weak_without_gap: float | None = None  # quality of always-weak where grades do not show that strong is better
-    forecast: bool = False  # no model was asked most of the `judged` prompts: quality is told by their scores alone
-
-    @property
-    def saved(self) -> float | None:
-        """Fraction of always-strong's cost that is saved; negative for a loss, None where it is unknown or nothing."""
-        return 1 - self.usd / self.usd_strong if self.usd is not None and self.usd_strong else None
-
-    @property
-    def quality_name(self) -> str:
-        """What the quality is by its source: forecast from scores, believed from samples, or measured."""
-        return "forecast quality" if self.forecast else "believed quality" if self.believed else "quality"
-
-    @property
-    def brief(self) -> str:
-        """What it does, for somebody who decides: calls, quality and cost beside the large model alone."""
-        said = []
-        if self.quality is not None and self.strong_quality and self.weak_without_gap is None:
-            told = "" if self.quality_name == "quality" else f" ({self.quality_name.split()[0]})"
-            share = f"{self.quality[0] / self.strong_quality:.0%}"
-            whose = f" on {self.scope(' of the prompts')}" if self.scope() else ""
-            said.append(f"keeps {share} of the large model's quality{whose}{told}{self._by_few}")
-        if self.saved is not None:
-            word = "saves" if self.saved >= 0 else "adds"
-            whose = "it" if said else "the large model"
-            said.append(f"{word} {abs(self.saved):.0%} {'of' if self.saved >= 0 else 'to'} what {whose} costs alone")
-        local = (
-            f"{1 - self.strong_share:.0%} of calls stay with {'smaller models' if self.shares else 'the small model'}"
-        )
-        return f"{local}{'; this ' if said else ''}{' and '.join(said)}{self._no_gap}"
-
-    @property
-    def _no_gap(self) -> str:
-        """That graded prompts do not show that the large model is better; empty where they do, or none is graded."""
-        if self.weak_without_gap is None or self.strong_quality is None:
-            return ""
-        small, on = "smallest" if self.shares else "small", self._graded if self.by_grades else "these graded prompts"
-        return (
-            f". The {small} model's quality is {short(self.weak_without_gap)} and the large one's "
-            f"{short(self.strong_quality)}, measured on {on}: they do not show that the large model is better"
-        )
-
-    @property
-    def _by_few(self) -> str:
-        """On how many graded prompts the quality was measured, with its interval; empty without grades."""
-        if not self.by_grades or self.quality is None or self.strong_quality is None:
-            return ""
-        routed, low, high = map(short, self.quality)
-        strong = short(self.strong_quality)
-        return f", measured on {self._graded} ({routed} [{low}, {high}] of {strong}),"
-
-    @property
-    def _graded(self) -> str:
-        """The graded prompts, and which part of all prompts they stand for."""
-        judged = self.judged or 0
-        count = count_of(judged, "graded prompt")
-        if self.weighed:
-            return (
-                f"{count}, {judged - self.weighed:,} of the {1 - self.by_setting:.0%} that the score decides and "
-                f"{self.weighed:,} of the others, each part weighed by its share of the prompts"
-            )
-        return count if self.judged_share is None else f"{count}, {1 - self.judged_share:.0%} of which stay local"
-
-    def scope(self, of: str = "") -> str:
-        """Which prompts quality is of, such as "the 54% that could be judged"; empty where it is of all."""
-        if self.judged is None or self.weighed or (self.by_grades and not self.by_setting):
-            return ""
-        if self.by_grades:
-            return f"the {1 - self.by_setting:.0%}{of} that the score decides"
-        return f"the {self.judged / self.prompts:.0%}{of} that could be judged"
-
-    @property
-    def sentence(self) -> str:
-        """The result as one sentence; a second one where much quality is given up."""
-        name = "this threshold" if self.calibrated else "the threshold before calibration"
-        local = f"At {name} {1 - self.strong_share:.0%} of calls stay local"
-        if self.shares:
-            local = f"At {name} {', '.join(f'{tier} answers {share:.0%}' for tier, share in self.shares)} of calls"
-        return f"{local}, {self._quality}, {self._cost} ({self._of}){self._verdict}"
-
-    @property
-    def _verdict(self) -> str:
-        if self.quality is None or not self.strong_quality or self.quality[0] >= ENOUGH * self.strong_quality:
-            return ""
-        whose = f" on {self.scope()}" if self.scope() else ""
-        share = f". That is {self.quality[0] / self.strong_quality:.0%} of the large model's quality{whose}"
-        said = self._no_gap or share
-        if self.kept is None or self._no_gap:
-            return said
-        if not self.kept:
-            return f"{said}; no threshold keeps {KEPT:.0%} of it on these prompts"
-        point, saved = self.kept, self.kept.saved
-        money = "" if saved is None else f", saving {saved:.0%}" if saved >= 0 else f", costing {-saved:.0%} more"
-        local = "stay with smaller models" if self.shares else "stay local"
-        return f"{said}; for {point.kept:.0%} of it {1 - point.share:.0%} of calls {local}{money}"
-
-    @property
-    def _of(self) -> str:
-        setting = f"are unknown and go to the {self.setting} model whatever their score"
-        told = f"; {self.by_setting:.0%} {setting}" if self.by_setting else ""
-        if self.by_grades:
-            told += f"; quality measured on {self._graded}"
-        elif self.quality is not None and self.local_unjudged >= WORTH_SAYING:
-            told += f"; {self.local_unjudged:.0%} of the calls that stay local could not be judged"
-        on = self.on.replace("prompts", "prompt", 1) if self.prompts == 1 else self.on
-        return f"{self.prompts:,} {on}{f', the gate {self.gate}' if self.gate else ''}{told}"
-
-    @property
-    def _quality(self) -> str:
-        if self.quality is None or self.strong_quality is None:
-            return f"quality not known{f' ({self.quality_unknown})' if self.quality_unknown else ''}"
-        routed, low, high = map(short, self.quality)
-        whose = f" of {self.scope()}" if self.scope() else ""
-        return f"{self.quality_name}{whose} {routed} [{low}, {high}] of {short(self.strong_quality)} always-strong"
-
-    @property
-    def least_share(self) -> float:
-        """The least strong share that a threshold can give."""
-        return self.by_setting if self.setting == "strong" else 0.0
-
-    @property
-    def largest_share(self) -> float:
-        """The largest strong share that a threshold can give."""
-        return 1 - self.by_setting if self.setting == "weak" else 1.0
-
-    @property
-    def _cost(self) -> str:
-        if self.usd is None:
-            missing = f"no price of {' and '.join(self.unpriced)} is known"
-            if self.usd_strong is None or self.usd_strong_part is None:
-                return f"cost unknown: {missing}"
-            part = (
-                f"{dollars(self.usd_strong_part)} for the strong model instead of {dollars(self.usd_strong)} per 1,000"
-            )
-            return f"{part} ({missing})"
-        if self.saved is None:
-            return f"{dollars(self.usd)} per 1,000{FREE if self.strong_private else ''}"
-        change = f"saves {self.saved:.0%}" if self.saved >= 0 else f"costs {-self.saved:.0%} more"
-        return f"{dollars(self.usd)} instead of {dollars(self.usd_strong or 0.0)} per 1,000 ({change})"
-
-
-def short(quality: float) -> str:
-    """A quality in two digits, such as .81."""
-    return f"{quality:.2f}".removeprefix("0")
 
 
 def headline(
@@ -327,6 +144,7 @@ def tier_headline(
     return Headline(
         threshold=used,
         calibrated=threshold is not None or router.calibration is not None,
+        set_for=router.calibration.wish if router.calibration and threshold is None else "",
         prompts=len(values),
         on=on,
         strong_share=float(strong.mean()),
@@ -363,6 +181,7 @@ def _headline(
     return Headline(
         threshold=prompts.threshold if threshold is None else threshold,
         calibrated=threshold is not None or prompts.calibration is not None,
+        set_for=prompts.calibration.wish if prompts.calibration and threshold is None else "",
         prompts=len(strong),
         on=on,
         strong_share=float(strong.mean()),

@@ -1,4 +1,4 @@
-"""The table "what your prompts are, and what is known of them", and the sentences that name where a router is not to be
+"""The table "what your prompts are, and what is known of them", and the cautions that name where a router is not to be
 trusted: kinds of prompts whose samples mostly show nothing, and answers that were cut and cost more when served."""
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from demur.labels.prompt_kinds import (
     PromptKinds,
     goes,
     kind_by_prompt,
-    untold_go,
 )
 from demur.meaning.entailment import reader_of
 from demur.meaning.rules.languages import language_of
@@ -39,6 +38,8 @@ COLUMNS = (
 )
 APART = 0.05  # by which the share of a kind among new prompts must differ to be said
 MUCH_LONGER = 2.0  # times the answers of another kind
+LONGER = 4  # times the limit at which answers were cut
+TABLE = "See `demur report`"
 UNKNOWN, NOT_SPLIT = "not known", "-"
 MEANING = (
     "Labelled: the answers agree enough to show which model is needed. Both models guess: no two of their short "
@@ -114,7 +115,7 @@ def _serving_of(
 
 
 def kinds_note(router: Router) -> str:
-    """Which kinds, of a tenth of the prompts or more, are mostly unknown, and what happens to them; empty without."""
+    """Which kinds, of a tenth of the prompts or more, are mostly unknown, and how many stay local; empty without."""
     first = router.prompt_router
     kinds = PromptKinds.from_record(first.record)
     if kinds is None:
@@ -122,11 +123,11 @@ def kinds_note(router: Router) -> str:
     lost = [one for one in kinds.kinds if one.mostly_untold]
     if sum(one.prompts for one in lost) < WORTH_SAYING * kinds.prompts:
         return ""
-    named = " and ".join(f"{one.shown} ({one.prompts / kinds.prompts:.0%} of the training prompts)" for one in lost)
-    return (
-        f"Not to be trusted on {named}: their samples mostly do not show which model is needed. Of them "
-        f"{untold_go(goes(first.on_unknown))}{_local_of(router, kinds)}; demur report has a table by kind of prompt"
+    whole = [" of the prompts", *[""] * (len(lost) - 1)]
+    named = " and ".join(
+        f"{one.shown} ({one.prompts / kinds.prompts:.0%}{of})" for one, of in zip(lost, whole, strict=True)
     )
+    return f"Do not trust it on {named}{_local_of(router, kinds)}: samples rarely show which model they need. {TABLE}"
 
 
 def _local_of(router: Router, kinds: PromptKinds) -> str:
@@ -136,7 +137,7 @@ def _local_of(router: Router, kinds: PromptKinds) -> str:
     if first.tiers or first.calibration is None or len(kinds.of) != len(texts):
         return ""
     served, lost = _serving_of(router, kinds, texts, {}), [i for i, one in enumerate(kinds.kinds) if one.mostly_untold]
-    return f"; at this threshold {1 - served.strong[np.isin(served.of, lost)].mean():.0%} stay local"
+    return f", {1 - served.strong[np.isin(served.of, lost)].mean():.0%} of which stay local"
 
 
 def new_kinds_notes(router: Router, prompts: Sequence[Prompt], *, priced: bool) -> tuple[str, ...]:
@@ -188,12 +189,9 @@ def cut_note(router: Router) -> str:
     if not shares:
         return ""
     cut = " and ".join(f"{share:.0%} of {names[role]}'s answers" for role, share in shares.items())
-    low = "always-strong cost and what is saved are too low here" if "strong" in shares else "the cost is too low here"
     limit = record.get("sampling", {}).get("max_tokens")
-    return (
-        f"{cut} were cut at {limit} tokens while sampling; clients who set no such limit get, and pay for, whole "
-        f"answers: {low}, and the ledger will show more"
-    )
+    said = f"{cut} were cut at {limit} tokens while sampling, so whole answers cost more than this"
+    return f"{said}: sample with `--max-tokens {LONGER * limit}`" if limit else said
 
 
 def _charges(router: Router, role: str) -> bool:

@@ -10,7 +10,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from demur.evaluation.report import figures
-from demur.evaluation.report.headline import DECIDED, short
+from demur.evaluation.report.decisions import decisions_html, digits_of
+from demur.evaluation.report.headline_record import DECIDED, HeadlineBlock, short
 from demur.evaluation.report.kinds_table import COLUMNS as COLUMNS_OF_KINDS
 from demur.evaluation.report.kinds_table import HEAD, MEANING
 from demur.evaluation.report.tables import (
@@ -22,18 +23,14 @@ from demur.evaluation.report.tables import (
     served_share,
     terms,
 )
-from demur.evaluation.results import Evaluation, Example
+from demur.evaluation.results import Evaluation
 from demur.files import write_whole
-from demur.gate.explanation import scales
 from demur.gate.quality.extra_samples import COLUMNS as COLUMNS_OF_GATE
 from demur.labels.targets import near_ties
-from demur.records import count_of, dollars, on_one_line
-from demur.routing.decision import digits_apart
+from demur.records import count_of, dollars
 from demur.runs.lineage import REPORT, keep_report
 
 PICTURES = "curve.png", "curve.svg"
-SHOWN_EXAMPLES = 12  # of each kind: right and wrong, or far from and near to the threshold
-SHOWN = 160  # characters of a text in an example
 OPTION = re.compile(r"--[a-z]+(?:-[a-z]+)*")
 WIDE, NARROW = (10.0, 5.2), (4.4, 5.4)  # inches of the curve on a page that is wide, or narrow
 
@@ -58,7 +55,8 @@ def page(found: Evaluation) -> str:
         f"<h1>{escape(title)}</h1>",
         f'<p class="headline">{prose(found.headline.brief)}.</p>',
         _cards(found),
-        *(f"<p>{prose(line)}</p>" for line in (f"{found.headline.sentence}.", _verdict(found), *_lead(found)) if line),
+        _block(found.block),
+        *(f"<p>{prose(line)}</p>" for line in _lead(found)),
         _kinds(found),
         _curve(found),
         f"<h2>What other shares of calls to {escape(found.strong)} would give</h2>",
@@ -71,7 +69,7 @@ def page(found: Evaluation) -> str:
         f'<div class="pair">{_entropies(found)}'
         f"{figure_html(figures.target_figure(found.preferences), _balance(found))}</div>",
         _reliability(found),
-        "<h2>Decisions of the served router</h2>" + _decisions(found),
+        "<h2>Decisions of the served router</h2>" + decisions_html(found),
         "<h2>How this was made</h2>",
         f"<pre>{escape(json.dumps(_notes(found), indent=2, ensure_ascii=False))}</pre>",
     ]
@@ -101,8 +99,11 @@ def prose(text: str) -> str:
     return OPTION.sub(r"<span class=option>\g<0></span>", kept)
 
 
-def _verdict(found: Evaluation) -> str:
-    return f"{found.verdict}." if found.verdict else ""
+def _block(block: HeadlineBlock) -> str:
+    """The headline in the words of the commands: the result, what it rests on, what to be careful about."""
+    notes = "".join(f"<dt>{escape(name)}</dt><dd>{prose(fact)}</dd>" for name, fact in block.notes)
+    cautions = _list(_sentence(one) for one in block.cautions) if block.cautions else ""
+    return f'<p>{prose(block.sentence)}.</p><dl class="notes">{notes}</dl>{cautions}'
 
 
 def _cards(found: Evaluation) -> str:
@@ -201,7 +202,7 @@ def _reliability(found: Evaluation) -> str:
 
 def _lead(found: Evaluation) -> tuple[str, ...]:
     """How it works, and what it was measured on, for a reader who knows neither."""
-    curve, threshold = found.rows[0].curve, f"{found.threshold:.{_digits(found)}f}"
+    curve, threshold = found.rows[0].curve, f"{found.threshold:.{digits_of(found)}f}"
     works = (
         f"Each prompt gets a score before any model is asked. Where it is at least {threshold}, "
         f"{found.strong} (the large, or strong, model) answers, else {found.weak} (the small, or weak, one). "
@@ -307,94 +308,3 @@ def _balance(found: Evaluation) -> str:
         f"{shares['tie']:.0%}, {found.strong} {shares['model_b']:.0%}"
         f"{near_ties([row.target for row in found.preferences])}."
     )
-
-
-def _decisions(found: Evaluation) -> str:
-    if found.believed:
-        about = (
-            "By the prompt alone, before any gate. Each answer is the first that was sampled; beside it stands how far "
-            "the samples of its prompt agree, the weak model's with the strong one's, the strong one's with each "
-            "other. Quality is believed by this over many prompts; of one prompt's few samples it is no verdict."
-        )
-        groups = _by_distance(found)
-    else:
-        sides = {right: [one for one in found.examples if one.right is right] for right in (False, True)}
-        about = (
-            f"For {len(sides[True])} of {len(found.examples)} prompts the right model was chosen: the strong one where "
-            "its first answer is better than the weak one's, else the weak one. By the prompt alone, before any gate; "
-            "unknown: samples of prompts like it did not show which model is needed, so a setting decided."
-        )
-        groups = {
-            f"{name}, furthest from the threshold on either side": [
-                one for side in _furthest(sides[right], found.threshold) for one in side
-            ]
-            for name, right in (("Wrong", False), ("Right", True))
-        }
-    columns = "; ".join(scales(chance=found.reliability is not None))
-    parts, digits = [f"<p>{escape(about)}</p><p>The {escape(columns)}.</p>"], _digits(found)
-    worth = ("agreement with the strong samples", "agreement") if found.believed else ("quality", "quality")
-    for name, chosen in groups.items():
-        rows = "".join(_example(one, found, digits) for one in chosen)
-        parts.append(
-            f'<h3>{escape(name)}</h3><div class="scroll" tabindex="0" role="region" aria-label="{escape(name)}">'
-            '<table class="decisions"><thead><tr><th scope="col">prompt</th><th scope="col" class="n">'
-            f"{'score, a chance' if found.reliability is not None else 'score'}</th>"
-            '<th scope="col">went to</th><th scope="col">'
-            f'{escape(found.weak)} said ({worth[0]})</th><th scope="col">{escape(found.strong)} said ({worth[1]})</th>'
-            "</tr></thead>"
-            f"<tbody>{rows}</tbody></table></div>"
-        )
-    return "".join(parts)
-
-
-def _by_distance(found: Evaluation) -> dict[str, list[Example]]:
-    """The examples furthest from the threshold on each of its sides, and of the others the nearest."""
-    nearest_first = sorted(found.examples, key=lambda one: abs(one.score - found.threshold))
-    far = _furthest(found.examples, found.threshold)
-    shown = {id(one) for side in far for one in side}
-    groups = {
-        "Furthest above the threshold": far[0],
-        "Furthest below the threshold": far[1],
-        "Nearest to the threshold": [one for one in nearest_first if id(one) not in shown][:SHOWN_EXAMPLES],
-    }
-    return {name: chosen for name, chosen in groups.items() if chosen}
-
-
-def _furthest(examples: Sequence[Example], threshold: float) -> tuple[list[Example], list[Example]]:
-    """Those above the threshold and those below it, furthest first, so many of each side: where scores spread further
-    on one, it would leave no room for the other."""
-    furthest_first = sorted(examples, key=lambda one: -abs(one.score - threshold))
-    above = [one for one in furthest_first if one.score >= threshold]
-    below = [one for one in furthest_first if one.score < threshold]
-    return above[: SHOWN_EXAMPLES // 2], below[: SHOWN_EXAMPLES // 2]
-
-
-def _digits(found: Evaluation) -> int:
-    """Decimal places that tell every score from the threshold, three at least."""
-    return max((digits_apart((one.score, found.threshold)) for one in found.examples), default=3)
-
-
-def _example(one: Example, found: Evaluation, digits: int) -> str:
-    near = "".join(
-        f"<li>{escape(on_one_line(n.prompt, SHOWN))} <span class=faint>cosine {n.similarity:.2f}, target "
-        f"{n.training.target:.2f}, semantic entropy: weak {_nats(n.training.weak_entropy)}, strong "
-        f"{_nats(n.training.strong_entropy)}</span></li>"
-        for n in one.neighbours
-    )
-    weak, strong = escape(found.weak), escape(found.strong)
-    role = {"weak": weak, "strong": strong}.get(one.role, escape(one.role))
-    went = f"{role} (unknown)" if one.unknown else role
-    about = f"nearest training prompts<span class=hidden> of: {escape(on_one_line(one.prompt, 60))}</span>"
-    return (
-        f"<tr><td>{escape(on_one_line(one.prompt, SHOWN))}"
-        f'<details class="near"><summary>{about}</summary><ul>{near}</ul>'
-        f'</details></td><td class="n" data-name="score">{one.score:.{digits}f}</td><td data-name="went to">{went}</td>'
-        f'<td data-name="{weak} said">{escape(on_one_line(one.weak_answer, SHOWN))} '
-        f"({one.weak_worth})</td>"
-        f'<td data-name="{strong} said">{escape(on_one_line(one.strong_answer, SHOWN))} '
-        f"({one.strong_worth})</td></tr>"
-    )
-
-
-def _nats(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"

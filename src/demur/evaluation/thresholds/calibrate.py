@@ -16,9 +16,9 @@ import numpy as np
 from demur.errors import InputError
 from demur.evaluation.graded_file import NEAR, GradedFile, new_rows, read_graded, refuse_training_prompts
 from demur.evaluation.replay import replay, with_progress
-from demur.evaluation.report.headline import Headline, headline
-from demur.evaluation.report.kinds_table import kinds_note
-from demur.evaluation.report.unlike_setting import unlike_setting_note
+from demur.evaluation.report.cautions import cautions_of
+from demur.evaluation.report.headline import headline
+from demur.evaluation.report.headline_record import Headline, HeadlineBlock
 from demur.evaluation.report.which_prompts import which_prompts
 from demur.evaluation.thresholds.criterion import Criterion, check_criterion
 from demur.evaluation.thresholds.measured_quality import measured_headline, wish_note
@@ -47,7 +47,7 @@ from demur.routing.artifact import CERTIFICATE, save_calibration, weights_hash
 from demur.routing.known.known_prompts import Looked
 from demur.routing.prompt_router import PromptRouter
 from demur.routing.verdict import check_learned
-from demur.runs.lineage import keep_wish
+from demur.runs.lineage import keep_headline, keep_wish
 
 log = logging.getLogger("demur.calibrate")
 
@@ -72,7 +72,7 @@ def calibrate(
     """Set a saved router's threshold on your own prompts, by one of four criteria; see `calibrate_and_measure`."""
     given = {"strong_share": strong_share, "usd_per_1k": usd_per_1k, "keep_quality": keep_quality, "risk": risk}
     criterion = from_mapping(Criterion, {**given, "confidence": confidence, "loss": loss}, where="calibrate")
-    return calibrate_and_measure(
+    found, _, block = calibrate_and_measure(
         *(prompts, criterion),
         router=router,
         allow_endpoints=allow_endpoints,
@@ -81,7 +81,10 @@ def calibrate(
         anyway=anyway,
         dry_run=dry_run,
         progress=progress,
-    )[0]
+    )
+    for caution in block.cautions:
+        log.warning("%s", caution)
+    return found
 
 
 def calibrate_and_measure(
@@ -95,8 +98,9 @@ def calibrate_and_measure(
     anyway: bool = False,
     dry_run: bool = False,
     progress: Progress = no_progress,
-) -> tuple[Calibration, Headline]:
-    """Set a saved router's threshold on your own prompts; returns it, and what it does on the same prompts.
+) -> tuple[Calibration, Headline, HeadlineBlock]:
+    """Set a saved router's threshold on your own prompts; returns it, and what it does on the same prompts, as
+    figures and as it is shown.
 
     ``strong_share`` (.3 if none is given) and ``usd_per_1k`` need no labels; ``keep_quality``, a fraction of
     the strong model's, is estimated without labels from the strong model's samples, without a guarantee. ``risk`` needs
@@ -124,28 +128,27 @@ def calibrate_and_measure(
         again = replay(
             prompts,
             router=router,
-            threshold=found.threshold,
             encoder=encoder,
             method=method,
             allow_endpoints=allow_endpoints,
             progress=progress,
         )
-        return found, again.headline
+        _keep_headline(Path(router), again.block)
+        return found, again.headline, again.block
     check_learned(prompt_router.record, router, anyway=anyway)
     scored = _score_prompts(loaded, [prompt.text for prompt in load_prompts(prompts)])
     found = _set_threshold(scored, criterion, router)
     calibrated = replace(loaded, prompt_router=replace(prompt_router, calibration=found))
+    on = which_prompts(scored.texts, prompt_router)
     measured = measured_headline(calibrated, Path(router), scored.texts)
+    line = measured or headline(calibrated, scored.looked, scored.texts, on=on)
     wish = wish_note(measured, criterion.keep_quality, Path(router)) if measured and criterion.keep_quality else ""
-    for note in filter(None, [unlike_setting_note(prompt_router, scored.looked), kinds_note(calibrated), wish]):
-        log.warning("%s", note)
+    block = line.block(cautions=(wish, *cautions_of(calibrated, scored.looked)))
     if not dry_run:
         save_calibration(Path(router), found)
         _keep_wish(Path(router), prompts, criterion)
-    if measured:
-        return found, measured
-    on = which_prompts(scored.texts, prompt_router)
-    return found, headline(loaded, scored.looked, scored.texts, on=on, threshold=found.threshold)
+        _keep_headline(Path(router), block)
+    return found, line, block
 
 
 def check_promise(router: PromptRouter, *, dry_run: bool) -> None:
@@ -244,6 +247,12 @@ def _keep_wish(router: Path, prompts: str | Path, criterion: Criterion) -> None:
     """Keep what was wished for in the run that the router is of, if it is of one."""
     if router.name == "router":
         keep_wish(router.parent, str(prompts), criterion.options)
+
+
+def _keep_headline(router: Path, block: HeadlineBlock) -> None:
+    """Keep what the threshold does likewise."""
+    if router.name == "router":
+        keep_headline(router.parent, asdict(block))
 
 
 def _some(scores: FloatArray, told: BoolArray) -> FloatArray:

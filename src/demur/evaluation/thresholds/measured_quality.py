@@ -10,7 +10,7 @@ from pathlib import Path
 
 from demur.evaluation.grades import FEWEST_GRADED, GRADES_FILE, read_grades
 from demur.evaluation.report.graded_headline import count_by_score, graded_headline
-from demur.evaluation.report.headline import Headline
+from demur.evaluation.report.headline_record import Headline
 from demur.gate.router import Router
 from demur.records import count_of
 from demur.routing.known.training_texts import training_texts
@@ -37,14 +37,14 @@ def wish_note(found: Headline, keep: float, folder: Path) -> str:
     graded = count_of(found.judged or 0, "graded prompt")
     if found.weak_without_gap is not None:
         return (
-            f"{graded} do not show that the large model is better, so they cannot show what is kept of its quality. "
-            "The threshold was set by believed quality"
+            f"{graded} cannot show what is kept of the large model's quality, so the threshold was set by believed "
+            "quality"
         )
     if found.quality[2] >= keep * found.strong_quality:
         return ""
     kept, larger = found.quality[0] / found.strong_quality, ""
     if found.kept and found.kept.share > found.strong_share:
-        larger = f": {share_command(folder.parent, found.kept.share)}"
+        larger = f": `{share_command(folder.parent, found.kept.share)}`"
     return (
         f"The threshold was set by believed quality. By {graded} it keeps {kept:.0%} of the large model's, less than "
         f"{100 * keep:.4g}%. A larger strong share keeps more{larger}"

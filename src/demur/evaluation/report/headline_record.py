@@ -1,0 +1,277 @@
+"""What a headline holds, and how it is said: the result in one line, what it rests on in notes, what to be careful
+about. Every command, the report and `demur status` say it so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from demur.measure.threshold import KEPT, KeptPoint
+from demur.records import Role, count_of, dollars
+
+DECIDED = "that could be judged"
+EXPECTED, SAMPLED = "as expected", "on the answers that were sampled"
+WORTH_SAYING = 0.01  # of the calls that stay local
+ENOUGH = 0.9  # of always-strong's quality; where less is served, a note says so
+SIZES: dict[Role, str] = {"weak": "small", "strong": "large"}
+MEASURED, FORECAST, QUALITY = "measured on", "forecast for", "quality"  # names of notes
+GATE = {
+    EXPECTED: "counted as it is expected to decide, before any answer is seen",
+    SAMPLED: f"counted as it decided {SAMPLED}",
+}
+FREE = (
+    "The large model counts as $0, because its address is private. If it costs: `demur sample` again with "
+    "`--strong-usd IN/OUT`, then `demur train`"
+)
+
+Note = tuple[str, str]  # its name, and one fact
+
+
+@dataclass(frozen=True, slots=True)
+class HeadlineBlock:
+    """A headline as it is shown."""
+
+    sentence: str  # the result
+    notes: tuple[Note, ...] = ()  # what it rests on
+    cautions: tuple[str, ...] = ()  # what to be careful about, the gravest first
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> HeadlineBlock | None:
+        """What `dataclasses.asdict` made of a block, be it read from JSON; None where nothing is there."""
+        if not record:
+            return None
+        notes = tuple((str(name), str(fact)) for name, fact in record["notes"])
+        return cls(record["sentence"], notes, tuple(record["cautions"]))
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The block as lines of text."""
+        width = max((len(name) for name, _ in self.notes), default=0)
+        notes = (f"  {name:<{width}}  {fact}" for name, fact in self.notes)
+        return (self.sentence, *notes, *(f"- {caution}" for caution in self.cautions))
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """A router at a threshold on some prompts. Money is in USD per 1,000 prompts, None where a price is unknown."""
+
+    threshold: float
+    calibrated: bool  # False: the threshold is the one that a router has before anybody has set one
+    prompts: int
+    on: str  # which prompts, such as "test prompts"
+    strong_share: float
+    quality: tuple[float, float, float] | None  # routed, with its 95 % interval over prompts; None: not known
+    strong_quality: float | None  # of always-strong, in [0, 1]
+    believed: bool  # the quality is believed by the strong model's own samples, without labels
+    usd: float | None
+    usd_strong: float | None  # of always-strong
+    usd_strong_part: float | None  # what the strong model's answers cost of it
+    unpriced: tuple[str, ...] = ()  # models whose price is unknown
+    judged: int | None = None  # prompts that `quality` is of; None: all
+    judged_share: float | None = None  # the strong share of those; None: as of all
+    local_unjudged: float = 0.0  # fraction of the calls that stay local whose quality is not in `quality`
+    gate: str = ""  # how a gate takes part; empty: none does
+    by_setting: float = 0.0  # fraction of the prompts whose need is unknown, which go to one model whatever their score
+    setting: Role = "strong"  # that model
+    shares: tuple[tuple[str, float], ...] = ()  # of calls, by tier, where there are more than two models
+    # Where most of the large model's quality is kept on these prompts; empty where no threshold keeps it; None where it
+    # was not looked for.
+    kept: KeptPoint | tuple[()] | None = None
+    strong_private: bool = False  # the strong model counts as $0 for its private address alone
+    by_grades: bool = False  # a person graded the `judged` prompts
+    weighed: int = 0  # of these, those that the setting decides: quality is of all prompts, each part by its share
+    quality_unknown: str = ""  # why quality is not known, where that has a reason of its own
+    weak_without_gap: float | None = None  # quality of always-weak where grades do not show that strong is better
+    forecast: bool = False  # no model was asked most of the `judged` prompts: quality is told by their scores alone
+    set_for: str = ""  # what the threshold was set for, such as "a strong share of 30%"; empty: nothing was asked for
+
+    @property
+    def saved(self) -> float | None:
+        """Fraction of always-strong's cost that is saved; negative for a loss, None where it is unknown or nothing."""
+        return 1 - self.usd / self.usd_strong if self.usd is not None and self.usd_strong else None
+
+    @property
+    def quality_name(self) -> str:
+        """What the quality is by its source: forecast from scores, believed from samples, or measured."""
+        return "forecast quality" if self.forecast else "believed quality" if self.believed else "quality"
+
+    @property
+    def least_share(self) -> float:
+        """The least strong share that a threshold can give."""
+        return self.by_setting if self.setting == "strong" else 0.0
+
+    @property
+    def largest_share(self) -> float:
+        """The largest strong share that a threshold can give."""
+        return 1 - self.by_setting if self.setting == "weak" else 1.0
+
+    @property
+    def sentence(self) -> str:
+        """The result, and nothing else, as one line."""
+        name = "this threshold" if self.calibrated else "the threshold before calibration"
+        local = f"At {name} {1 - self.strong_share:.0%} of calls stay local"
+        if self.shares:
+            local = f"At {name} {', '.join(f'{tier} answers {share:.0%}' for tier, share in self.shares)} of calls"
+        return f"{local}, {self._quality}, {self._cost}"
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """What the result rests on, one fact each."""
+        on = self.on.replace("prompts", "prompt", 1) if self.prompts == 1 else self.on
+        kind = SIZES[self.setting]
+        unknown = f"{self.by_setting:.0%} of the prompts go to the {kind} model whatever the threshold"
+        return (
+            (FORECAST if self.forecast and self.quality else MEASURED, f"{self.prompts:,} {on}"),
+            *((QUALITY, one) for one in self._quality_rests_on),
+            *self._kept_notes,
+            *([("unknown", unknown)] if self.by_setting else []),
+            *([("gate", GATE[self.gate])] if self.gate else []),
+            *([("threshold", f"{self.threshold:.4f}, for {self.set_for}")] if self.set_for else []),
+        )
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What to be careful about that its own figures tell."""
+        return tuple(filter(None, [self.no_gap, FREE if self.saved is None and self._is_free else ""]))
+
+    def block(self, *, notes: Iterable[Note] = (), cautions: Iterable[str] = ()) -> HeadlineBlock:
+        """The headline with what else is known of the router; empty ones are left out."""
+        more = tuple((name, fact) for name, fact in notes if fact)
+        return HeadlineBlock(self.sentence, (*self.notes, *more), (*self.cautions, *filter(None, cautions)))
+
+    def scope(self, of: str = "") -> str:
+        """Which prompts quality is of, such as "the 54% that could be judged"; empty where it is of all."""
+        if self.judged is None or self.weighed or (self.by_grades and not self.by_setting):
+            return ""
+        if self.by_grades:
+            return f"the {1 - self.by_setting:.0%}{of} that the score decides"
+        return f"the {self.judged / self.prompts:.0%}{of} {DECIDED}"
+
+    @property
+    def brief(self) -> str:
+        """What it does, for somebody who decides: calls, quality and cost beside the large model alone."""
+        said = []
+        if self.quality is not None and self.strong_quality and self.weak_without_gap is None:
+            told = "" if self.quality_name == "quality" else f" ({self.quality_name.split()[0]})"
+            share = f"{self.quality[0] / self.strong_quality:.0%}"
+            whose = f" on {self.scope(' of the prompts')}" if self.scope() else ""
+            said.append(f"keeps {share} of the large model's quality{whose}{told}{self._by_few}")
+        if self.saved is not None:
+            word = "saves" if self.saved >= 0 else "adds"
+            whose = "it" if said else "the large model"
+            said.append(f"{word} {abs(self.saved):.0%} {'of' if self.saved >= 0 else 'to'} what {whose} costs alone")
+        local = (
+            f"{1 - self.strong_share:.0%} of calls stay with {'smaller models' if self.shares else 'the small model'}"
+        )
+        gap = f". {self.no_gap}" if self.no_gap else ""
+        return f"{local}{'; this ' if said else ''}{' and '.join(said)}{gap}"
+
+    @property
+    def no_gap(self) -> str:
+        """That graded prompts do not show that the large model is better; empty where they do, or none is graded."""
+        if self.weak_without_gap is None or self.strong_quality is None:
+            return ""
+        small, on = "smallest" if self.shares else "small", self._graded if self.by_grades else "these graded prompts"
+        return (
+            f"The {small} model's quality is {short(self.weak_without_gap)} and the large one's "
+            f"{short(self.strong_quality)}, measured on {on}: they do not show that the large model is better"
+        )
+
+    @property
+    def _by_few(self) -> str:
+        """On how many graded prompts the quality was measured, with its interval; empty without grades."""
+        if not self.by_grades or self.quality is None or self.strong_quality is None:
+            return ""
+        routed, low, high = map(short, self.quality)
+        strong = short(self.strong_quality)
+        return f", measured on {self._graded} ({routed} [{low}, {high}] of {strong}),"
+
+    @property
+    def _graded(self) -> str:
+        """The same, and how prompts of two parts are weighed."""
+        return f"{self._counted}{', each part weighed by its share of the prompts' if self.weighed else ''}"
+
+    @property
+    def _counted(self) -> str:
+        """The graded prompts, and which part of all prompts they stand for."""
+        judged = self.judged or 0
+        count = count_of(judged, "graded prompt")
+        if self.weighed:
+            return (
+                f"{count}, {judged - self.weighed:,} of the {1 - self.by_setting:.0%} that the score decides and "
+                f"{self.weighed:,} of the others"
+            )
+        return count if self.judged_share is None else f"{count}, {1 - self.judged_share:.0%} of which stay local"
+
+    @property
+    def _quality_rests_on(self) -> tuple[str, ...]:
+        """By what the quality is known and of which prompts; nothing where it is measured on all of them."""
+        if self.quality is None:
+            return (f"not known: {self.quality_unknown}",) if self.quality_unknown else ()
+        source = ""
+        if self.by_grades:
+            source = f"measured on {self._counted}"
+        elif self.forecast:
+            source = "from the scores alone, without answers"
+        elif self.believed:
+            source = "believed, from how the answers agree"
+        scope = f"of {self.scope(' of the prompts')}" if self.scope() else ""
+        parts = "each part is weighed by its share of the prompts" if self.weighed else ""
+        lost = f"not of {self.local_unjudged:.0%} of the calls that stay local, which could not be judged"
+        unjudged = not self.by_grades and self.local_unjudged >= WORTH_SAYING
+        whose = (source, scope) if self.by_grades else ("; ".join(filter(None, [source, scope])),)
+        return tuple(filter(None, [*whose, parts, lost if unjudged else ""]))
+
+    @property
+    def _kept_notes(self) -> tuple[Note, ...]:
+        """Which part of the large model's quality is left where that is little, and what keeping it would leave local.
+
+        Before calibration the command that comes next says the second.
+        """
+        if self.quality is None or not self.strong_quality or self.no_gap:
+            return ()
+        kept = self.quality[0] / self.strong_quality
+        if kept >= ENOUGH:
+            return ()
+        left = ("kept", f"{kept:.0%} of the large model's quality")
+        if self.kept is None or not self.calibrated:
+            return (left,)
+        if not self.kept:
+            return left, (f"to keep {KEPT:.0%}", "no threshold does so on these prompts")
+        point, saved = self.kept, self.kept.saved
+        money = "" if saved is None else f", saving {saved:.0%}" if saved >= 0 else f", costing {-saved:.0%} more"
+        local = "stay with smaller models" if self.shares else "stay local"
+        return left, (f"to keep {point.kept:.0%}", f"{1 - point.share:.0%} of calls {local}{money}")
+
+    @property
+    def _quality(self) -> str:
+        if self.quality is None or self.strong_quality is None:
+            return "quality not known"
+        routed, low, high = map(short, self.quality)
+        return f"{self.quality_name} {routed} [{low}, {high}] of {short(self.strong_quality)} always-strong"
+
+    @property
+    def _is_free(self) -> bool:
+        return self.usd is not None and self.strong_private
+
+    @property
+    def _cost(self) -> str:
+        if self.usd is None:
+            missing = f"no price of {' and '.join(self.unpriced)} is known"
+            if self.usd_strong is None or self.usd_strong_part is None:
+                return f"cost unknown: {missing}"
+            part = (
+                f"{dollars(self.usd_strong_part)} for the strong model instead of {dollars(self.usd_strong)} per 1,000"
+            )
+            return f"{part} ({missing})"
+        if self.saved is None:
+            return f"{dollars(self.usd)} per 1,000"
+        change = f"saves {self.saved:.0%}" if self.saved >= 0 else f"costs {-self.saved:.0%} more"
+        return f"{dollars(self.usd)} instead of {dollars(self.usd_strong or 0.0)} per 1,000 ({change})"
+
+
+def short(quality: float) -> str:
+    """A quality in two digits, such as .81."""
+    return f"{quality:.2f}".removeprefix("0")
