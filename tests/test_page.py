@@ -132,6 +132,17 @@ def test_calls_quality_and_money_stand_large() -> None:
     assert "$150.00 per million calls" in cards[3][2]  # .22 - .07 USD per 1,000
 
 
+def test_what_the_headline_rests_on_and_what_to_be_careful_about_stand_below_it() -> None:
+    caution = "Do not trust it on code <b>: samples rarely show which model they need. See `demur report`"
+    html = page(replace(evaluation(), verdict="sw is better", cautions=(caution, "cut at 64: `--max-tokens 256`")))
+    notes = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", html.partition('<dl class="notes">')[2]))
+    assert (notes["measured on"], notes["verdict"]) == ("30 test prompts", "sw is better")
+    assert "large model&#x27;s quality" in notes["kept"]  # .8 of .9
+    assert "Do not trust it on code &lt;b&gt;: " in html
+    assert "See the table below.</li>" in html  # the reader has the report
+    assert "<code><span class=option>--max-tokens</span> 256</code>" in html
+
+
 def test_a_loss_is_called_one_and_what_is_unknown_has_no_card() -> None:
     dear, unknown = replace(HEADLINE, usd=0.275), replace(HEADLINE, usd=None, quality=None)
     lost = page(replace(evaluation(), headline=dear))

@@ -39,7 +39,7 @@ COLUMNS = (
 APART = 0.05  # by which the share of a kind among new prompts must differ to be said
 MUCH_LONGER = 2.0  # times the answers of another kind
 LONGER = 4  # times the limit at which answers were cut
-TABLE = "See `demur report`"
+SEE_TABLE = "See `demur report`"
 UNKNOWN, NOT_SPLIT = "not known", "-"
 MEANING = (
     "Labelled: the answers agree enough to show which model is needed. Both models guess: no two of their short "
@@ -127,7 +127,9 @@ def kinds_note(router: Router) -> str:
     named = " and ".join(
         f"{one.shown} ({one.prompts / kinds.prompts:.0%}{of})" for one, of in zip(lost, whole, strict=True)
     )
-    return f"Do not trust it on {named}{_local_of(router, kinds)}: samples rarely show which model they need. {TABLE}"
+    return (
+        f"Do not trust it on {named}{_local_of(router, kinds)}: samples rarely show which model they need. {SEE_TABLE}"
+    )
 
 
 def _local_of(router: Router, kinds: PromptKinds) -> str:

@@ -13,7 +13,7 @@ from demur.evaluation.report import figures
 from demur.evaluation.report.decisions import decisions_html, digits_of
 from demur.evaluation.report.headline_record import DECIDED, HeadlineBlock, short
 from demur.evaluation.report.kinds_table import COLUMNS as COLUMNS_OF_KINDS
-from demur.evaluation.report.kinds_table import HEAD, MEANING
+from demur.evaluation.report.kinds_table import HEAD, MEANING, SEE_TABLE
 from demur.evaluation.report.tables import (
     COLUMNS,
     choice_columns,
@@ -31,6 +31,7 @@ from demur.records import count_of, dollars
 from demur.runs.lineage import REPORT, keep_report
 
 PICTURES = "curve.png", "curve.svg"
+COMMAND = re.compile(r"`([^`]+)`")
 OPTION = re.compile(r"--[a-z]+(?:-[a-z]+)*")
 WIDE, NARROW = (10.0, 5.2), (4.4, 5.4)  # inches of the curve on a page that is wide, or narrow
 
@@ -95,14 +96,15 @@ def document(title: str, parts: Sequence[str]) -> str:
 
 def prose(text: str) -> str:
     """A sentence as HTML; options of commands are not broken at their hyphens, nor numbers before their sign."""
-    kept = escape(text).replace(" %", "\u00a0%")
+    kept = COMMAND.sub(r"<code>\g<1></code>", escape(text).replace(" %", "\u00a0%"))
     return OPTION.sub(r"<span class=option>\g<0></span>", kept)
 
 
 def _block(block: HeadlineBlock) -> str:
     """The headline in the words of the commands: the result, what it rests on, what to be careful about."""
     notes = "".join(f"<dt>{escape(name)}</dt><dd>{prose(fact)}</dd>" for name, fact in block.notes)
-    cautions = _list(_sentence(one) for one in block.cautions) if block.cautions else ""
+    told = (one.replace(SEE_TABLE, "See the table below") for one in block.cautions)
+    cautions = _list(map(_sentence, told)) if block.cautions else ""
     return f'<p>{prose(block.sentence)}.</p><dl class="notes">{notes}</dl>{cautions}'
 
 
