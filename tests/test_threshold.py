@@ -136,6 +136,13 @@ def test_a_certificate_sets_its_threshold_without_the_gate() -> None:
     )
     second = threshold_from_certificate(Certificate(*given, number=2))  # type: ignore[arg-type]
     assert second.on == "the graded prompts, promise 2 on them"
+    assert second.wish == "risk 5.0% with 90% confidence (missed), promise 2 on them; without the gate"
+
+
+def test_what_a_threshold_was_set_for_is_said_in_a_note_and_nothing_before_anything_is_learned() -> None:
+    asked = threshold_for_share([0.1, 0.2], 0.5, on="your prompts, as the gate is expected to decide")
+    assert asked.wish == "a strong share of 50%"
+    assert Calibration(0.5, 1.0, 0, "nothing is learned yet").wish == ""
 
 
 @pytest.mark.parametrize("keep", [0.0, 1.1, -0.5])
