@@ -128,7 +128,7 @@ def evaluation(
     found: Evaluation, folder: Path | None = None, *, verbose: bool = False, pricing_said: bool = False
 ) -> None:
     """The headline, the table of routers, the findings, and the path of the report."""
-    lines(found.block.lines)
+    lines((*found.block.lines, ""))
     what = "graded" if found.headline.by_grades else "training" if found.believed else "test"
     served = found.headline
     some = served.judged is not None and not served.by_grades  # of those that are judged by hand, all are graded
@@ -312,6 +312,7 @@ def outcome(found: Outcome) -> None:
         lines(replace(block, cautions=cautions).lines)
     elif found.verdict:
         out.print(found.verdict.sentence, markup=False)
+    lines([""])
     labels(found.labels)
     spend(found.spend)
     if found.evaluation is None and (Path(found.folder) / REPORT).is_file():

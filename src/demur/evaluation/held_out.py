@@ -135,7 +135,7 @@ def evaluate_held_out(run: Run, *, graded: bool) -> Evaluation:
 
 def _verdict_sentence(verdict: RouterVerdict | None) -> str:
     """What a router has learned; that it was not shown to have is a caution."""
-    return verdict.sentence if verdict and verdict.learned else ""
+    return f"{verdict.gained} over random (held out, believed)" if verdict and verdict.learned else ""
 
 
 def _tiers(router: PromptRouter) -> TiersMeasured | None:
