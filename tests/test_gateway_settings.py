@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from demur.cli.main import app
 from demur.errors import InputError
 from demur.gateway.settings import GatewaySettings, read_settings
 from demur.limits import from_mapping
+from demur.quickstart import EXAMPLES
 
 ROOT = Path(__file__).parents[1]
 LIMITS = {"at_least", "above"}
@@ -73,3 +75,14 @@ def test_options_override_the_file_only_where_they_are_given(monkeypatch: pytest
         "anyway": True,
         "allow_endpoints": ["a", "b"],
     }
+
+
+def test_the_first_question_of_the_demo_is_one_that_its_models_answer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """They complete question and answer in a few words: why the sky is blue took them three wrong ones."""
+    monkeypatch.setattr("demur.gateway.server.serve", lambda router, *, ready, **options: ready("here", "there", False))
+    monkeypatch.setattr("demur.quickstart.demo_router", lambda **named: str(tmp_path))
+    said = CliRunner().invoke(app, ["serve", "--demo"])
+    assert said.exit_code == 0
+    assert any(json.dumps(one) in said.stdout for one in EXAMPLES)

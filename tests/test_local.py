@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from aiohttp import ClientSession, ClientTimeout
 
 from demur.config import ModelConfig
 from demur.errors import EndpointError, InputError, ModelError
@@ -17,6 +18,7 @@ from demur.models.doctor import doctor
 from demur.models.local import endpoint_of, parse_model, running_endpoint
 from demur.models.requests.client import EndpointClient
 from demur.records import SamplingSettings
+from demur.routing.asked_as import AskedAs
 
 
 def test_how_models_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,6 +78,22 @@ async def test_the_weak_model_answers_and_its_samples_repeat() -> None:
     assert "Paris" in cold[0].text
     assert all(s.logprobs and max(s.logprobs) <= 0 for s in samples)
     assert samples[0].prompt_tokens > 3
+
+
+@pytest.mark.slow
+async def test_a_chat_that_is_asked_as_a_plain_completion_ends() -> None:
+    """Without a limit of its own: a model that writes on from a template need never end."""
+    asked = AskedAs(template="The numbers: 1, 2, 3, 4, 5, 6, 7, 8, 9, {prompt},", plain=True)
+    weak = ModelConfig("smollm2-135m")
+    async with running_endpoint(weak, parallel=1, chat_template=asked.chat_template) as endpoint:
+        body = {"messages": [{"role": "user", "content": "10"}], "temperature": 0.0}
+        async with (
+            ClientSession(timeout=ClientTimeout(60)) as session,
+            session.post(f"{endpoint.base_url}/chat/completions", json=body) as answer,
+        ):
+            found = await answer.json()
+    assert found["choices"][0]["finish_reason"] == "length"
+    assert found["usage"]["completion_tokens"] == local.CONTINUED_TOKENS
 
 
 @pytest.mark.slow

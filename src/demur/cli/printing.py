@@ -354,11 +354,14 @@ def models(known: Sequence[CatalogueModel]) -> None:
     out.print(table)
 
 
-def serving(address: str, operator: str, keyed: bool = False) -> None:
-    """Where the gateway listens, and how to ask it; ``keyed``: clients need a key, which is nowhere printed."""
+def serving(address: str, operator: str, keyed: bool = False, *, question: str = "Why is the sky blue?") -> None:
+    """Where the gateway listens, and how to ask it; ``keyed``: clients need a key, which is nowhere printed.
+
+    ``question``: one that the served models can answer.
+    """
     headers = "-H 'Authorization: Bearer YOUR_KEY' " if keyed else ""
     headers += "-H 'Content-Type: application/json'"
-    body = '{"model": "demur", "messages": [{"role": "user", "content": "Why is the sky blue?"}]}'
+    body = json.dumps({"model": "demur", "messages": [{"role": "user", "content": question}]})
     out.print(f"demur serves {address}/v1 (dashboard: {operator}/)", markup=False)
     out.print(f"  curl {address}/v1/chat/completions {headers} -d '{body}'", markup=False)
     if keyed:

@@ -26,6 +26,9 @@ from demur.records import Progress, no_progress
 
 PROMPT_TOKENS, CONTEXT_TOKENS = 2048, 4096  # the longest prompt; at least so many, shared by all slots (kv_unified)
 START_SECONDS = 120
+# The longest answer to a chat asked as a plain completion, where its request sets no limit: what a model writes on
+# from a template need not end.
+CONTINUED_TOKENS = 128
 SLOWEST_TOKEN = 2.0  # seconds, on a machine that does much else
 OPENAI_KEY = "OPENAI_API_KEY"
 
@@ -198,6 +201,7 @@ def _serve(
     settings.ui = False
     if chat_template:
         settings.chat_template, settings.use_jinja = chat_template, True
+        settings.n_predict = CONTINUED_TOKENS
     if pooling:
         settings.embedding = True
         settings.pooling_type = xllamacpp.llama_pooling_type[f"LLAMA_POOLING_TYPE_{pooling.upper()}"]

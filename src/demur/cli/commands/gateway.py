@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from dataclasses import asdict
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -56,18 +58,20 @@ def serve(
     from demur.gateway.server import serve
     from demur.learning.process import learning_beside
     from demur.models.local import parse_model
-    from demur.quickstart import STRONG, WEAK, demo_router
+    from demur.quickstart import EXAMPLES, STRONG, WEAK, demo_router
 
+    ready: Callable[..., None] = printing.serving
     if demo and learn:
         weak, strong = weak or WEAK, strong or STRONG
     elif demo:
         with progress_bar() as progress:
             router = demo_router(progress=progress)
         given |= {"anyway": True, "as_labelled": True}
+        ready = partial(printing.serving, question=EXAMPLES[0])  # its models answer in a few words
     printing.outdated_stages_of(Path(router or "run/router").parent)
     given |= {"record_prompts": True if record else None, "learn": learning_table(config) if learn else None}
     given |= {role: asdict(parse_model(name)) for role, name in (("weak", weak), ("strong", strong)) if name}
-    serve(router, config=config, workers=workers, beside=learning_beside, ready=printing.serving, **given)
+    serve(router, config=config, workers=workers, beside=learning_beside, ready=ready, **given)
 
 
 def launch(
