@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from demur.evaluation.report.figures import INK, PALETTE, curve_figure
+from demur.evaluation.report.figures import INK, PALETTE, curve_figure, target_figure
 from demur.evaluation.report.headline import Headline
 from demur.evaluation.report.page import page, prose
 from demur.evaluation.report.tables import choice_columns, choice_rows, reference_rows, router_rows, terms
@@ -339,3 +339,13 @@ def test_the_name_of_the_served_point_lies_on_no_curve(share: float, size: tuple
             ends = drawn.get_transform().transform(np.column_stack([drawn.get_xdata(), drawn.get_ydata()]))
             across = np.interp(np.linspace(box.x0, box.x1, 50), ends[:, 0], ends[:, 1])
             assert not ((across > box.y0) & (across < box.y1)).any()
+
+
+def test_long_names_of_models_are_whole_in_the_picture_of_the_targets() -> None:
+    names = {"model_a": "qwen2.5-7b-instruct-awq", "model_b": "meta-llama/Llama-3.3-70B-Instruct-Turbo"}
+    figure = target_figure([replace(evaluation().preferences[0], **names)])
+    figure.draw_without_rendering()
+    label = figure.axes[0].xaxis.label
+    assert all(name in label.get_text() for name in names.values())
+    box, page_box = label.get_window_extent(), figure.bbox
+    assert page_box.x0 <= box.x0 and box.x1 <= page_box.x1 and page_box.y0 <= box.y0

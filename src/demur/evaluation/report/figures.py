@@ -166,7 +166,7 @@ def target_figure(preferences: Sequence[Preference]) -> Any:
     figure, axes = axes_of(4.6, 2.8)
     axes.hist([row.target for row in preferences], bins=np.linspace(0, 1, 12), color=PALETTE[2])
     weak, strong = _models(preferences)
-    axes.set(xlabel=f"target (0: {weak} is enough, 1: {strong} is needed)", ylabel="prompts")
+    axes.set(xlabel=f"target, from 0 ({weak} is enough)\nto 1 ({strong} is needed)", ylabel="prompts")
     return figure
 
 
