@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -189,8 +190,11 @@ def test_without_prompts_the_threshold_is_set_on_the_runs_own_and_that_is_said(p
     assert facts("\n".join(named))["measured on"] == facts(trained)["measured on"]
     refused = RUNNER.invoke(app, ["calibrate", "--risk", ".05", "--anyway"])
     assert "--risk needs graded prompts that have not trained the router" in str(refused.exception)
+    shutil.copytree("run/router", "elsewhere")
     refused = RUNNER.invoke(app, ["calibrate", "--strong-share", ".2", "--router", "elsewhere"])
     assert "elsewhere is of no run, whose prompts could be taken" in str(refused.exception)
+    refused = RUNNER.invoke(app, ["calibrate", "--strong-share", ".2", "--router", "nowhere"])
+    assert "nowhere/router.json: no saved router here" in str(refused.exception)
 
 
 def test_what_a_file_of_prompts_leaves_out_is_said_once(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:

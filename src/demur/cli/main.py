@@ -35,7 +35,7 @@ from demur.errors import DemurError, InputError, of_the_system
 from demur.evaluation.thresholds.criterion import CRITERIA, USUAL_SHARE, Criterion
 from demur.limits import from_mapping
 from demur.runs.lineage import wish_of
-from demur.runs.steps import current_threshold, first_share, is_router, prompts_of_run, share_note, threshold_of
+from demur.runs.steps import current_threshold, first_share, prompts_of_run, share_note, threshold_of
 
 OWN_PROMPTS = (
     "no prompts are given, so the threshold is set on the run's own, {prompts}; those that trained the router are "
@@ -210,12 +210,14 @@ def calibrate(
 ) -> None:
     """Set a router's threshold by share, budget or quality. Only a guarantee (--risk) needs graded prompts."""
     from demur.evaluation.thresholds.calibrate import calibrate_and_measure
+    from demur.routing.artifact import read_description
 
     router = router_of(run, router)
+    read_description(Path(router))  # where no router is saved, that is what is wrong, whatever was asked for
     if prompts is None:
         prompts = prompts_of_run(Path(router), graded=given["risk"] is not None)
         printing.explanation(OWN_PROMPTS.format(prompts=prompts) if given["risk"] is None else f"graded: {prompts}")
-    if all(given[name] is None for name in CRITERIA) and is_router(Path(router)):  # else its own error is raised
+    if all(given[name] is None for name in CRITERIA):
         given["strong_share"] = _ask_share(router, prompts)
     criterion = from_mapping(Criterion, given, where="calibrate")
     with progress_bar(NOTHING_KEPT) as progress:
