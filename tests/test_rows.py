@@ -218,6 +218,7 @@ def zipped(member: str) -> bytes:
         (zipped("p.jsonl"), "p.jsonl", "this is a zip archive; unpack it"),
         (zipped("[Content_Types].xml"), "p.csv", "this is an Excel workbook; save it as CSV"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "p.xls", "an Excel workbook"),
+        (b"SQLite format 3\x00", "ledger.sqlite", "(a ledger: `demur ledger FILE --export FILE.jsonl`)"),
         (bz2.compress(b"x"), "p.jsonl.bz2", "this is bzip2; unpack it"),
         (lzma.compress(b"x"), "p.jsonl.xz", "this is xz; unpack it"),
         (b"\x28\xb5\x2f\xfd\x04", "p.jsonl.zst", "this is zstd; unpack it"),

@@ -39,7 +39,7 @@ _FOREIGN = {  # first bytes -> what the file is, and what to do
     b"\xfd7zXZ": "xz; unpack it (unxz), or use gzip",
     b"\x28\xb5\x2f\xfd": "zstd; unpack it (unzstd), or use gzip",
     b"7z\xbc\xaf": "a 7z archive; unpack it",
-    b"SQLite format 3": "an SQLite database; export a table as CSV",
+    b"SQLite format 3": "an SQLite database; export a table as CSV (a ledger: `demur ledger FILE --export FILE.jsonl`)",
     b"\xff\xfe": "UTF-16; convert it (iconv -f UTF-16 -t UTF-8)",
     b"\xfe\xff": "UTF-16; convert it (iconv -f UTF-16 -t UTF-8)",
     b"%PDF": "a PDF; write its prompts as JSON lines",
