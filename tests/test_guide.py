@@ -26,7 +26,7 @@ from demur.cli import printing
 from demur.cli.advice import advice_lines
 from demur.cli.commands.inspect import router_of
 from demur.cli.examples import EXAMPLES
-from demur.cli.groups import GROUPS, leaves
+from demur.cli.groups import GROUPS, every_command, leaves
 from demur.cli.main import app
 from demur.config import ModelConfig, RunConfig
 from demur.errors import InputError, MissingExtraError
@@ -321,6 +321,8 @@ def test_quiet_leaves_results_alone(pair: Pair) -> None:
     done = RUNNER.invoke(app, [*sample_of(pair), "--quiet"])
     assert done.stderr == ""
     assert done.stdout.startswith("360 samples of 60 prompts")
+    assert RUNNER.invoke(app, ["models", "--quiet"]).stderr == ""
+    assert RUNNER.invoke(app, ["models"]).stderr
 
 
 def test_results_are_on_stdout_and_next_steps_are_not(pair: Pair) -> None:
@@ -370,7 +372,7 @@ def test_the_demo_can_begin_its_folder_again(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_every_commands_help_ends_in_an_example_that_it_takes() -> None:
-    for path, command in leaves(typer.main.get_command(app)):
+    for path, command in every_command(typer.main.get_command(app)):
         assert path in EXAMPLES, f"{path}: no example"
         words = shlex.split(EXAMPLES[path].partition(" > ")[0], comments=True)
         assert words[: 1 + len(path.split())] == ["demur", *path.split()]

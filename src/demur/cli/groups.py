@@ -36,7 +36,8 @@ OTHERS = "Others"
 SHOWN = (MEASURED, FORECAST, QUALITY)  # notes of a headline that a bare `demur` shows
 EXIT_CODES = (
     "Exit codes: 0 done; 2 an error, named in one line on stderr, or an unknown option; 130 stopped by Ctrl-C, with "
-    "everything kept that was paid for; 1 the gateway ended because its worker processes died again and again. Launch "
+    "everything kept that was paid for; 1 the gateway ended because its worker processes died again and again, or a "
+    "program that read the output, such as head, closed it. Launch "
     "ends with its client's code. Results go to stdout, progress, warnings and next steps to stderr."
 )
 
@@ -47,8 +48,9 @@ class CommandGroups(TyperGroup):
     def __init__(self, **attrs: Any) -> None:
         super().__init__(**attrs)
         self.epilog = EXIT_CODES
-        for path, command in leaves(self):
-            command.params.append(_quiet())
+        for path, command in every_command(self):
+            if not hasattr(command, "commands") or command.invoke_without_command:
+                command.params.append(_quiet())
             command.epilog = f"Example: {EXAMPLES[path]}" if path in EXAMPLES else None
 
     def make_context(self, *given: Any, **named: Any) -> Any:
@@ -148,13 +150,17 @@ def _with_value(said: str, error: Any) -> str:
     return f"{name}: {why}" if known else f"{name} is {value}; {why[0].lower()}{why[1:]}"
 
 
-def leaves(group: Any, above: str = "") -> Iterator[tuple[str, Any]]:
-    """Every command that is not a group, under its name with those of the groups that it is in."""
+def every_command(group: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command and every group, under its name with those of the groups that it is in."""
     for name, command in group.commands.items():
+        yield f"{above}{name}", command
         if hasattr(command, "commands"):
-            yield from leaves(command, f"{above}{name} ")
-        else:
-            yield f"{above}{name}", command
+            yield from every_command(command, f"{above}{name} ")
+
+
+def leaves(group: Any) -> Iterator[tuple[str, Any]]:
+    """Every command that is not a group."""
+    return (found for found in every_command(group) if not hasattr(found[1], "commands"))
 
 
 def _quiet() -> Any:
