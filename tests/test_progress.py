@@ -8,13 +8,16 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 from rich.progress import Progress, Task
+from typer.testing import CliRunner
 
 from demur.cli import printing, progress
+from demur.cli.main import app
 from demur.cli.printing import Terminal
 from demur.cli.progress import Rate, TimeLeft, _clock, progress_bar
 
@@ -136,3 +139,23 @@ def test_ctrl_c_says_how_far_it_was_and_what_the_next_start_begins_with(monkeypa
         show("training routers", 2, 5)
         raise KeyboardInterrupt
     assert "demur: stopped (training routers: 2 of 5); it begins anew\n" in page.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        ("demur.paper.overhead.report.overhead", ["overhead"]),
+        ("demur.models.catalogue.fetch", ["models", "fetch", "smollm2-135m"]),
+    ],
+)
+def test_ctrl_c_speaks_of_paid_answers_only_where_some_are_paid_for(
+    monkeypatch: pytest.MonkeyPatch, function: str, words: list[str]
+) -> None:
+    def interrupted(*given: object, progress: Callable[[str, int, int], None], **named: object) -> None:
+        progress("stage", 1, 2)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(function, interrupted)
+    said = CliRunner().invoke(app, words).stderr
+    assert "demur: stopped (stage: 1 of 2); " in said
+    assert "paid" not in said

@@ -20,6 +20,7 @@ from demur.cli.printing import QUIET, err
 from demur.records import Progress
 
 PAID_KEPT = "answers that were paid for are kept, and the same command continues from there"
+FILES_KEPT = "files that are whole are kept, and the same command fetches the others"
 NOTHING_KEPT = "the same command begins anew"
 LINE_SECONDS = 20.0  # between two lines on a stage that goes on
 

@@ -10,7 +10,7 @@ import typer
 
 from demur.cli import printing
 from demur.cli.options import Images, PromptArgument, read_prompt
-from demur.cli.progress import NOTHING_KEPT, progress_bar
+from demur.cli.progress import FILES_KEPT, NOTHING_KEPT, progress_bar
 from demur.config import A_MODEL, ANYWAY
 from demur.errors import InputError
 from demur.models.allowed_endpoints import ALLOW_HELP
@@ -156,7 +156,7 @@ def fetch(
     """Fetch a model, unless it is here already. Its content hash is verified."""
     from demur.models.catalogue import fetch, model
 
-    with progress_bar() as progress:
+    with progress_bar(FILES_KEPT) as progress:
         path = fetch(name, progress=progress)
     if json:
         return printing.as_json({"path": path})

@@ -10,7 +10,7 @@ import typer
 
 from demur.cli import printing
 from demur.cli.commands.inspect import AllowEndpoint, AsJson, Force
-from demur.cli.progress import progress_bar
+from demur.cli.progress import NOTHING_KEPT, progress_bar
 from demur.config import A_MODEL
 from demur.config.names import ENCODERS
 from demur.errors import InputError
@@ -99,7 +99,7 @@ def overhead(
 
     if n >= SLOW_FROM:
         printing.err.print(f"--n {n:,}: slow fits; each is ended, or not begun, beyond {seconds:g} s", markup=False)
-    with progress_bar() as progress:
+    with progress_bar(NOTHING_KEPT) as progress:
         found = overhead(
             n=n,
             dimension=dimension,
