@@ -4,9 +4,15 @@
 answer was seen), answered five times by SmolLM2-135M (weak) and Qwen2.5-Coder-1.5B (strong) as `demur sample` asks by
 default: `data/short_texts.jsonl.gz`. Beside the questions of `guess_samples` they make a run, labelled and trained as a
 newcomer's is, its stored answers replayed by two endpoints on loopback. Shown: how many are unknown and why, where each
-setting of `unknown` sends them at the strong share that `demur train` advises, and how often the strong model's first
-answer is the better one by grades that were given blind (`better` in the file: strong, weak or equal).
-`--sample STORE` asks the models, and keeps what they say in that file.
+setting of `unknown` sends them at a strong share of 30 %, and how often the strong model's first answer is the better
+one by grades that were given blind (`better` in the file: strong, weak or equal). All of it once without and once with
+the rule that few equal answers to a request are chance (`unknown.LEAST_EQUAL`).
+
+The share of that rule was chosen on these prompts and the requests of a mixed run that holds them. It is confirmed on
+60 requests of our own that were written before any of their answers was seen, 40 without and 20 with a right answer
+(`data/request_prompts.jsonl`): which of them are labelled by their own answers, and where the router of the run, which
+has not seen them, sends them.
+`--sample STORE` asks the models, and keeps what they say in that file; with `--requests` about those.
 """
 
 from __future__ import annotations
@@ -25,16 +31,21 @@ from typing import Any, get_args
 import numpy as np
 
 import demur
-from demur.config import ModelConfig
-from demur.evaluation.report.headline import expected_use, training_headline
+from demur.config import LabelConfig, ModelConfig
+from demur.evaluation.report.headline import expected_use
 from demur.gate.router import Router
 from demur.gate.shares import threshold_of_share
-from demur.labels.beliefs.unknown import GUESSED, UNKNOWN_FILE, read_unknown
+from demur.labels.beliefs import unknown
+from demur.labels.beliefs.unknown import GUESSED, LEAST_EQUAL, UNKNOWN_FILE, read_unknown
+from demur.labels.from_samples import label_prompts
+from demur.meaning.entailment import SAMPLED_SHARE, at_share, shipped_entailment
+from demur.meaning.meanings import Meanings
 from demur.models.local import running_endpoint
 from demur.models.requests.client import EndpointClient
 from demur.prompts.words import is_question
 from demur.records import OnUnknown, Prompt, Sample, SamplingSettings
 from demur.runs.steps import FIRST_SHARE
+from demur.sampling.pair import PairSamples
 from demur.sampling.sample import sample_prompts
 from demur.store import Store
 from demur.testing import fake_endpoint, in_a_thread
@@ -43,17 +54,24 @@ from label_rules import GUESSES, new_samples
 
 DATA = ROOT / "benchmarks" / "data"
 PROMPTS, ANSWERS = DATA / "short_text_prompts.jsonl", DATA / "short_texts.jsonl.gz"
+REQUESTS, REQUESTED = DATA / "request_prompts.jsonl", DATA / "requests.jsonl.gz"
+WITHOUT, WITH = "without a right answer", "with one"
 MODELS = {"weak": "smollm2-135m", "strong": "qwen2.5-coder-1.5b"}
 N = 5
 
 
-def short_texts() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in gzip.decompress(ANSWERS.read_bytes()).decode().splitlines()]
+def answered(file: Path = ANSWERS) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in gzip.decompress(file.read_bytes()).decode().splitlines()]
 
 
-async def sample_pair(store: Store) -> None:
+def requests() -> dict[str, list[str]]:
+    """The requests that confirm the rule, those without a right answer and those with one."""
+    rows = [json.loads(line) for line in REQUESTS.read_text(encoding="utf-8").splitlines()]
+    return {kind: [row["prompt"] for row in rows if ("answers" in row) == (kind == WITH)] for kind in (WITHOUT, WITH)}
+
+
+async def sample_pair(store: Store, texts: Sequence[str], file: Path) -> None:
     """Ask both models, and write all answers."""
-    texts = [json.loads(line)["prompt"] for line in PROMPTS.read_text(encoding="utf-8").splitlines()]
     prompts, settings = [Prompt(str(i), text) for i, text in enumerate(texts)], SamplingSettings(n=N)
     found: list[dict[str, Any]] = [{"prompt": text} for text in texts]
     for side, model in MODELS.items():
@@ -63,7 +81,7 @@ async def sample_pair(store: Store) -> None:
             for row in found:
                 row[side] = [_answer(one) for one in store.samples(endpoint.name, row["prompt"], settings.key)[:N]]
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in found)
-    with ANSWERS.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed:
+    with file.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed:
         packed.write(lines.encode())
 
 
@@ -104,20 +122,61 @@ def report(run: str, texts: Sequence[str]) -> None:
         print(
             f"  {name}: {len(asked)} whose short answers all differ, {sum(map(is_question, asked))} of them questions"
         )
+    known = np.array([text not in reasons for text in texts])
     for where in get_args(OnUnknown):
         router = Router.load(f"{run}/router", unknown=where)
-        told = training_headline(router).kept
-        share = told.share if told else FIRST_SHARE
-        advised = f"the advised {share:.0%} (keeps {told.kept:.0%}, {told.money})" if told else f"{share:.0%}"
-        threshold, looked = threshold_of_share(router, share), router.prompt_router.look_held_out(texts)
+        threshold, looked = threshold_of_share(router, FIRST_SHARE), router.prompt_router.look_held_out(texts)
         weak = 1 - expected_use(router, looked, threshold).strong.mean(axis=1)
         guessed = np.array([reasons.get(text) == GUESSED for text in texts])
         halves = " and ".join(f"{weak[part::2].sum():.0f} of {len(weak[part::2])}" for part in (0, 1))
         print(
-            f"unknown = {where}: at a strong share of {advised} "
-            f"{halves} go to the weak model (even and odd prompts), {weak[guessed].sum():.0f} of {guessed.sum()} of "
-            "those whose short answers all differ"
+            f"unknown = {where}: at a strong share of {FIRST_SHARE:.0%} {halves} go to the weak model (even and odd "
+            f"prompts), {weak[guessed].sum():.0f} of {guessed.sum()} of those whose short answers all differ, "
+            f"{weak[known].sum():.0f} of the {known.sum()} labelled ones"
         )
+
+
+def report_requests(run: str) -> None:
+    """Where the router of a run sends requests that it has not seen."""
+    router = Router.load(f"{run}/router")
+    threshold = threshold_of_share(router, FIRST_SHARE)
+    for kind, texts in requests().items():
+        strong = sum(router.route(text, threshold=threshold).role == "strong" for text in texts)
+        sent = f"{strong} of {len(texts)} to the strong model"
+        print(f"requests {kind} that it has not seen, at {FIRST_SHARE:.0%}: {sent}")
+
+
+def report_own_labels() -> None:
+    """How many of the requests are labelled by their own answers."""
+    rows = answered(REQUESTED)
+    prompts = [Prompt(str(i), row["prompt"]) for i, row in enumerate(rows)]
+    sides = [{p.id: _samples(row[side]) for p, row in zip(prompts, rows, strict=True)} for side in MODELS]
+    meanings = Meanings(at_share(shipped_entailment(), SAMPLED_SHARE))
+    for least in (0.0, LEAST_EQUAL):
+        with rule_of(least):
+            found = label_prompts(prompts, PairSamples(*sides), meanings, LabelConfig(), weak="weak", strong="strong")
+        reasons = {row.prompt: f"labelled {row.target:.2f}" for row in found.preferences}
+        reasons |= {one.prompt: one.reason for one in found.unknown}
+        print(f"\nrequests by their own answers; fewer equal pairs than {least:.0%} are chance")
+        for kind, texts in requests().items():
+            print(f"  {kind}: {sum(reasons[text].startswith('labelled') for text in texts)} of {len(texts)} labelled")
+            for text in texts:
+                if reasons[text].startswith("labelled"):
+                    print(f"    {reasons[text]}  {text}")
+
+
+def _samples(answers: Sequence[dict[str, Any]]) -> list[Sample]:
+    return [Sample(i, one["text"], None, "length" if one["cut"] else "stop", 0, 0) for i, one in enumerate(answers)]
+
+
+@contextmanager
+def rule_of(least: float) -> Iterator[None]:
+    """Labels by another `unknown.LEAST_EQUAL`; 0: the rule is off."""
+    unknown.LEAST_EQUAL = least
+    try:
+        yield
+    finally:
+        unknown.LEAST_EQUAL = LEAST_EQUAL
 
 
 def report_grades(rows: Sequence[dict[str, Any]]) -> None:
@@ -128,22 +187,30 @@ def report_grades(rows: Sequence[dict[str, Any]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sample", type=Path, metavar="STORE", help="ask the models; file that keeps what was sampled")
+    parser.add_argument("--requests", action="store_true", help="with --sample: the requests that confirm the rule")
     options = parser.parse_args()
     print(describe())
     if options.sample:
+        listed, kept = (REQUESTS, REQUESTED) if options.requests else (PROMPTS, ANSWERS)
+        texts = [json.loads(line)["prompt"] for line in listed.read_text(encoding="utf-8").splitlines()]
         with Store(options.sample) as store:
-            return asyncio.run(sample_pair(store))
-    rows = short_texts()
+            return asyncio.run(sample_pair(store, texts, kept))
+    rows = answered()
     texts = [row["prompt"] for row in rows]
     with tempfile.TemporaryDirectory() as made, pair(rows) as names:
         run, file = str(Path(made) / "run"), Path(made) / "prompts.jsonl"
         asked = [*(prompt.text for prompt in new_samples(GUESSES)[0]), *texts]
         file.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in asked), encoding="utf-8")
         demur.sample(file, **names, run=run, n=N, strong_usd="2.5/10")
-        print(*demur.label(run=run).notes, sep="\n")
-        router = demur.train(run=run, methods="kernel")
-        print(router.sentence)
-        report(run, texts)
+        for least in (0.0, LEAST_EQUAL):
+            print(f"\n== requests with fewer equal pairs than {least:.0%} are unknown by chance")
+            with rule_of(least):
+                print(*demur.label(run=run).notes, sep="\n")
+            router = demur.train(run=run, methods="kernel")
+            print(router.sentence)
+            report(run, texts)
+            report_requests(run)
+    report_own_labels()
     return report_grades(rows)
 
 

@@ -24,6 +24,7 @@ from demur.gateway.decision.batch_error import BatchError, is_clear
 from demur.gateway.settings import read_settings
 from demur.labels.beliefs.unknown import (
     CUT_OFF,
+    FEW_EQUAL,
     FOREIGN,
     GUESSED,
     NO_QUESTION,
@@ -44,7 +45,7 @@ from demur.routing.train import train_router
 from test_gate_router import STRONG, first, gate_of, near
 
 SETTINGS = get_args(OnUnknown)
-TEXTS = (NONE_EQUAL, ONE_EQUAL, CUT_OFF, FOREIGN, NO_QUESTION, UNLIKE)
+TEXTS = (NONE_EQUAL, ONE_EQUAL, FEW_EQUAL, CUT_OFF, FOREIGN, NO_QUESTION, UNLIKE)
 KINDS = {"sum": 0, "who": 1, "Nam": 1, "ode": 2}  # of the prompts below: the axis of each
 SETTLED = {  # where questions on which both models guess, short texts, and long ones go whatever their score
     "strong-unless-guessed": {"Nam": "strong", "ode": "strong"},
@@ -114,6 +115,21 @@ def test_the_score_decides_on_questions_on_which_both_models_guess_and_texts_go_
     assert "it asks no question, so it may have no right answer" in name.reason
     by_score = trained("score").route("ode 5", threshold=2.0)
     assert by_score.reason.endswith("; such prompts go by their score (unknown = score)")
+
+
+def test_requests_that_agree_by_chance_go_to_the_strong_model_and_questions_like_them_by_their_score(
+    tmp_path: Path,
+) -> None:
+    chance = [UnknownPrompt(f"o{i}", f"ode {i}", FEW_EQUAL) for i in range(10)]
+    given = {"weak": "small", "strong": "large", "unknown": chance}
+    train_router(Kinds(), BY_NAME["kernel"](), TRAINING, **given).save(tmp_path)  # type: ignore[arg-type]
+    router = PromptRouter.load(tmp_path, encoder=Kinds())
+    text = router.route("ode 5", threshold=2.0)
+    assert (text.role, text.untold, text.stage) == ("strong", FEW_EQUAL, "unknown")
+    assert FEW_EQUAL in text.reason
+    question = router.route("ode 5?", threshold=2.0)
+    assert (question.role, question.untold, question.stage) == ("weak", "", "prompt")
+    assert router.learned.untold[len(TRAINING) :] == [FEW_EQUAL] * 10
 
 
 @pytest.mark.parametrize("value", SETTINGS)
