@@ -153,7 +153,7 @@ def test_an_arena_labels_a_run_and_its_preferences_go_to_routellm(tmp_path: Path
     file = str(battles(tmp_path / "arena.jsonl"))
     labels = demur.label(run=run, source="preference", file=file, models=("ant", "fox"), tiers=3)
     assert len(labels.preferences) > 100
-    assert "of other tiers than ant (0) and fox (2)" in " ".join(labels.notes)
+    assert "of other tiers than ant (0) and fox (2)" in dict(labels.facts)["rows"]
     shown = export_routellm(run=run, to=str(tmp_path / "battles.json"), models=("mixtral", "gpt-4")).lines
     rows = json.loads((tmp_path / "battles.json").read_text())
     assert {(one["model_a"], one["model_b"]) for one in rows} == {("mixtral", "gpt-4")}

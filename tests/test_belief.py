@@ -113,8 +113,9 @@ def test_the_default_is_believed_gain_and_says_what_it_believed() -> None:
     assert {row.kind for row in found.preferences} == {"entropy believed"}
     assert found.preferences[0].slope == pytest.approx(0.5)  # WW 0, 1, 1 and SW 0, 1, 0
     assert found.preferences[0].strong_weight == 1.0
-    assert "the strong model gives 50% of the answers that the weak one repeats" in found.notes[0]
-    assert "the strong one counts 100% and the weak one 0%" in found.notes[0]
+    said = dict(found.details)["where they differ"]
+    assert "the large model counts 100% and the small one 0%" in said
+    assert "the large one gives 50% of what the small one repeats" in said
 
 
 @pytest.mark.parametrize("silence", [REFUSED, [""] * 4])
@@ -263,13 +264,10 @@ def test_shares_of_one_prompt_by_hand_and_of_one_sample_each() -> None:
 
 
 def test_a_belief_in_words() -> None:
-    assert Belief(np.zeros(1), 0.625, 0.875).sentence == (
-        "each target is a believed gain: by how much the strong model's answers are better, as far as agreement among "
-        "the answers shows it. Where the models' answers differ, the strong one counts 88% and the weak one 12%, "
-        "because the strong model gives 62% of the answers that the weak one repeats"
-    )
+    said = dict(Belief(np.zeros(1), 0.625, 0.875).facts)["where they differ"]
+    assert said.startswith("the large model counts 88% and the small one 12%: the large one gives 62% ")
     for slope, said in ((1.2, "gives 100%"), (-0.1, "gives 0%")):  # estimates of small samples
-        assert said in Belief(np.zeros(1), slope, 0.5).sentence
+        assert said in dict(Belief(np.zeros(1), slope, 0.5).facts)["where they differ"]
 
 
 def test_prompts_that_one_sample_each_settled_agree_throughout() -> None:

@@ -67,10 +67,8 @@ def test_halves_are_of_either_models_own_samples() -> None:
 
 
 def test_the_choice_says_what_every_kind_captures() -> None:
-    said = KindChoice("margin", {"margin": 0.125, "hard": -0.5}).sentence
-    assert (
-        said == "targets margin: by the believed gain on held-out samples (margin 0.1250, hard -0.5000; no labels used)"
-    )
+    _, said = KindChoice("margin", {"margin": 0.125, "hard": -0.5}).fact
+    assert said == "the believed gain on held-out samples: margin 0.1250, hard -0.5000"
 
 
 @pytest.mark.parametrize(("low", "kind"), [(0.0, "usual"), (1e-9, "other")])

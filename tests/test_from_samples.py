@@ -91,8 +91,11 @@ def test_without_log_probs_the_definition_is_discrete_and_nothing_is_combined() 
     config = LabelConfig(kind="combined")
     found = label_prompts(PROMPTS, samples, Meanings(exact_match), config, weak="small", strong="large")
     assert (found.definition, {row.definition for row in found.preferences}) == ("discrete", {"discrete"})
-    assert found.warnings[0].startswith("a model gives no log-probs: entropy by discrete instead of rao_blackwell")
-    assert found.notes[0].startswith("targets agreement: without log-probs")
+    assert "entropy by discrete instead of rao_blackwell" in dict(found.details)["no log-probs"]
+    asked = replace(config, definition="paper")
+    warned = label_prompts(PROMPTS, samples, Meanings(exact_match), asked, weak="small", strong="large")
+    assert warned.warnings[0].startswith("a model gives no log-probs: entropy by discrete instead of paper")
+    assert dict(found.details)["targets"].startswith("agreement: without log-probs")
     assert {(row.kind, row.target) for row in found.preferences} == {("agreement", 0.75)}
 
 
@@ -124,8 +127,10 @@ def rows(*targets: float, kind: str = "agreement") -> tuple[Preference, ...]:
 def test_labels_are_counted_by_winner() -> None:
     found = Labels(rows(0.0, 0.25, 0.5, 0.75, 1.0, 1.0, 0.5, 0.5), ())
     assert found.ties == 0.375
-    assert found.sentence == "8 preferences (agreement): weak 25%, strong 38%, tie 38%"
-    assert found.labelled_sentence == ""
+    assert found.sentence == (
+        "labelled 8 prompts: 38% need the large model, 25% are better with the small one, 38% neither"
+    )
+    assert found.details == (("kind of labels", "agreement"),)
     assert found.told == 1.0
     assert (Labels((), ()).ties, Labels((), ()).told) == (0.0, 0.0)
 
@@ -133,22 +138,21 @@ def test_labels_are_counted_by_winner() -> None:
 def test_near_ties_are_told_from_winners() -> None:
     """A target of .53 is a believed gain of .06: it names a winner, and hardly one. An exact tie is counted as such."""
     found = Labels(rows(0.53, 0.55, 0.46, 0.56, 0.9, 0.5, 0.5, 0.5, 0.5, 0.1), ())
-    assert found.sentence.endswith("weak 20%, strong 40%, tie 40%; 30% of all are near ties (targets of 0.45 to 0.55)")
+    assert dict(found.details)["near ties"].startswith("30% of the targets ")
 
 
 def test_labels_of_samples_say_what_they_stand_on() -> None:
     unknown = (UnknownPrompt("x", "p", "why"),)
     found = Labels(rows(1.0, 0.0, 0.0), (), (), "discrete", Saturation(0.5, 0.25, 0.125), 1234, unknown, 0.1)
     assert found.told == 0.75
-    assert found.sentence == (
-        "3 preferences (agreement): weak 67%, strong 33%, tie 0%; semantic entropy by discrete; the entailment model "
-        "decided about 1,234 pairs of answers"
-    )
-    assert found.labelled_sentence == (
-        f"labelled: 3 of 4 prompts (75%); {Saturation(0.5, 0.25, 0.125).sentence}; 10% of the answers were cut at "
-        "max_tokens"
-    )
-    assert replace(found, cut=0.0).labelled_sentence.endswith(Saturation(0.5, 0.25, 0.125).sentence)
+    assert found.sentence.startswith("labelled 3 of 4 prompts (75%): 33% need the large model, 67% are better ")
+    details = dict(found.details)
+    assert details["semantic entropy"] == "by discrete"
+    assert details["compared"] == "about 1,234 pairs of answers by the entailment model"
+    assert details["answers all differ"].endswith("both 12%")
+    assert details["answers cut"] == "10%, at max_tokens"
+    assert "answers cut" not in dict(replace(found, cut=0.0).details)
+    assert dict(replace(found, pairs_asked=34).details)["compared"].endswith(", 34 of them now")
 
 
 def test_a_row_holds_all_that_was_measured_of_its_prompt() -> None:
@@ -176,7 +180,7 @@ def test_a_saturated_strong_model_is_warned_of_and_eq_2_as_printed() -> None:
     config = LabelConfig(kind="hard", definition="paper", delta="paper")
     found = labelled([("oak", "oak")] * 4, [("elm", "ash")] * 2 + [("oak", "elm")] * 2, config)
     assert any(
-        line.startswith("the strong model's answers all differ on 100% of the prompts") for line in found.warnings
+        line.startswith("the large model's answers all differ on 100% of the prompts") for line in found.warnings
     )
     assert any("by Eq. 2 as printed are not better than chance" in line for line in found.warnings)
     sure = labelled([("elm", "ash")] * 4, [("oak", "oak")] * 4, replace(config, definition="discrete"))

@@ -283,11 +283,12 @@ def test_a_second_labelling_says_how_many_pairs_of_answers_were_known() -> None:
     answers = (lambda _, seed: ("a tall building", "an oak tree")[seed % 2], lambda _, seed: "an oak tree")
     with running_pair(None, answers) as pair:
         said(*sample_of(pair))
-        first, again = (" ".join(said("label").split()) for _ in range(2))
-    asked = re.search(r"the entailment model decided about (\d+) pairs of answers(?! \()", first)  # all of them now
+        first, again = (said("label", "--verbose") for _ in range(2))
+    asked = re.search(r"about (\d+) pairs of answers by the entailment model, (\d+) of them now", first)
     assert asked is not None
     assert int(asked[1]) > 0
-    assert f"decided about {asked[1]} pairs of answers ({asked[1]} known already, 0 asked now)" in again
+    assert asked[1] == asked[2]
+    assert f"about {asked[1]} pairs of answers by the entailment model, 0 of them now" in again
 
 
 def test_a_dry_run_of_calibration_keeps_the_threshold(pair: Pair) -> None:

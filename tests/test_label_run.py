@@ -11,26 +11,28 @@ from typing import Any
 import pytest
 
 import demur
+import demur.labels.label_notes as label_notes
 import demur.labels.label_run as module
 import demur.labels.pair_meanings as pair_meanings
 import pairs
 from demur.config import KINDS, LabelConfig, load_run
 from demur.config.names import IMAGES
 from demur.errors import ArtifactError, InputError
+from demur.labels.beliefs.unknown import GUESSED, NONE_EQUAL, UnknownPrompt
 from demur.labels.from_samples import CANDIDATES, TARGETS, Labels
 from demur.labels.judge.judge_replies import orders_of
+from demur.labels.label_notes import declined_note, facts_of, judge_advice, notes_of, unlabelled_notes
 from demur.labels.label_run import (
     FROM_GRADES,
     Sampled,
     believed_needs,
-    declined_note,
     from_file,
     from_grades,
     from_judge,
     items_to_judge,
-    judge_advice,
     printed_targets,
 )
+from demur.labels.prompt_kinds import LONG, SHORT, PromptKind, PromptKinds
 from demur.meaning.entailment import exact_match
 from demur.meaning.meanings import Meanings
 from demur.models.endpoint import Endpoint
@@ -59,8 +61,8 @@ def test_the_strong_model_is_needed_only_for_the_hard_prompt(name: str) -> None:
     assert (hard.winner, hard.n, hard.model_a, hard.response_b) == ("model_b", 2, "w", "221")
     assert easy.target <= 0.5
     assert easy.kind == name
-    assert f"2 preferences ({name})" in found.sentence
-    assert ("they equal kind prob" in "".join(found.notes)) == (name == "quality-gap trans")
+    assert found.details[0] == ("kind of labels", name)
+    assert ("they equal kind prob" in dict(found.facts).get("relaxation", "")) == (name == "quality-gap trans")
 
 
 def test_every_kind_of_labels_has_what_makes_its_targets_and_no_other() -> None:
@@ -94,7 +96,9 @@ def test_a_judge_labels_without_gold_and_what_it_says_in_prose_is_left_out() -> 
     replies = [None, "LLM 1" if strong_first else "LLM 2", "Both are fine", "LLM 1 and LLM 2"]
     found = from_judge(of, items, replies, "judge")
     assert {row.id: row.target for row in found.preferences} == {"easy": 0.5, "hard": 1.0, "tie": 0.5}
-    assert found.notes == ("judge was asked 3 times, 1 pair has equal answers; 1 reply not understood",)
+    assert found.facts == (
+        ("judge", "judge, asked 3 times: 1 reply not understood, 1 pair of equal answers not asked about"),
+    )
     with pytest.raises(InputError, match="none of judge's 3 replies"):
         from_judge(of, items, [None, "So!", "Well", "Hm"], "judge")
 
@@ -109,8 +113,8 @@ def test_a_files_models_stand_for_the_runs_and_what_is_measured_on_is_left_out(t
     found = from_file(label, "small", "large", kept={"Question 1?"})
     (row,) = found.preferences
     assert (row.prompt, row.model_a, row.model_b, row.target) == ("New?", "small", "large", 1.0)
-    assert "mixtral and gpt-4 of" in found.notes[0]
-    assert found.notes[1] == "1 row left out: their prompt is kept for measuring"
+    assert dict(found.facts)["models"].startswith("mixtral and gpt-4 of ")
+    assert dict(found.facts)["left out"] == "1 row, whose prompt is kept for measuring"
     with pytest.raises(InputError, match=r"no row compares small and large; it holds mixtral / gpt-4: name its"):
         from_file(replace(label, models=()), "small", "large", kept={"Question 1?"})
 
@@ -119,9 +123,9 @@ def test_where_samples_cannot_tell_the_price_of_a_judge_is_named() -> None:
     """One call, the easy prompt's answers are equal: at most 24 tokens of reply, and $10,000 per million of them."""
     endpoint = Endpoint("large", "http://127.0.0.1:1/v1", usd_per_million_input=0.0, usd_per_million_output=10_000.0)
     said = judge_advice(Sampled(PROMPTS, SAMPLES, "small", "large"), endpoint)
-    assert "1 call, up to about $0.24 with large as the judge" in said
+    assert "up to about $0.24 for 1 call to large: `demur label --from judge --judge MODEL`" in said
     unpriced = judge_advice(Sampled(PROMPTS, SAMPLES, "small", "own"), Endpoint("own", "https://models.example/v1"))
-    assert "at a price that is unknown with own as the judge" in unpriced
+    assert "at an unknown price for 1 call to own" in unpriced
 
 
 def test_answers_that_decline_are_counted() -> None:
@@ -129,9 +133,26 @@ def test_answers_that_decline_are_counted() -> None:
         "easy": sampled("I'm sorry, I can't help with that.", "4"),
         "hard": sampled("抱歉,我无法回答这个问题。", "230"),
     }
-    found = declined_note(Sampled(PROMPTS, PairSamples(side, SAMPLES.strong), "small", "large"))
-    assert found.startswith("answers that decline to answer: 2 of small, 0 of large")
-    assert declined_note(Sampled(PROMPTS, SAMPLES, "small", "large")) == ""
+    note, fact = declined_note(Sampled(PROMPTS, PairSamples(side, SAMPLES.strong), "small", "large"))
+    assert fact is not None
+    assert fact[1].startswith("2 of small's answers, 0 of large's answers")
+    assert note.startswith("50% of small's answers decline to answer")  # more than a third
+    side["hard"] = sampled("200", "230")
+    few = declined_note(Sampled(PROMPTS, PairSamples(side, SAMPLES.strong), "small", "large"))
+    assert few[0] == ""
+    assert few[1] is not None
+    assert declined_note(Sampled(PROMPTS, SAMPLES, "small", "large")) == ("", None)
+
+
+def test_what_helps_prompts_without_a_label_is_said_once() -> None:
+    guess, text = UnknownPrompt("1", "Who won?", GUESSED), UnknownPrompt("2", "b", NONE_EQUAL)
+    kinds = PromptKinds((PromptKind(SHORT, 1, 0, 1), PromptKind(LONG, 1, 0, 0)))
+    found = Labels((), (), unknown=(guess, text), kinds=kinds)
+    about = "sentences and texts: the samples mostly do not show which model is needed"
+    assert unlabelled_notes(found, "a judge")[:2] == [about, "a judge"]
+    assert "`demur train --unknown strong`" in unlabelled_notes(found, "a judge")[2]
+    assert unlabelled_notes(found, "a judge", "strong") == [about, "a judge"]
+    assert unlabelled_notes(Labels((), ()), "") == []
 
 
 def test_a_judge_that_is_the_strong_model_is_warned_of(tmp_path: Path) -> None:
@@ -243,13 +264,13 @@ def test_copies_of_a_tested_prompt_are_named(tmp_path: Path) -> None:
     run = str(tmp_path / "run")
     with running_pair() as pair:
         demur.sample(tmp_path / "q.jsonl", **pair.names, run=run, n=2)
-        (note,) = [one for one in demur.label(run=run).notes if "copies" in one]
+        note = dict(demur.label(run=run).facts)["copies"]
     prompts = read_prompts(tmp_path / "q.jsonl")
     train, test = split_prompts(prompts, load_run(run).test_share)
     there = {one.id for one in (*train, *test)}
     lost = [one.id for one in prompts if one.id not in there]
     assert lost
-    assert note.startswith(f"{len(lost)} prompts are copies of one that is held back for measuring")
+    assert note.startswith(f"{len(lost)} prompts of those held back, not labelled: ")
     assert ", ".join(lost[:3]) in note
 
 
@@ -275,7 +296,7 @@ def test_a_judges_replies_are_counted() -> None:
     assert items[1].responses == {"weak": "200", "strong": "221"}
     replies = [None, "no idea", "LLM 1"]
     found = from_judge(given, items, replies, "wise")
-    assert found.notes == ("wise was asked 2 times, 1 pair has equal answers; 1 reply not understood",)
+    assert dict(found.facts)["judge"].startswith("wise, asked 2 times: 1 reply not understood, 1 pair of equal ")
     assert {row.id for row in found.preferences} == {"easy", "third"}
     assert next(row for row in found.preferences if row.id == "easy").target == 0.5  # both, since they are equal
     assert {(row.kind, row.n) for row in found.preferences} == {("judge", 1)}
@@ -377,10 +398,10 @@ def test_a_grader_is_refused_where_nothing_is_graded(needed: str, monkeypatch: p
         labelled_by(monkeypatch, needed, right)
 
 
-def noted(monkeypatch: pytest.MonkeyPatch, **given: Any) -> tuple[str, ...]:
-    """Notes on a run of four prompts, all complete and none for measuring but for what is ``given``."""
-    monkeypatch.setattr(module, "shortfalls", lambda file, prompts: (f"{len(prompts)} of {file}",))
-    monkeypatch.setattr(module, "has_pictures", lambda prompt: prompt.id.startswith("picture"))
+def noted(monkeypatch: pytest.MonkeyPatch, **given: Any) -> tuple[list[str], dict[str, str]]:
+    """Notes and facts of a run of four prompts, all complete and none for measuring but for what is ``given``."""
+    monkeypatch.setattr(label_notes, "shortfalls", lambda file, prompts: (f"{len(prompts)} of {file}",))
+    monkeypatch.setattr(label_notes, "has_pictures", lambda prompt: prompt.id.startswith("picture"))
     prompts = given.get("prompts") or [Prompt(str(i), f"q{i}") for i in range(4)]
     run: Any = {
         "unfinished": 0,
@@ -395,31 +416,32 @@ def noted(monkeypatch: pytest.MonkeyPatch, **given: Any) -> tuple[str, ...]:
         "encoder_name": "minilm",
         **given,
     }
-    return module.notes_of(SimpleNamespace(**run))  # type: ignore[arg-type]
+    open_run: Any = SimpleNamespace(**run)
+    return notes_of(open_run), dict(facts_of(open_run))
 
 
 def test_which_prompts_are_not_labelled_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
     every = [Prompt(str(i), f"q{i}") for i in range(5)]
-    assert noted(monkeypatch) == ("4 of p.jsonl",)
-    assert noted(monkeypatch, unfinished=1)[0] == (
+    assert noted(monkeypatch) == (["4 of p.jsonl"], {})
+    assert noted(monkeypatch, unfinished=1)[0][0] == (
         "7 of 8 samples are there: labelling the 3 complete prompts of 4; the same `demur sample` goes on"
     )
-    held = noted(monkeypatch, prompts=every, train_prompts=every[:3], held_back=every[3:])
-    assert held[0] == "2 of 5 prompts are held back for measuring (test_share 0.25 of those with gold answers)"
-    said = "prompts are copies of one that is held back for measuring, and train nothing:"
-    assert noted(monkeypatch, prompts=every, train_prompts=every[:2])[0] == f"3 {said} 2, 3, 4"
-    assert noted(monkeypatch, prompts=every, train_prompts=every[:1])[0] == f"4 {said} 1, 2, 3, ..."
-    alone = noted(monkeypatch, prompts=every, train_prompts=every[:3], held_back=every[3:4])
-    assert alone[0].startswith("1 of 5 prompts is held back for measuring")
-    assert alone[1] == "1 prompt is a copy of one that is held back for measuring, and trains nothing: 4"
+    _, held = noted(monkeypatch, prompts=every, train_prompts=every[:3], held_back=every[3:])
+    assert held == {"held back": "2 of 5 prompts, for measuring (test_share 0.25 of those with gold answers)"}
+    said = "prompts of those held back, not labelled:"
+    assert noted(monkeypatch, prompts=every, train_prompts=every[:2])[1] == {"copies": f"3 {said} 2, 3, 4"}
+    assert noted(monkeypatch, prompts=every, train_prompts=every[:1])[1] == {"copies": f"4 {said} 1, 2, 3, ..."}
 
 
 def test_who_sees_the_pictures_of_prompts_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That the router does not is something to be careful about; that it does is a fact."""
     prompts = [Prompt("picture", "q"), Prompt("plain", "q")]
-    blind, seeing = (noted(monkeypatch, prompts=prompts, encoder_name=name)[0] for name in ("e", f"e{IMAGES}f"))
-    assert blind.startswith("1 prompt has pictures: both models see them, the router does not: it learns from")
-    assert f"name an image encoder (e{IMAGES}FILE, a folder or ORG/NAME)" in blind
-    assert seeing == "1 prompt has pictures: both models see them, and so does the router"
+    (blind, _), facts = noted(monkeypatch, prompts=prompts, encoder_name="e")
+    assert blind.startswith("the router does not see the pictures of 1 prompt")
+    assert f"`demur train --encoder e{IMAGES}FILE`" in blind
+    assert facts == {}
+    notes, facts = noted(monkeypatch, prompts=prompts, encoder_name=f"e{IMAGES}f")
+    assert (len(notes), facts["pictures"]) == (1, "in 1 prompt: both models and the router see them")
 
 
 def test_a_file_all_of_whose_prompts_are_kept_is_refused(tmp_path: Path) -> None:
@@ -429,7 +451,7 @@ def test_a_file_all_of_whose_prompts_are_kept_is_refused(tmp_path: Path) -> None
     with pytest.raises(InputError, match=r"rows\.jsonl: all of its 2 prompts are kept for measuring$"):
         from_file(label, "small", "large", kept={"One?", "Two?"})
     found = from_file(label, "small", "large", kept={"One?"})
-    assert found.notes == ("1 row left out: their prompt is kept for measuring",)
+    assert found.facts == (("left out", "1 row, whose prompt is kept for measuring"),)
 
 
 def test_the_relaxation_that_spreads_the_labels_is_named() -> None:
@@ -440,7 +462,7 @@ def test_the_relaxation_that_spreads_the_labels_is_named() -> None:
     )
     given = Sampled(PROMPTS, samples, "w", "s")
     found = from_grades(given, "quality-gap trans", lambda prompt, answer: grades.get(answer, 0.0))
-    assert found.notes == ("relaxation t = 0.5",)
+    assert found.facts == (("relaxation", "t = 0.5"),)
     assert [row.target for row in found.preferences] == [1.0, 0.0]
 
 

@@ -43,4 +43,4 @@ def test_clusters_in_one_array_are_the_lists() -> None:
 def test_answers_that_were_cut_are_counted_one_after_another() -> None:
     sides = iter([FIRST, SECOND]), iter([FIRST])
     found = cut_sentences(("small", "large"), sides, 64)
-    assert found == ["50% of small's answers were cut at 64 tokens (--max-tokens)"]
+    assert found == ["50% of small's answers were cut at 64 tokens: sample with a larger --max-tokens"]

@@ -100,15 +100,27 @@ def test_what_became_of_the_prompts_is_counted_by_kind() -> None:
 
 
 def test_one_sentence_says_where_demur_cannot_tell() -> None:
+    assert mixed().untold_sentence == "sentences and texts: the samples mostly do not show which model is needed"
     assert mixed().sentence("go to the large model") == (
-        "of short answers in English (10 prompts) agreement among the answers labels 60%, and both models guess on 30%"
-        "; of sentences and texts (4) 25%: there demur mostly cannot tell which model is needed; those without a label "
-        "go to the large model, the others go by their score"
+        f"{mixed().untold_sentence}; those without a label go to the large model, the others go by their score"
     )
     rare = PromptKinds((PromptKind(SHORT, 990, 900, 0), PromptKind(LONG, 9, 0, 0)), english=True)
-    assert "texts" not in rare.sentence("go to the large model")
-    told = PromptKinds((PromptKind(SHORT, 10, 9, 0),), english=False).sentence("go to the large model")
-    assert told == "of short answers (10 prompts) agreement among the answers labels 90%"
+    assert rare.sentence("go to the large model") == rare.untold_sentence == ""
+
+
+def test_a_row_of_the_table_has_the_share_of_each_part() -> None:
+    assert [one.cells for one in mixed().kinds] == [
+        (SHORT, "10", "6 (60%)", "3 (30%)", "1 (10%)"),
+        (LONG, "4", "1 (25%)", "0", "3 (75%)"),
+    ]
+
+
+def test_what_the_entailment_model_does_not_read_is_said_to_be_compared_by_rules() -> None:
+    read = (PromptKind(SHORT, 10, 9, 0), PromptKind(CODE, 5, 4, 0))
+    foreign = PromptKind(FOREIGN, 3, 1, 0, (("ja", 2), ("de", 1)))
+    assert PromptKinds(read).by_rules == "code is compared by rules alone, which miss paraphrases"
+    assert PromptKinds((*read, foreign)).by_rules.startswith("code and other languages (ja 2, de 1) are compared by ")
+    assert PromptKinds(read[:1]).by_rules == PromptKinds((*read, foreign), english=False).by_rules == ""
 
 
 def test_languages_are_named_by_how_often_they_occur() -> None:
@@ -222,10 +234,10 @@ def test_the_table_says_where_each_kind_goes_how_good_that_is_and_its_share_of_t
     found = kinds_table(routed())
     assert found is not None
     assert found.rows == (
-        (SHORT, "20", "20 (100%)", "0 (0%)", "0 (0%)", "50%", "0.50 of 0.80, believed", "5%"),
-        (LONG, "20", "0 (0%)", "0 (0%)", "20 (100%)", "0%", "not known", "95%"),
+        (SHORT, "20", "20 (100%)", "0", "0", "50%", "0.50 of 0.80, believed", "5%"),
+        (LONG, "20", "0", "0", "20 (100%)", "0%", "not known", "95%"),
     )
-    assert found.sentence.startswith("Of short answers in English (20 prompts) agreement")
+    assert found.sentence.startswith("Sentences and texts: ")
     assert found.sentence.endswith("those without a label go to the large model, the others go by their score.")
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import demur
 from demur.models.requests.request import BASE_SEED_SPACING, base_seed
-from demur.records import SamplingSettings, content_hash, count_of, dollars, encodable, on_one_line
+from demur.records import SamplingSettings, content_hash, count_of, dollars, encodable, fact_lines, on_one_line
 
 OTHER: dict[str, Any] = {
     "temperature": 0.5,
@@ -99,3 +99,12 @@ def test_amounts_have_one_form_everywhere() -> None:
     own = re.compile(r"\$\{[^{}]*\}")
     modules = [path for path in Path(demur.__file__).parent.rglob("*.py") if path.name != "records.py"]
     assert not [(path.name, found) for path in modules for found in own.findall(path.read_text())]
+
+
+def test_facts_are_aligned_and_an_empty_name_goes_on_with_the_one_before() -> None:
+    assert fact_lines([("price", "$1"), ("kept", "yes"), ("", "and no")]) == [
+        "  price  $1",
+        "  kept   yes",
+        "         and no",
+    ]
+    assert fact_lines([]) == []

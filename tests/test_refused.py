@@ -194,8 +194,10 @@ def test_answers_that_were_cut_are_said() -> None:
     cut, whole = Sample(0, "x", None, "length", 1, 64), Sample(0, "x", None, "stop", 1, 3)
     sides = [[cut] * 77 + [whole] * 23, [whole] * 99 + [cut]]
     assert cut_sentences(("weak", "strong"), sides, 64) == [
-        "77% of weak's answers were cut at 64 tokens (--max-tokens)"
+        "77% of weak's answers were cut at 64 tokens: sample with a larger --max-tokens"
     ]
+    (both,) = cut_sentences(("weak", "strong"), [[cut], [cut, whole]], 1_024)
+    assert both.startswith("100% of weak's answers and 50% of strong's were cut at 1,024 tokens")
 
 
 def test_notes_name_refused_and_missing_prompts() -> None:

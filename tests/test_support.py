@@ -102,7 +102,7 @@ def test_texts_that_no_whole_text_tells_of_are_labelled_by_their_sentences() -> 
     assert targets["1"] == targets["2"] == 0.5  # nothing is gained
     assert found.unknown == ()
     assert found.preferences[0].kind == "entropy support"
-    assert "2 of 3 prompts have answers of over 40 words" in " ".join(found.notes)
+    assert "over 40 words, to 2 of 3 prompts" in dict(found.details)["long answers"]
 
 
 def supported(texts: list[bool], strong: list[float], weak: list[float], across: list[float]) -> Supported:
@@ -137,7 +137,7 @@ def test_only_texts_take_their_gains_from_support() -> None:
 def test_of_texts_only_a_foreign_language_is_a_reason() -> None:
     found = supported([True, True, True, False, False], [], [], [])
     assert found.reasons([FOREIGN, CUT_OFF, "", CUT_OFF, FOREIGN]) == [FOREIGN, "", "", CUT_OFF, FOREIGN]
-    assert found.sentence.startswith("3 of 5 prompts have answers of over 40 words on average")
+    assert found.sentence.startswith("of over 40 words, to 3 of 5 prompts")
 
 
 def test_one_sample_has_no_other_to_support_it() -> None:

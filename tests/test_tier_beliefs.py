@@ -11,7 +11,7 @@ import pytest
 from demur.errors import InputError
 from demur.labels.beliefs.belief import believed_gains, pair_shares
 from demur.labels.beliefs.tier_beliefs import graded_tiers, tier_qualities, tier_shares
-from demur.labels.votes import ballots, own_agreement, vote_shares, winner
+from demur.labels.beliefs.votes import ballots, own_agreement, vote_shares, winner
 from demur.meaning.entailment import exact_match
 from demur.meaning.meanings import Meanings
 from demur.records import Grader, Preference, Prompt, Sample

@@ -31,7 +31,8 @@ from demur.labels.beliefs.unknown import (
     reason_of,
     saturation_of,
     told_by,
-    unknown_notes,
+    unknown_details,
+    unknown_facts,
     why_unknown,
     write_unknown,
 )
@@ -173,10 +174,11 @@ def test_an_unknown_prompt_is_left_out_and_counted() -> None:
     assert found.unknown == (UnknownPrompt("1", "question 1", GUESSED),)
     assert found.saturation == Saturation(weak=2 / 3, strong=1 / 3, both=1 / 3)
     assert found.told == pytest.approx(2 / 3)
-    assert "labelled: 2 of 3 prompts (67%)" in found.labelled_sentence
-    assert "weak model 67%, strong 33%, both 33%" in found.labelled_sentence
-    assert any(line.startswith("1 prompt gets no label, because ") for line in found.notes)
-    assert any("still count in training, as prompts on which neither model gains" in line for line in found.notes)
+    assert found.sentence.startswith("labelled 2 of 3 prompts (67%): ")
+    details = dict(found.details)
+    assert details["answers all differ"] == "small model 67% of the prompts, large 33%, both 33%"
+    assert details["why no label"] == f"1: {GUESSED}"
+    assert details["in training"].startswith("1 without a label ")
     assert found.preferences[0].target == pytest.approx(0.75)  # a helpless weak model beside a sure strong one, lam 1/2
 
 
@@ -484,22 +486,16 @@ def test_how_many_answers_were_cut_and_how_many_prompts_told() -> None:
     with pytest.raises(InputError, match=r"none of 3 prompts can be labelled from its samples \(most answers of both"):
         check_told(rows, 3)
     check_told(rows, 4)
-    why, after = unknown_notes(rows)
-    assert why.startswith("3 prompts get no label, because the samples do not show which model is needed (")
-    assert f"(2: {CUT_OFF}; 1: {NONE_EQUAL}); they are in unknown.jsonl" in why
-    assert "`demur label --from judge` labels them" in after
-    assert unknown_notes([]) == []
+    assert unknown_details(rows) == [("why no label", f"2: {CUT_OFF}"), ("", f"1: {NONE_EQUAL}")]
+    assert unknown_facts(rows)[0] == ("without a label", "3 prompts, listed in unknown.jsonl")
+    assert unknown_facts([]) == unknown_details([]) == []
 
 
 def test_shares_of_saturated_prompts_are_of_each_model_and_of_both() -> None:
     weak, strong = np.array([True, True, False, False]), np.array([True, False, False, False])
     assert Saturation.of(weak, strong) == Saturation(0.5, 0.25, 0.25)
     assert Saturation.of(weak[:0], strong[:0]) == Saturation(0.0, 0.0, 0.0)
-    assert Saturation(0.5, 0.25, 0.125).sentence == (
-        "prompts whose answers all differ in meaning: weak model 50%, strong 25%, both 12% (labelled only where "
-        "answers of one mean the same as the other's)"
-    )
-    assert Saturation(0.5, 0.25, 0.0).sentence.endswith("both 0%")
+    assert Saturation(0.5, 0.25, 0.125).fact[1] == "small model 50% of the prompts, large 25%, both 12%"
 
 
 def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
@@ -546,7 +542,6 @@ def test_saturation_counts_rows_of_two_samples_or_more() -> None:
 
 def test_of_nothing_nothing_is_told() -> None:
     assert told_by([], [])["share"] == 0.0
-    assert unknown_notes([]) == []
     check_told([], 1)
     check_told([UnknownPrompt("1", "q", CUT_OFF)], 2)
     with pytest.raises(InputError, match=r"none of 1 prompt can be labelled from its samples \(most answers of both"):

@@ -31,8 +31,9 @@ from demur.labels.beliefs.unknown import (
     NONE_EQUAL,
     ONE_EQUAL,
     UnknownPrompt,
+    guessed_questions,
     reason_of,
-    unknown_notes,
+    unknown_facts,
 )
 from demur.measure.threshold import Calibration
 from demur.methods import BY_NAME
@@ -256,15 +257,29 @@ def test_the_gateways_setting_has_the_same_values(tmp_path: Path) -> None:
 def test_the_labels_say_where_prompts_of_each_reason_go() -> None:
     guess, text = UnknownPrompt("1", "Who won?", GUESSED), UnknownPrompt("2", "b", NONE_EQUAL)
     name = UnknownPrompt("3", "Name a cat.", GUESSED)
-    said = unknown_notes([guess, guess, name, text])
-    assert len(said) == 4
-    assert said[1].startswith("the 3 of short answers still count in training")
-    assert said[2].startswith("2 of them are questions on which both models guess, so neither gains: ")
-    assert "prompts like these go by their score; `demur train --unknown strong` is for names" in said[2]
-    assert said[3].startswith("prompts like the others go to the strong model when served, whatever their score")
-    assert len(unknown_notes([guess])) == 3
-    assert len(unknown_notes([name])) == 3
-    assert len(unknown_notes([text])) == 2
+    every = [guess, guess, name, text]
+    assert guessed_questions(every) == 2
+    assert [line for _, line in unknown_facts(every)[1:]] == [
+        "2 are questions on which both models guess: such prompts go by their score",
+        "the other 2: such prompts go to the large model",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("setting", "go"),
+    [("strong", "to the large model"), ("weak", "to the small model"), ("score", "by their score")],
+)
+def test_a_setting_that_knows_no_questions_sends_all_of_them_to_one_place(setting: OnUnknown, go: str) -> None:
+    every = [UnknownPrompt("1", "Who won?", GUESSED), UnknownPrompt("2", "b", NONE_EQUAL)]
+    assert unknown_facts(every, setting)[1:] == [("when served", f"such prompts go {go}")]
+
+
+def test_where_all_are_of_one_kind_one_line_says_where_they_go() -> None:
+    guess, text = UnknownPrompt("1", "Who won?", GUESSED), UnknownPrompt("2", "b", NONE_EQUAL)
+    assert unknown_facts([guess])[1:] == [
+        ("when served", "they are questions on which both models guess: such prompts go by their score")
+    ]
+    assert unknown_facts([text])[1:] == [("when served", "such prompts go to the large model")]
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from demur.gate.shares import calibration_of_share
 from demur.gate.train import SWITCHED_OFF, train_gate
 from demur.labels.beliefs.unknown import UNKNOWN_FILE, write_unknown
 from demur.labels.from_samples import Labels
-from demur.labels.label_run import label_and_note
+from demur.labels.label_notes import label_and_note
 from demur.labels.parquet_files import write_tables
 from demur.labels.preference_files import write_preferences
 from demur.labels.settled_prompts import settle_of

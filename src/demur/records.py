@@ -92,6 +92,15 @@ def dollars(usd: float) -> str:
     return f"{'-' if usd < 0 else ''}${whole}{'.' if part else ''}{part[:2]}{part[2:].rstrip('0')}"
 
 
+Fact = tuple[str, str]  # a name and what there is to say of it; an empty name goes on with the one before
+
+
+def fact_lines(facts: Sequence[Fact]) -> list[str]:
+    """Facts as a person reads them under a result: one a line, after a name padded to the longest one."""
+    width = max((len(name) for name, _ in facts), default=0)
+    return [f"  {name:<{width}}  {fact}" for name, fact in facts]
+
+
 def on_one_line(text: str, length: int) -> str:
     """The text without line breaks, its end cut where it has more characters than ``length``."""
     line = " ".join(text.split())

@@ -105,6 +105,9 @@ def label(
     run: RunFolder = "run",
     preset: Preset = "",
     allow_endpoint: AllowEndpoint = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Also print how the labels were made, and why prompts have none.")
+    ] = False,
     json: AsJson = False,
     **given: Any,
 ) -> None:
@@ -118,7 +121,7 @@ def label(
         labels = label(run=run, preset=preset, allow_endpoints=allow_endpoint or (), progress=progress, **given)
     if json:
         return printing.as_json(labels)
-    printing.labels(labels)
+    printing.labels(labels, verbose=verbose)
     printing.outdated_stages_of(Path(run))
     return printing.next_in(run)
 

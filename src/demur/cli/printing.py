@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -25,8 +26,9 @@ from demur.evaluation.report.kinds_table import COLUMNS as KIND_COLUMNS
 from demur.evaluation.report.kinds_table import HEAD, kinds_table
 from demur.evaluation.report.tables import COLUMNS, base_of, reference_rows, router_rows, terms
 from demur.gate.quality.extra_samples import COLUMNS as GATE_COLUMNS
+from demur.labels.prompt_kinds import COLUMNS as COLUMNS_OF_LABELS
 from demur.models.swapped_models import IF_SWAPPED
-from demur.records import count_of
+from demur.records import count_of, fact_lines
 from demur.runs.lineage import REPORT, headline_of, outdated_report, outdated_stages
 from demur.runs.steps import next_command, serve_command, swap_advice
 from demur.serving_file import serving_gateways
@@ -164,16 +166,20 @@ def prompt_kinds(found: KindsTable | None) -> None:
     """What is known of each kind of prompt, where it is recorded."""
     if found is None:
         return
-    out.print(found.sentence, markup=False)
-    table = Table(title=HEAD.lower(), box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    for name in KIND_COLUMNS:
-        first = name == KIND_COLUMNS[0]
-        table.add_column(
-            name, justify="left" if first else "right", max_width=None if first else 9
-        )  # else the kinds are cut
-    for row in found.rows:
-        table.add_row(*map(_escape, row))
+    lines(filter(None, [found.sentence]))
+    table = kinds_grid(KIND_COLUMNS, found.rows, max_width=9)  # of each column; else the kinds are cut
+    table.title = HEAD.lower()
     out.print(table)
+
+
+def kinds_grid(columns: Sequence[str], rows: Iterable[Sequence[str]], *, max_width: int | None = None) -> Table:
+    """A row per kind of prompt, whose name is the first column."""
+    table = Table(box=None, padding=(0, 2 if max_width is None else 1, 0, 0), pad_edge=False)
+    for at, name in enumerate(columns):
+        table.add_column(name, justify="right" if at else "left", max_width=max_width if at else None)
+    for row in rows:
+        table.add_row(*map(_escape, row))
+    return table
 
 
 def gate_trials(trials: Sequence[ExtraSamplesTrial], remarks: Sequence[str]) -> None:
@@ -265,13 +271,17 @@ def outdated_report_of(folder: Path) -> None:
         err.print(line, markup=False, soft_wrap=True)
 
 
-def labels(made: Labels) -> None:
-    """What is known of each kind of prompt, and shares of the training targets."""
-    lines(filter(None, [made.kinds_sentence]))
-    out.print(made.sentence)
-    for line in (*made.notes, *made.warnings, made.labelled_sentence):
-        if line:
-            out.print(f"- {line}", markup=False)
+def labels(made: Labels, *, verbose: bool = False) -> None:
+    """What the labels say, what is known of each kind of prompt, and what to be careful about."""
+    lines([made.sentence])
+    if made.kinds and len(made.kinds.kinds) > 1:
+        grid = kinds_grid(COLUMNS_OF_LABELS, [one.cells for one in made.kinds.kinds])
+        lines([""])
+        out.print(Padding(grid, (0, 0, 0, 2), expand=False))
+        lines([""])
+    lines(fact_lines(made.facts))
+    lines(f"- {line}" for line in (*made.warnings, *made.notes))
+    lines(["", *fact_lines(made.details)] if verbose else [])
 
 
 def print_trained(router: Router, run: Path, *, verbose: bool = False) -> None:

@@ -22,7 +22,7 @@ from demur.labels.beliefs.unknown import (
     check_told,
     cut_share,
     saturation_of,
-    unknown_notes,
+    unknown_details,
 )
 from demur.labels.prompt_kinds import PromptKinds
 from demur.labels.scores.measurement import (
@@ -54,7 +54,7 @@ from demur.labels.targets import (
 )
 from demur.mapping import Map
 from demur.meaning.meanings import Meanings
-from demur.records import Encoder, FloatArray, Preference, Progress, Prompt, Sample, count_of, no_progress
+from demur.records import Encoder, Fact, FloatArray, Preference, Progress, Prompt, Sample, count_of, no_progress
 from demur.sampling.packed_samples import SamplesOf
 from demur.sampling.pair import PairSamples
 
@@ -65,15 +65,17 @@ class Labels:
 
     preferences: tuple[Preference, ...]
     warnings: tuple[str, ...]
-    notes: tuple[str, ...] = ()  # how the targets were made; warnings
+    notes: tuple[str, ...] = ()  # what else to be careful about, with what helps
     definition: str = ""  # of the entropies, as used; "" where none were measured, and all below is 0
     saturation: Saturation = UNMEASURED  # of all prompts, the unknown ones too
     pairs_scored: int = 0  # pairs of answers that the entailment model decided about, now or before
     unknown: tuple[UnknownPrompt, ...] = ()  # prompts whose samples cannot tell: they have no label
     cut: float = 0.0  # share of all answers that max_tokens ended
     kinds: PromptKinds | None = None  # what is known of each kind of prompt; None where no samples were compared
-    kinds_sentence: str = ""  # the same in a sentence
+    kinds_sentence: str = ""  # of which kinds the samples mostly show nothing, and where such prompts go
     pairs_asked: int | None = None  # of `pairs_scored`, those that it was asked about now; None where none is stored
+    facts: tuple[Fact, ...] = ()  # what the labels are of
+    made_by: tuple[Fact, ...] = ()  # how the targets came about
 
     @property
     def ties(self) -> float:
@@ -82,43 +84,40 @@ class Labels:
 
     @property
     def sentence(self) -> str:
-        """The result as one sentence."""
-        shares = [np.mean([row.winner == side for row in self.preferences]) for side in ("model_a", "model_b")]
-        counted = (
-            f"{count_of(len(self.preferences), 'preference')} ({self.preferences[0].kind}): weak {shares[0]:.0%}, "
-            "strong "
-            f"{shares[1]:.0%}, tie {self.ties:.0%}{near_ties([row.target for row in self.preferences])}"
+        """The result in one line."""
+        weak, strong = (np.mean([row.winner == side for row in self.preferences]) for side in ("model_a", "model_b"))
+        asked = len(self.preferences) + len(self.unknown)
+        labelled = f"{len(self.preferences):,} of {count_of(asked, 'prompt')} ({self.told:.0%})"
+        return (
+            f"labelled {labelled if self.unknown else count_of(asked, 'prompt')}: {strong:.0%} need the large model, "
+            f"{weak:.0%} are better with the small one, {self.ties:.0%} neither"
         )
-        if not self.definition:
-            return counted
-        decided = (
-            f"the entailment model decided about {count_of(self.pairs_scored, 'pair of answers', 'pairs of answers')}"
-        )
-        return f"{counted}; semantic entropy by {self.definition}; {decided}{self._asked}"
 
     @property
-    def _asked(self) -> str:
-        if self.pairs_asked is None or not self.pairs_scored:
-            return ""
-        known = self.pairs_scored - self.pairs_asked
-        return f" ({known:,} known already, {self.pairs_asked:,} asked now)" if known else ""
+    def details(self) -> tuple[Fact, ...]:
+        """What changes nothing that one does next: how targets were made, what was measured, why some have no label."""
+        kind = ("kind of labels", self.preferences[0].kind)
+        near = near_ties([row.target for row in self.preferences])
+        balance = [("near ties", near)] if near else []
+        return (kind, *balance, *self.made_by, *(self._measured if self.definition else []))
+
+    @property
+    def _measured(self) -> list[Fact]:
+        decided = f"{count_of(self.pairs_scored, 'pair of answers', 'pairs of answers')} by the entailment model"
+        asked = "" if self.pairs_asked is None else f", {self.pairs_asked:,} of them now"
+        cut = [("answers cut", f"{self.cut:.0%}, at max_tokens")] if self.cut else []
+        return [
+            ("semantic entropy", f"by {self.definition}"),
+            ("compared", f"about {decided}{asked}"),
+            self.saturation.fact,
+            *cut,
+            *unknown_details(self.unknown),
+        ]
 
     @property
     def told(self) -> float:
         """Share of the prompts that could be labelled."""
         return len(self.preferences) / max(1, len(self.preferences) + len(self.unknown))
-
-    @property
-    def labelled_sentence(self) -> str:
-        """How much the labels stand on, in one line; "" where they are not from samples."""
-        if not self.definition:
-            return ""
-        asked = len(self.preferences) + len(self.unknown)
-        cut = f"; {self.cut:.0%} of the answers were cut at max_tokens" if self.cut else ""
-        return (
-            f"labelled: {len(self.preferences)} of {count_of(asked, 'prompt')} ({self.told:.0%}); "
-            f"{self.saturation.sentence}{cut}"
-        )
 
 
 TARGETS: Mapping[str, Callable[[Measured, LabelConfig], FloatArray]] = {  # (n,), of every kind that samples make
@@ -168,17 +167,17 @@ def label_prompts(
     found = measure_prompts(prompts, sides, work, mapping=mapping, progress=progress)
     measured, reasons = _with_doubt(found.measured, prompts, sides, meanings, definition), found.reasons
     cut = cut_share(chain(*sides))
-    name, notes = config.name, []
+    name, made_by = config.name, list[Fact]()
     if "log-probs" in KINDS[name].needs and measured.weak.coverage is None:
         name = "agreement"
-        notes.append("targets agreement: without log-probs there is no coverage to combine it with")
+        made_by.append(("targets", "agreement: without log-probs there is no coverage to combine it with"))
     belief = believe(measured.heard) if "belief" in KINDS[name].needs else None
     measured = replace(measured, belief=belief)
     if belief and name == "entropy support":
         supported = support_of(prompts, sides[0], sides[1], meanings.entailment)
         belief, reasons = supported.support_belief(belief), supported.reasons(reasons)
         measured = replace(measured, belief=belief)
-        notes.append(supported.sentence)
+        made_by.append(("long answers", supported.sentence))
     told = np.array([not reason for reason in reasons])
     unknown = tuple(UnknownPrompt(one.id, one.text, why) for one, why in zip(prompts, reasons, strict=True) if why)
     check_told(unknown, len(prompts))
@@ -186,10 +185,11 @@ def label_prompts(
     sides = (SamplesOf(samples.weak, prompts), SamplesOf(samples.strong, prompts))
     if "encoder" in KINDS[name].needs:
         picked = _choose(prompts, measured, sides, encoder, config)
-        name, notes = picked.kind, [*notes, picked.sentence]
+        name = picked.kind
+        made_by.append(picked.fact)
     if "belief" not in KINDS[name].needs:
         belief = None
-    notes += [belief.sentence] if belief else []
+    made_by += belief.facts if belief else []
     targets = TARGETS[name](measured, config)
     rows = _rows(prompts, sides, measured, targets, (weak, strong), kind=name, definition=definition, belief=belief)
     saturation = saturation_of(rows, unknown)  # as evaluate and report count it, which have no samples at hand
@@ -197,11 +197,13 @@ def label_prompts(
     warnings = list(silent)
     warnings += label_warnings(targets, saturation, as_printed=as_printed, softer=KINDS[name].softer)
     if definition != config.definition:
-        warnings.insert(
-            0, f"a model gives no log-probs: entropy by {definition} instead of {config.definition}, for both models"
-        )
-    notes += unknown_notes(unknown)
-    return Labels(rows, tuple(warnings), tuple(notes), definition, saturation, found.pairs, unknown, cut)
+        instead = f"entropy by {definition} instead of {config.definition}, for both models"
+        if config.definition == LabelConfig().definition:
+            made_by.append(("no log-probs", f"of a model, so {instead}"))
+        else:
+            warnings.insert(0, f"a model gives no log-probs: {instead}")
+    measured_of = (definition, saturation, found.pairs, unknown, cut)
+    return Labels(rows, tuple(warnings), (), *measured_of, made_by=tuple(made_by))
 
 
 def _rows(
@@ -266,10 +268,7 @@ def _check_silence(sides: Sequence[Side], names: Sequence[str]) -> list[str]:
                 "stop strings and max_tokens, and sample again"
             )
         if share > WARNED_SHARE:
-            found.append(
-                f"{share:.0%} of {name}'s answers are empty, and count as one meaning, which makes it look certain: "
-                "see its template"
-            )
+            found.append(f"{share:.0%} of {name}'s answers are empty, which makes it look certain: see its template")
     return found
 
 

@@ -13,36 +13,26 @@ from functools import partial
 import numpy as np
 
 from demur.config import KINDS, LabelConfig
-from demur.config.names import IMAGES
 from demur.errors import InputError
 from demur.labels.battles.arena import read_arena, tier_pair
 from demur.labels.beliefs.belief import believed_need, without_silence
+from demur.labels.beliefs.unknown import goes
 from demur.labels.from_samples import Labels, label_prompts
 from demur.labels.graded_targets import accuracy_targets, best_relaxation, quality_gap_targets
-from demur.labels.judge.judge import SETTINGS as JUDGE_SETTINGS
 from demur.labels.judge.judge import ask_judge, judge_settings
-from demur.labels.judge.judge_replies import JudgeItem, best_of, check_understood, fill, orders_of
+from demur.labels.judge.judge_replies import JudgeItem, best_of, check_understood, orders_of
 from demur.labels.pair_meanings import joint_clusters, pair_meanings
 from demur.labels.preference_files import read_pair
-from demur.labels.prompt_kinds import goes, kinds_of_run
+from demur.labels.prompt_kinds import kinds_of_run
 from demur.labels.scores.measurement import measure_sureness
 from demur.labels.scores.uncertainty import has_tokens
 from demur.labels.state_answers import state_answers
 from demur.labels.targets import hard_targets, label_warnings, winner_of
-from demur.mapping import portions_of
-from demur.meaning.entailment import entailment_identity
-from demur.meaning.rules.declined_answers import declines, says_nothing
-from demur.models.endpoint import Endpoint
-from demur.models.prices import CHARACTERS_PER_TOKEN
-from demur.models.swapped_models import better_sentence, dearer_sentence
-from demur.prompts import shortfalls
+from demur.meaning.rules.declined_answers import says_nothing
 from demur.prompts.grading import grade, quality
-from demur.prompts.pictures import has_pictures
-from demur.records import FloatArray, Grader, Preference, Prompt, count_of, dollars
-from demur.runs.lineage import keep_swapped
+from demur.records import Fact, FloatArray, Grader, Preference, Prompt, count_of
 from demur.runs.run import Run
-from demur.runs.steps import swap_advice
-from demur.sampling.pair import PairSamples, sampling_notes
+from demur.sampling.pair import PairSamples
 
 FROM_GRADES: Mapping[str, Callable[[FloatArray, FloatArray], FloatArray]] = {  # by LabelConfig.name
     "accuracy hard": accuracy_targets,
@@ -80,35 +70,6 @@ class Sampled:
         )
 
 
-def label_and_note(run: Run) -> Labels:
-    """`label_run`, with what is to be said beside it: what is not labelled and why, how many pairs of answers the
-    entailment model was asked about now, and that the models may be swapped."""
-    stored = _stored_scores(run)
-    labels = label_run(run)
-    asked = None if stored is None else min(labels.pairs_scored, (_stored_scores(run) or 0) - stored)
-    weak, strong = run.pair.weak, run.pair.strong
-    targets = np.array([row.target for row in labels.preferences])
-    why = (dearer_sentence(weak, strong), better_sentence(weak.model, strong.model, targets))
-    keep_swapped(run.config.folder, "; ".join(filter(None, why)))
-    notes = sampling_notes(run.config.sampling, run.pair, run.train_prompts, run.samples, run.store)
-    return replace(
-        labels,
-        notes=(*notes_of(run), *notes, *labels.notes),
-        warnings=(*labels.warnings, *filter(None, [swap_advice(run.config.folder)])),
-        pairs_asked=asked,
-    )
-
-
-def _stored_scores(run: Run) -> int | None:
-    """How many pairs of answers have a stored score of the run's entailment model; None where none is compared, or
-    stored."""
-    label = run.config.label
-    if run.own.entailment or label.needs("file") or label.needs("judge") or label.needs("gold answers"):
-        return None
-    identity = entailment_identity(label.entailment)
-    return None if identity in ("", "exact") else run.store.count_entailment_scores(identity)
-
-
 def label_run(run: Run) -> Labels:
     """Preferences of a run's train prompts, or of a file's, from the source that the run's record names.
 
@@ -125,7 +86,7 @@ def label_run(run: Run) -> Labels:
         return _from_judge(run, sampled)
     if label.needs("gold answers"):
         return from_grades(sampled, label.name, run.own.grader)
-    notes = state_answers(run)
+    stated = state_answers(run)
     found = label_prompts(
         *(sampled.prompts, sampled.samples, run.meanings.stating(run.stated), label),
         weak=sampled.weak,
@@ -134,78 +95,9 @@ def label_run(run: Run) -> Labels:
         mapping=run.mapping,
         progress=run.progress,
     )
-    advice = judge_advice(sampled, run.pair.strong) if found.unknown else ""
-    after = (advice, declined_note(sampled))
     kinds = kinds_of_run(run, found.preferences, found.unknown)
-    return replace(
-        found,
-        notes=(*notes, *found.notes, *(note for note in after if note)),
-        kinds=kinds,
-        kinds_sentence=kinds.sentence(goes(run.config.router.unknown)) if kinds else "",
-    )
-
-
-def notes_of(run: Run) -> tuple[str, ...]:
-    """Which of the run's prompts are not labelled, and why."""
-    notes = []
-    complete = sum(map(run.is_complete, run.train_prompts))
-    if run.unfinished and run.config.label.needs("samples"):
-        notes.append(
-            f"{run.sampled_share} are there: labelling the {complete} complete prompts of "
-            f"{len(run.train_prompts)}; the same `demur sample` goes on"
-        )
-    if run.held_back:
-        are = "is" if len(run.held_back) == 1 else "are"
-        notes.append(
-            f"{len(run.held_back)} of {len(run.prompts)} prompts {are} held back for measuring (test_share "
-            f"{run.config.test_share:g} of those with gold answers)"
-        )
-    kept = {prompt.id for prompt in (*run.train_prompts, *run.held_back)}
-    copies = [prompt.id for prompt in run.prompts if prompt.id not in kept]
-    if copies:
-        notes.append(
-            f"{count_of(len(copies), 'prompt is a copy', 'prompts are copies')} of one that is held back for "
-            "measuring, "
-            f"and {'trains' if len(copies) == 1 else 'train'} nothing: "
-            f"{', '.join(copies[:3])}{', ...' if len(copies) > 3 else ''}"
-        )
-    with_pictures = sum(map(has_pictures, run.prompts))
-    if with_pictures:
-        seen = (
-            "and so does the router"
-            if IMAGES in run.encoder_name
-            else "the router does not: it learns from their texts and that they have pictures; name an image encoder "
-            f"({run.encoder_name}{IMAGES}FILE, a folder or ORG/NAME)"
-        )
-        notes.append(f"{count_of(with_pictures, 'prompt has', 'prompts have')} pictures: both models see them, {seen}")
-    return (*notes, *shortfalls(run.config.prompts, run.prompts))
-
-
-def judge_advice(sampled: Sampled, judge: Endpoint) -> str:
-    """What labels from a judge would cost at this model's price, for where samples cannot tell."""
-    lengths: list[int] = []
-    for prompts in portions_of(sampled.prompts):  # the texts of millions of calls are not held at once
-        items = items_to_judge(replace(sampled, prompts=prompts))
-        orders = zip(items, orders_of(items), strict=True)
-        lengths += [len(fill(item, order, JUDGED_TASK)) for item, order in orders if len(order) > 1]
-    tokens = sum(lengths) // CHARACTERS_PER_TOKEN, len(lengths) * JUDGE_SETTINGS.max_tokens
-    usd = f"up to about {dollars(judge.price.usd(*tokens))}" if judge.price else "at a price that is unknown"
-    return (
-        f"`demur label --from judge --judge MODEL` labels all prompts: {count_of(len(lengths), 'call')}, {usd} with "
-        f"{judge.model} as the judge"
-    )
-
-
-def declined_note(sampled: Sampled) -> str:
-    """How many answers of each model decline; "" where none does."""
-    sides = ((sampled.weak, sampled.samples.weak), (sampled.strong, sampled.samples.strong))
-    counts = [
-        (name, sum(declines(one.text) for prompt in sampled.prompts for one in side[prompt.id])) for name, side in sides
-    ]
-    if not any(count for _, count in counts):
-        return ""
-    said = ", ".join(f"{count:,} of {name}" for name, count in counts)
-    return f"answers that decline to answer: {said}; they never count as agreement"
+    said = kinds.sentence(goes(run.config.router.unknown)) if kinds else ""
+    return replace(found, notes=(*stated, *found.notes), kinds=kinds, kinds_sentence=said)
 
 
 def from_grades(sampled: Sampled, name: str, grader: Grader | None = None) -> Labels:
@@ -235,12 +127,12 @@ def from_grades(sampled: Sampled, name: str, grader: Grader | None = None) -> La
         sampled.preference(prompt, float(target), name, low.shape[1])
         for prompt, target in zip(sampled.prompts, targets, strict=True)
     ]
-    return _labels(rows, (_relaxation_note(low, high),) if name == "quality-gap trans" else ())
+    return _labels(rows, [("relaxation", _relaxation(low, high))] if name == "quality-gap trans" else [])
 
 
-def _relaxation_note(low: FloatArray, high: FloatArray) -> str:
+def _relaxation(low: FloatArray, high: FloatArray) -> str:
     t = best_relaxation(low, high)
-    return f"relaxation t = {t:.3g}" if t else "relaxation t = 0: none spreads the labels more, so they equal kind prob"
+    return f"t = {t:.3g}" if t else "t = 0: none spreads the labels more, so they equal kind prob"
 
 
 def believed_needs(run: Run, texts: Sequence[str]) -> FloatArray | None:
@@ -298,12 +190,13 @@ def from_file(label: LabelConfig, weak: str, strong: str, *, kept: Set[str]) -> 
     if not rows:
         raise InputError(f"{label.file}: all of its {len(found.preferences)} prompts are kept for measuring")
     lacking = len(found.preferences) - len(rows)
-    notes = [
-        f"{theirs[0]} and {theirs[1]} of {label.file} are taken for {weak} and {strong}" if label.models else "",
-        found.note,
-        f"{count_of(lacking, 'row')} left out: their prompt is kept for measuring" if lacking else "",
+    stand_for = f"{theirs[0]} and {theirs[1]} of {label.file} stand for {weak} and {strong}"
+    facts = [
+        ("models", stand_for if label.models else ""),
+        ("rows", found.note),
+        ("left out", f"{count_of(lacking, 'row')}, whose prompt is kept for measuring" if lacking else ""),
     ]
-    return _labels(rows, notes)
+    return _labels(rows, facts)
 
 
 def _from_judge(run: Run, sampled: Sampled) -> Labels:
@@ -354,14 +247,14 @@ def from_judge(sampled: Sampled, items: Sequence[JudgeItem], replies: Sequence[s
         if one is not None
     ]
     same = len(replies) - len(spoke)
-    note = (
-        f"{judge} was asked {count_of(len(spoke), 'time')}, {count_of(same, 'pair has', 'pairs have')} equal answers; "
-        f"{count_of(spoke.count(False), 'reply', 'replies')} not understood"
+    asked = (
+        f"{judge}, asked {count_of(len(spoke), 'time')}: {count_of(spoke.count(False), 'reply', 'replies')} not "
+        f"understood, {count_of(same, 'pair', 'pairs')} of equal answers not asked about"
     )
-    return _labels(rows, (note,))
+    return _labels(rows, [("judge", asked)])
 
 
-def _labels(rows: Sequence[Preference], notes: Sequence[str]) -> Labels:
+def _labels(rows: Sequence[Preference], facts: Sequence[Fact]) -> Labels:
     targets = np.array([row.target for row in rows])
     warnings = label_warnings(targets, softer=KINDS[rows[0].kind].softer)
-    return Labels(tuple(rows), warnings, tuple(note for note in notes if note))
+    return Labels(tuple(rows), warnings, facts=tuple(fact for fact in facts if fact[1]))

@@ -15,19 +15,20 @@ from typing import Any
 import numpy as np
 
 from demur.config import tier_name
-from demur.labels.beliefs.unknown import CUT, GUESSED, MOST_CUT, TEXT_WORDS, UnknownPrompt
+from demur.labels.beliefs.unknown import BY_SCORE, CUT, GUESSED, MOST_CUT, TEXT_WORDS, UnknownPrompt
 from demur.meaning.entailment import reader_of, reads_any
 from demur.meaning.rules.code import code_of
 from demur.meaning.rules.languages import language_of
 from demur.prompts.pictures import has_pictures
 from demur.prompts.tool_calls import calls_of
-from demur.records import FloatArray, OnUnknown, Preference, Prompt, Role, Sample, count_of
+from demur.records import FloatArray, Preference, Prompt, Role, Sample
 from demur.runs.run import Run
 
 KEY = "prompt_kinds"  # in a router's record
 SHORT, LONG, CUT_TEXTS = "short answers", "sentences and texts", "texts cut at max_tokens"
 CODE, TOOLS, PICTURES, FOREIGN = "code", "calls of tools", "pictures", "other languages"
 KINDS = (SHORT, LONG, CUT_TEXTS, CODE, TOOLS, PICTURES, FOREIGN)  # in the order of a table
+COLUMNS = ("kind of prompt", "prompts", "labelled", "both guess", "not shown")  # of `PromptKind.cells`
 MOST_ROWS = 6
 MOST = 0.5  # share of a kind's prompts
 WORTH_SAYING = 0.1  # share of prompts
@@ -88,6 +89,13 @@ class PromptKind:
         found = ", ".join(f"{code} {number:,}" for code, number in self.languages[:SHOWN_LANGUAGES])
         more = ", ..." if len(self.languages) > SHOWN_LANGUAGES else ""
         return f"{self.name} ({found}{more})" if found else self.name
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """Its row of a table of `COLUMNS`."""
+        parts = (self.labelled, self.guessed, self.untold)
+        shares = (f"{number:,} ({number / self.prompts:.0%})" if number else "0" for number in parts)
+        return (self.shown, f"{self.prompts:,}", *shares)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,29 +175,31 @@ class PromptKinds:
         """Share of the prompts that are of a kind."""
         return sum(one.prompts for one in self.kinds if one.name == name) / max(1, self.prompts)
 
+    @property
+    def _said(self) -> tuple[PromptKind, ...]:
+        """All but the rare ones, as a mistaken language makes them."""
+        return tuple(one for one in self.kinds if one.prompts >= SAID_FROM * self.prompts) or self.kinds
+
+    @property
+    def untold_sentence(self) -> str:
+        """Of which kinds the samples mostly show nothing; empty where there is none."""
+        lost = [one.shown for one in self._said if one.mostly_untold]
+        return f"{', '.join(lost)}: the samples mostly do not show which model is needed" if lost else ""
+
     def sentence(self, goes: str) -> str:
-        """What is known of each kind, but for rare ones, as a mistaken language makes them.
+        """The same, and where such prompts go; empty where there is none.
 
         ``goes``: where a prompt goes whose samples show nothing, such as "go to the large model".
         """
-        said = [one for one in self.kinds if one.prompts >= SAID_FROM * self.prompts] or self.kinds
-        known = [one for one in said if not one.mostly_untold]
-        lost = [one for one in said if one.mostly_untold]
-        parts = [self._clause(one, first=not at) for at, one in enumerate((*known, *lost))]
-        there = f"there demur mostly cannot tell which model is needed; {untold_go(goes)}"
-        return "; ".join(parts) + (f": {there}" if lost else "")
+        return f"{self.untold_sentence}; {untold_go(goes)}" if self.untold_sentence else ""
 
-    def _clause(self, kind: PromptKind, *, first: bool) -> str:
-        labels = "agreement among the answers labels " if first else ""
-        guessed = f", and both models guess on {_part(kind.guessed, kind)}" if kind.guessed else ""
-        name = f"{kind.shown} in English" if kind.name == SHORT and self.english else kind.shown
-        number = count_of(kind.prompts, "prompt") if first else f"{kind.prompts:,}"
-        counted = name if kind.languages else f"{name} ({number})"  # each language has its number
-        return f"of {counted} {labels}{_part(kind.labelled, kind)}{guessed}"
-
-
-def _part(number: int, kind: PromptKind) -> str:
-    return f"{number / kind.prompts:.0%}"
+    @property
+    def by_rules(self) -> str:
+        """Which kinds the entailment model does not read; empty where it reads all."""
+        names = [one.shown for one in self._said if one.name in (FOREIGN, CODE)]
+        are = "is" if names == [CODE] else "are"
+        missed = f"{' and '.join(names)} {are} compared by rules alone, which miss paraphrases"
+        return missed if self.english and names else ""
 
 
 def _few_rows(names: Sequence[str]) -> list[str]:
@@ -213,14 +223,6 @@ def kinds_of_run(run: Run, preferences: Sequence[Preference], unknown: Sequence[
         tokens.append([float(np.mean([one.completion_tokens for one in side])) for side in answers])
     found = PromptKinds.count(names, preferences, unknown, english=reads is not reads_any)
     return found.with_tokens(np.array(tokens), ("weak", *map(tier_name, run.config.between), "strong"))
-
-
-BY_SCORE = "go by their score"
-
-
-def goes(setting: OnUnknown) -> str:
-    """Where a prompt goes whose samples show nothing."""
-    return {"weak": "go to the small model", "score": BY_SCORE}.get(setting, "go to the large model")
 
 
 def untold_go(goes: str) -> str:

@@ -78,10 +78,11 @@ def winner_of(target: float) -> Winner:
 
 
 def near_ties(targets: Sequence[float]) -> str:
-    """How many targets name a winner by next to nothing, as the end of a sentence on winners; empty where none does."""
+    """How many targets name a winner by next to nothing; empty where none does."""
     distance = np.abs(np.asarray(targets, dtype=float) - 0.5)
     share = float(np.mean((distance > 0) & (distance <= NEAR_TIE + 1e-9))) if len(targets) else 0.0
-    return f"; {share:.0%} of all are near ties (targets of {0.5 - NEAR_TIE:g} to {0.5 + NEAR_TIE:g})" if share else ""
+    between = f"{0.5 - NEAR_TIE:g} to {0.5 + NEAR_TIE:g}"
+    return f"{share:.0%} of the targets name a winner by next to nothing ({between})" if share else ""
 
 
 def label_warnings(
@@ -100,8 +101,8 @@ def label_warnings(
         found.append(f"{ties:.0%} of the preferences are ties{remedy}")
     if saturation.strong > WARNED_SHARE:  # a weak model that wavers beside a sure strong one is no defect
         found.append(
-            f"the strong model's answers all differ on {saturation.strong:.0%} of the prompts, so its belief tells "
-            "little there: ask for shorter answers, or label with --from judge"
+            f"the large model's answers all differ on {saturation.strong:.0%} of the prompts: ask for shorter answers, "
+            "or label with a judge"
         )
     if as_printed:
         found.append("routers on labels by Eq. 2 as printed are not better than chance on NQ-Open; use rao_blackwell")

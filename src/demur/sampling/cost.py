@@ -215,14 +215,16 @@ def cost_words(models: Sequence[str], usd: Sequence[float | None], *, most: bool
 
 
 def cut_sentences(models: Sequence[str], sides: Sequence[Iterable[Sample]], max_tokens: int) -> list[str]:
-    """A sentence for each model whose answers were often cut at the longest that was asked for."""
-    found = []
+    """A sentence on the models whose answers were often cut at the longest that was asked for; none where none were."""
+    shares = dict[str, float]()
     for model, samples in zip(models, sides, strict=True):
         ends = Counter(one.finish_reason == "length" for one in samples)
-        share = ends[True] / max(ends.total(), 1)
-        if share >= CUT_SHARE:
-            found.append(f"{share:.0%} of {model}'s answers were cut at {max_tokens} tokens (--max-tokens)")
-    return found
+        shares[model] = ends[True] / max(ends.total(), 1)
+    cut = [f"{share:.0%} of {model}'s" for model, share in shares.items() if share >= CUT_SHARE]
+    if not cut:
+        return []
+    of = " and ".join([f"{cut[0]} answers", *cut[1:]])
+    return [f"{of} were cut at {max_tokens:,} tokens: sample with a larger --max-tokens"]
 
 
 def batch_factor(endpoint: Endpoint) -> float:

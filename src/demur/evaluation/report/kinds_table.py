@@ -14,7 +14,8 @@ from demur.evaluation.report.headline import expected_costs, expected_use, learn
 from demur.evaluation.results import KindsTable
 from demur.gate.quality.believed_quality import judged_prompts
 from demur.gate.router import Router
-from demur.labels.beliefs.unknown import LEAST_TOLD
+from demur.labels.beliefs.unknown import LEAST_TOLD, goes
+from demur.labels.prompt_kinds import COLUMNS as COLUMNS_OF_LABELS
 from demur.labels.prompt_kinds import (
     FOREIGN,
     PICTURES,
@@ -22,7 +23,6 @@ from demur.labels.prompt_kinds import (
     WORTH_SAYING,
     PromptKind,
     PromptKinds,
-    goes,
     kind_by_prompt,
 )
 from demur.meaning.entailment import reader_of
@@ -32,18 +32,15 @@ from demur.routing.known.training_texts import training_texts
 from demur.sampling.cost import CUT_SHARE
 
 HEAD = "What your prompts are, and what is known of them"
-COLUMNS = (
-    *("kind of prompt", "prompts", "labelled", "both models guess", "samples do not show"),
-    *("small model answers", "quality", "share of the cost"),
-)
+COLUMNS = (*COLUMNS_OF_LABELS, "small model answers", "quality", "share of the cost")
 APART = 0.05  # by which the share of a kind among new prompts must differ to be said
 MUCH_LONGER = 2.0  # times the answers of another kind
 LONGER = 4  # times the limit at which answers were cut
 SEE_TABLE = "See `demur report`"
 UNKNOWN, NOT_SPLIT = "not known", "-"
 MEANING = (
-    "Labelled: the answers agree enough to show which model is needed. Both models guess: no two of their short "
-    "answers mean the same. Where samples do not show which model is needed, only grades (demur grade "
+    "Labelled: the answers agree enough to show which model is needed. Both guess: no two of both models' short "
+    "answers mean the same. Not shown: the samples do not show which model is needed, and only grades (demur grade "
     "--unknown-first) or a judge (demur label --from judge) do. Quality is that of what is served beside that of the "
     "large model alone: measured where enough prompts of a kind are graded, else believed, where at least half of them "
     "can be judged: the labelled ones, and questions on which both models guess where the score decides, which "
@@ -62,13 +59,10 @@ def kinds_table(router: Router, grades: Mapping[str, tuple[float, float]] | None
         return None
     served = None if first.tiers else _serving_of(router, kinds, texts, grades or {})
     rows = tuple(
-        (
-            *(one.shown, f"{one.prompts:,}", _part(one.labelled, one), _part(one.guessed, one), _part(one.untold, one)),
-            *(served.cells(number) if served else (NOT_SPLIT,) * 3),
-        )
-        for number, one in enumerate(kinds.kinds)
+        (*one.cells, *(served.cells(number) if served else (NOT_SPLIT,) * 3)) for number, one in enumerate(kinds.kinds)
     )
-    return KindsTable(f"{_capital(kinds.sentence(goes(first.on_unknown)))}.", rows)
+    said = kinds.sentence(goes(first.on_unknown))
+    return KindsTable(f"{_capital(said)}." if said else "", rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,10 +193,6 @@ def cut_note(router: Router) -> str:
 def _charges(router: Router, role: str) -> bool:
     cost = router.prompt_router.cost(role)
     return cost is not None and cost.usd_per_output_token > 0
-
-
-def _part(number: int, kind: PromptKind) -> str:
-    return f"{number:,} ({number / kind.prompts:.0%})"
 
 
 def _capital(text: str) -> str:

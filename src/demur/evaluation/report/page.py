@@ -132,7 +132,7 @@ def _kinds(found: Evaluation) -> str:
     """What is known of each kind of prompt; empty where nothing is recorded."""
     if found.kinds is None:
         return ""
-    said = f"<p>{prose(found.kinds.sentence)}</p>"
+    said = f"<p>{prose(found.kinds.sentence)}</p>" if found.kinds.sentence else ""
     rows = table(COLUMNS_OF_KINDS, found.kinds.rows)
     return f'<h2>{HEAD}</h2>{said}{rows}<p class="faint">{prose(MEANING)}</p>'
 
@@ -305,8 +305,8 @@ def _balance(found: Evaluation) -> str:
     n = len(found.preferences)
     counts = {who: sum(row.winner == who for row in found.preferences) for who in ("model_a", "tie", "model_b")}
     shares = {who: count / n for who, count in counts.items()}
-    return (
+    said = (
         f"Targets ({found.preferences[0].kind}): {found.weak} preferred {shares['model_a']:.0%}, tie "
         f"{shares['tie']:.0%}, {found.strong} {shares['model_b']:.0%}"
-        f"{near_ties([row.target for row in found.preferences])}."
     )
+    return f"{'; '.join(filter(None, [said, near_ties([row.target for row in found.preferences])]))}."

@@ -16,7 +16,7 @@ from math import comb
 import numpy as np
 
 from demur.labels.scores.uncertainty import consistency
-from demur.records import BoolArray, FloatArray, IntArray
+from demur.records import BoolArray, Fact, FloatArray, IntArray
 
 LEAST_WEIGHT, MOST_WEIGHT = 0.5, 1.0  # of the strong model's belief
 FULLY_CONFIRMED = 1.0  # slope from which both models are believed alike; half a unit less, and only the strong one is
@@ -40,15 +40,17 @@ class Belief:
     strong_weight: float  # see `belief_weight`
 
     @property
-    def sentence(self) -> str:
-        """The result as one sentence."""
+    def facts(self) -> list[Fact]:
+        """What a target is, and whom it believes where the models differ."""
         confirmed = min(1.0, max(0.0, self.slope))
-        return (
-            "each target is a believed gain: by how much the strong model's answers are better, as far as agreement "
-            "among the answers shows it. Where the models' answers differ, the strong one counts "
-            f"{self.strong_weight:.0%} and the weak one {1 - self.strong_weight:.0%}, because the strong model gives "
-            f"{confirmed:.0%} of the answers that the weak one repeats"
-        )
+        return [
+            ("a target", "how much better the large model's answers are, as far as agreement among the answers shows"),
+            (
+                "where they differ",
+                f"the large model counts {self.strong_weight:.0%} and the small one {1 - self.strong_weight:.0%}: "
+                f"the large one gives {confirmed:.0%} of what the small one repeats",
+            ),
+        ]
 
 
 def without_silence(clusters: IntArray, silent: BoolArray) -> IntArray:

@@ -16,7 +16,7 @@ from demur.errors import InputError
 from demur.labels.scores.uncertainty import agreement
 from demur.methods.fit.cross_validate import held_out_scores
 from demur.methods.kernel import KernelRidge
-from demur.records import FloatArray, IntArray
+from demur.records import Fact, FloatArray, IntArray
 from demur.statistics import folds, interval, mean_ranks
 
 
@@ -28,10 +28,10 @@ class KindChoice:
     areas: Mapping[str, float]  # kind -> believed gain captured above random
 
     @property
-    def sentence(self) -> str:
-        """The result as one sentence."""
+    def fact(self) -> Fact:
+        """The kind that was chosen, and by what."""
         shown = ", ".join(f"{kind} {area:.4f}" for kind, area in self.areas.items())
-        return f"targets {self.kind}: by the believed gain on held-out samples ({shown}; no labels used)"
+        return "chosen by", f"the believed gain on held-out samples: {shown}"
 
 
 def believed_area(scores: FloatArray, gains: FloatArray) -> float:

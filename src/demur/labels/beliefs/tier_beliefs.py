@@ -14,8 +14,8 @@ import numpy as np
 
 from demur.errors import InputError
 from demur.labels.beliefs.belief import without_silence
+from demur.labels.beliefs.votes import own_agreement, vote_shares
 from demur.labels.scores.uncertainty import consistency
-from demur.labels.votes import own_agreement, vote_shares
 from demur.meaning.clusters import Clustering
 from demur.meaning.rules.declined_answers import says_nothing
 from demur.prompts.grading import grade, quality

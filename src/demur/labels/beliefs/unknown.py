@@ -28,7 +28,7 @@ from demur.labels.scores.uncertainty import consistency
 from demur.prompts.rows import read_rows
 from demur.prompts.tool_calls import calls_of
 from demur.prompts.words import is_question
-from demur.records import BoolArray, IntArray, Preference, Sample, count_of
+from demur.records import ON_UNKNOWN, BoolArray, Fact, IntArray, OnUnknown, Preference, Sample, count_of
 
 UNKNOWN_FILE = "unknown.jsonl"  # in a run's folder
 FEWEST = 2  # samples of each model: one leaves no pair whose absence could be looked at
@@ -42,6 +42,7 @@ LEAST_TOLD = 0.5  # share of prompts that must be told before quality is estimat
 
 NONE_EQUAL = "no two answers mean the same, within either model or across"
 SETTING = "demur train --unknown"  # the command that says where prompts like them go
+NO_RIGHT_ANSWER = f"if those questions ask for names, slogans or other texts without a right answer: `{SETTING} strong`"
 GUESSED = "no two of the short answers mean the same, within either model or across, so both models guess"
 NO_QUESTION = "no two of the short answers mean the same, and it asks no question, so it may have no right answer"
 ONE_EQUAL = "one pair of long answers alone means the same, which chance does"
@@ -80,13 +81,10 @@ class Saturation:
         return cls(float(weak.mean()), float(strong.mean()), float((weak & strong).mean()))
 
     @property
-    def sentence(self) -> str:
+    def fact(self) -> Fact:
         """The shares of prompts on which either model, and both, never repeat a meaning."""
-        across = " (labelled only where answers of one mean the same as the other's)" if self.both else ""
-        return (
-            f"prompts whose answers all differ in meaning: weak model {self.weak:.0%}, strong {self.strong:.0%}, both "
-            f"{self.both:.0%}{across}"
-        )
+        shares = f"small model {self.weak:.0%} of the prompts, large {self.strong:.0%}, both {self.both:.0%}"
+        return "answers all differ", shares
 
 
 UNMEASURED = Saturation()
@@ -166,33 +164,43 @@ def check_told(unknown: Sequence[UnknownPrompt], prompts: int) -> None:
         )
 
 
-def unknown_notes(unknown: Sequence[UnknownPrompt]) -> list[str]:
-    """How many prompts have no label, why, and what would give them one; nothing where all have."""
+def guessed_questions(unknown: Iterable[UnknownPrompt]) -> int:
+    """How many are questions on which both models guess: their score decides unless a setting says otherwise."""
+    return sum(reason_of(one.reason, one.prompt) == GUESSED for one in unknown)
+
+
+def unknown_facts(unknown: Sequence[UnknownPrompt], setting: OnUnknown = ON_UNKNOWN) -> list[Fact]:
+    """How many prompts have no label, and where prompts like them go; nothing where all have one."""
     if not unknown:
         return []
+    by_score = guessed_questions(unknown) if setting == "strong-unless-guessed" else 0
+    others = len(unknown) - by_score
+    lines = []
+    if by_score:
+        are = f"{by_score:,} are questions" if others else "they are questions"
+        lines.append(f"{are} on which both models guess: such prompts {BY_SCORE}")
+    if others:
+        lines.append(f"{f'the other {others:,}: ' if by_score else ''}such prompts {goes(setting)}")
+    names = ("when served", *("" for _ in lines[1:]))
+    counted = ("without a label", f"{count_of(len(unknown), 'prompt')}, listed in {UNKNOWN_FILE}")
+    return [counted, *zip(names, lines, strict=True)]
+
+
+def unknown_details(unknown: Sequence[UnknownPrompt]) -> list[Fact]:
+    """Why they have none, most frequent reason first, and what routers learn of them."""
     counts = Counter(one.reason for one in unknown).most_common()
-    why = "; ".join(f"{count}: {reason}" for reason, count in counts)
-    without = count_of(len(unknown), "prompt gets", "prompts get")
-    notes = [
-        f"{without} no label, because the samples do not show which model is needed ({why}); they are in {UNKNOWN_FILE}"
-    ]
+    reasons = [("" if at else "why no label", f"{count:,}: {reason}") for at, (reason, count) in enumerate(counts)]
     learned = sum(one.target is not None for one in unknown)
-    if learned:
-        notes.append(f"the {learned} of short answers still count in training, as prompts on which neither model gains")
-    guessed = sum(reason_of(one.reason, one.prompt) == GUESSED for one in unknown)
-    if guessed:
-        notes.append(
-            f"{count_of(guessed, 'of them is a question', 'of them are questions')} on which both models guess, so "
-            f"neither gains: prompts like these go by their score; `{SETTING} strong` is for names, slogans and other "
-            "short texts without a right answer that are asked for as questions"
-        )
-    if guessed < len(unknown):
-        others = "the others" if guessed else "these"
-        notes.append(
-            f"prompts like {others} go to the strong model when served, whatever their score, unless `{SETTING}` says "
-            "otherwise; `demur label --from judge` labels them"
-        )
-    return notes
+    counted = f"{learned:,} without a label count as prompts on which neither model gains"
+    return [*reasons, *([("in training", counted)] if learned else [])]
+
+
+BY_SCORE = "go by their score"
+
+
+def goes(setting: OnUnknown) -> str:
+    """Where a prompt goes whose samples show nothing."""
+    return {"weak": "go to the small model", "score": BY_SCORE}.get(setting, "go to the large model")
 
 
 def _most_common(unknown: Sequence[UnknownPrompt]) -> str:

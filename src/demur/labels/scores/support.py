@@ -19,7 +19,7 @@ import numpy as np
 
 from demur.labels.beliefs.belief import Belief, PairShares, belief_weight, believed_gains
 from demur.labels.beliefs.unknown import CUT, FOREIGN
-from demur.records import BoolArray, Entailment, FloatArray, Progress, Prompt, Sample, no_progress
+from demur.records import BoolArray, Entailment, FloatArray, Progress, Prompt, Sample, count_of, no_progress
 
 LONG_WORDS = 40  # mean number of words of a prompt's answers above which they are compared by their sentences
 NEAREST = 2  # sentences of another sample that a sentence is compared with: those that share most words with it
@@ -57,8 +57,8 @@ class Supported:
     def sentence(self) -> str:
         """How many prompts are labelled by support, in one sentence."""
         return (
-            f"{int(self.texts.sum())} of {len(self.texts)} prompts have answers of over {LONG_WORDS} words on average: "
-            "support of their sentences takes the place of equal meanings"
+            f"of over {LONG_WORDS} words, to {int(self.texts.sum()):,} of {count_of(len(self.texts), 'prompt')}, are "
+            "compared sentence by sentence"
         )
 
 

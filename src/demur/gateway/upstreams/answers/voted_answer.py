@@ -18,7 +18,7 @@ from demur.gateway.upstreams.ask_upstreams import Sent, first_answer
 from demur.gateway.upstreams.calls import Call
 from demur.gateway.upstreams.token_counts import whole_tokens
 from demur.gateway.upstreams.upstream import Upstream, UpstreamDown
-from demur.labels.votes import winner
+from demur.labels.beliefs.votes import winner
 from demur.records import Role
 
 
