@@ -73,16 +73,16 @@ async def test_doctor_finds_what_an_endpoint_cannot_do() -> None:
     async with endpoint(can=False, spoken=("/chat/completions",), window={}) as url:
         report = await asyncio.to_thread(doctor, f"m@{url}")
     assert report.abilities.settings == {"speaks": ["chat"], "images": False, "tools": False, "json_schema": False}
-    assert "  images      no: the gateway asks the other model" in report.lines
-    assert "  context     unknown: refusals will show it" in report.lines
+    assert "  images       no: the gateway asks the other model" in report.lines
+    assert "  context      unknown: refusals will show it" in report.lines
 
 
 async def test_an_endpoint_that_drops_an_empty_request_still_speaks_chat() -> None:
     """It has answered a chat before; pictures and tools are accepted, which is all that an answer shows."""
     async with endpoint(can=True, spoken=("/chat/completions",), window={}, drops=True) as url:
         lines = (await asyncio.to_thread(doctor, f"m@{url}")).lines
-    assert "  speaks      chat" in lines
-    assert {"  images      accepted", "  tools       accepted", "  json_schema yes"} <= set(lines)
+    assert "  speaks       chat" in lines
+    assert {"  images       accepted", "  tools        accepted", "  json_schema  yes"} <= set(lines)
 
 
 async def test_doctor_leaves_open_which_model_a_private_address_has() -> None:
@@ -231,7 +231,7 @@ async def test_doctor_writes_what_an_endpoint_refuses_or_calls_otherwise(
     assert written.drop == ("user", "temperature", "seed")
     assert written.rename == rename
     lines = found[0].lines
-    assert "  refuses     temperature, seed: the gateway leaves it out (drop)" in lines
+    assert "  refuses      temperature, seed: the gateway leaves it out (drop)" in lines
     assert any(line.startswith("  takes ") for line in lines)
 
 

@@ -178,12 +178,16 @@ def test_what_is_expected_and_what_it_may_be_at_most_are_said(tmp_path: Path, pa
     expected = 12 * (2 + UNSETTLED * 3) * 64 * 1100 / 1e6
     assert said[0].usd == pytest.approx(most)
     assert said[0].expected_usd == pytest.approx(expected)
-    assert said[0].sentence.startswith(f"to sample: about {24 * (2 + UNSETTLED * 3):.0f} answers (120 if the first ")
     least = dollars(expected / 64)  # of 1 to 64 tokens
-    by_length = f"between {least} and {dollars(expected)} expected, by the length of the answers (up to 64 tokens, "
-    assert f"at most {dollars(most)}, {by_length}" in said[0].sentence
-    assert "the limit (--max-usd) leaves $4.00, which allows the expected number, not the largest" in said[0].sentence
-    assert "the limit (--max-usd) leaves $2.00, which allows less than expected" in said[1].sentence
+    assert said[0].sentence == (
+        f"to sample 12 prompts, about {24 * (2 + UNSETTLED * 3):.0f} answers: at most {dollars(most)}, "
+        f"between {least} and {dollars(expected)} expected"
+    )
+    facts = dict(said[0].facts)
+    assert facts["answers"] == "at most 120, if the first ones settle no prompt, of up to 64 tokens (--max-tokens)"
+    assert facts["expected"].startswith("by the length of the answers; 20 answers ")
+    assert said[0].limit.startswith("--max-usd leaves $4.00, enough for the expected cost, not for the largest: ")
+    assert said[1].limit.startswith("--max-usd leaves $2.00, less than expected: ")
 
 
 def test_an_estimate_counts_both_rounds_prompts() -> None:

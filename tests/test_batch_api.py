@@ -401,5 +401,7 @@ def test_a_dry_run_by_batches_says_the_price_of_batches(tmp_path: Path) -> None:
     assert by_batch.weak.expected_usd == pytest.approx(1504e-6)
     assert by_batch.weak.least_usd == pytest.approx((16 + 6 * 10) / 4 * 1e-6)
     assert "at most $0.603," in by_batch.sentence
-    assert "w: batches at 0.25 of its price; s: batches at its usual price (service_tiers = " in by_batch.sentence
-    assert "batches" not in direct.sentence
+    prices = dict(by_batch.facts)
+    assert prices["w"].endswith("; batches at 0.25 of its price")
+    assert "; batches at its usual price (service_tiers = " in prices["s"]
+    assert "batches" not in str(direct.facts)

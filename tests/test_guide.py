@@ -234,18 +234,20 @@ def test_another_folder_stands_in_the_commands(tmp_path: Path) -> None:
 def test_a_dry_run_of_sampling_says_what_it_costs_and_changes_nothing(pair: Pair) -> None:
     asked = len(pair.weak.requests)
     output = said(*sample_of(pair, "--dry-run", "--strong-usd", "10/10", "--weak-usd", "0"))
-    assert "dry run; to sample: 360 answers on 60 prompts" in output
-    assert "(small: price as given, $0 in and $0 out per million tokens; " in output  # one number is both, and said
-    assert "large: price as given, $10.00 in and $10.00 out per million tokens)" in output
+    assert "dry run; to sample 60 prompts, 360 answers: " in output
+    prices = [line.split(maxsplit=1) for line in output.splitlines()]
+    assert ["small", "price as given, $0 in and $0 out per million tokens"] in prices  # one number is both, and said
+    assert ["large", "price as given, $10.00 in and $10.00 out per million tokens"] in prices
     assert "at most $" in output
     assert "swapped" not in output
     assert output.splitlines()[0].startswith("dry run; ")
     swapped = said(*sample_of(pair, "--dry-run", "--strong-usd", "0", "--weak-usd", "2.5/10"))
     small, large = pair.names["weak"], pair.names["strong"]
     command = f"demur sample prompts.jsonl --weak {large} --weak-usd 0/0 --strong {small} --strong-usd 2.5/10 --n 3"
-    first, after = swapped.splitlines()[:2]  # before the estimate, in a line of its own
+    first, what_helps, after = swapped.splitlines()[:3]  # before the estimate, in lines of its own
     assert first.startswith("the weak model small costs more than the strong model large: $2.50 in and $10.00 out ")
-    assert f"against $0 in and $0 out, per million tokens. If they are swapped: {command} --again" in first
+    assert first.endswith(" against $0 in and $0 out, per million tokens.")
+    assert what_helps.startswith(f"  If they are swapped: {command} --again")
     assert after.startswith("dry run; ")
     assert len(pair.weak.requests) == asked
     assert not Path("run").exists()
@@ -256,6 +258,13 @@ def unsteady(prompt: str, seed: int) -> str:
     return str(seed) if "plus" in prompt and seed % 3 == 0 else strong(prompt, seed)
 
 
+def after(part: str, output: str) -> str:
+    """The line after the only one that has this part."""
+    lines = output.splitlines()
+    (at,) = [at for at, line in enumerate(lines) if part in line]
+    return lines[at + 1]
+
+
 def test_models_that_may_be_swapped_are_named_until_the_command_that_is_said_has_changed_them_round() -> None:
     with running_pair(None, (unsteady, strong)) as pair:
         small, large = f"small@{pair.weak.base_url}", f"large@{pair.strong.base_url}"
@@ -263,13 +272,14 @@ def test_models_that_may_be_swapped_are_named_until_the_command_that_is_said_has
         models = ("--weak", large, "--strong", small, "--weak-usd", "10/10", "--strong-usd", "1/2")
         sampled = said("sample", "prompts.jsonl", *models, "--n", "3", "--max-tokens", "32")
         dearer = "the weak model large costs more than the strong model small: $10.00 in and $10.00 out against "
-        (line,) = [one for one in sampled.splitlines() if dearer in one]
-        assert ". If they are swapped, stop (Ctrl-C) before more is paid, and say: demur sample " in line
+        assert after(dearer, sampled).startswith(
+            "  If they are swapped, stop (Ctrl-C) before more is paid, and say: demur sample "
+        )
         assert dearer in said("status")
         for output in (said("label", "--entailment", "exact"), said("train", "--methods", "logistic"), said("status")):
-            (line,) = [one for one in output.splitlines() if dearer in one]
             better = "by the labels the weak model large is the better one: it is preferred on 50% of 60 prompts, the "
-            assert f"{better}strong model small on 0%. If they are swapped: " in line
+            assert f"{better}strong model small on 0%.\n" in output
+            line = after(dearer, output)
         command = shlex.split(line.partition("If they are swapped: ")[2])
         changed = ("--weak", small, "--weak-usd", "1/2", "--strong", large, "--strong-usd", "10/10")
         assert command[1:] == ["sample", "prompts.jsonl", *changed, "--n", "3", "--max-tokens", "32", "--again"]
@@ -321,7 +331,7 @@ def test_calibrate_without_a_wish_shows_what_is_set_and_sets_nothing(pair: Pair)
 def test_quiet_leaves_results_alone(pair: Pair) -> None:
     done = RUNNER.invoke(app, [*sample_of(pair), "--quiet"])
     assert done.stderr == ""
-    assert done.stdout.startswith("360 samples of 60 prompts")
+    assert done.stdout.startswith("sampled 60 prompts: 360 answers")
     assert RUNNER.invoke(app, ["models", "--quiet"]).stderr == ""
     assert RUNNER.invoke(app, ["models"]).stderr
 
@@ -558,7 +568,7 @@ def test_status_is_of_any_folder_and_names_the_runs_beside_one_that_is_not_there
 def test_sampling_says_once_how_a_private_address_gets_a_price(pair: Pair) -> None:
     done = RUNNER.invoke(app, list(sample_of(pair)))
     assert " ".join(done.output.split()).count("#usd=IN/OUT if it costs") == 2  # once for each model
-    assert "small: a private address, counted as $0;" in done.stdout
+    assert "small   a private address, counted as $0\n" in done.stdout
 
 
 def test_a_missing_key_is_said_before_the_other_model_is_asked(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -602,7 +612,7 @@ def test_a_dry_run_says_that_a_key_is_missing(pair: Pair, monkeypatch: pytest.Mo
     monkeypatch.delenv("UNSET_KEY", raising=False)
     command = [f"{one}#UNSET_KEY" if one == pair.names["strong"] else one for one in sample_of(pair, "--dry-run")]
     done = RUNNER.invoke(app, command)
-    assert "dry run; to sample: 360 answers" in done.output
+    assert "dry run; to sample 60 prompts, 360 answers" in done.output
     assert "large: the variable UNSET_KEY is not set or empty; export it" in str(done.exception)
     monkeypatch.setenv("UNSET_KEY", "x")
     assert RUNNER.invoke(app, command).exit_code == 0

@@ -114,7 +114,7 @@ async def test_what_was_spent_counts_over_sessions_and_is_said() -> None:
         budget.reserve(PROMPTS[0], 2, ENDPOINT, SETTINGS)
         with pytest.raises(BudgetError) as raised:
             budget.reserve(PROMPTS[0], 2, ENDPOINT, SETTINGS)
-    for part in ("$34.00 spent on this run in all", "$20.00 reserved", "may cost $20.00", "limit of $60.00"):
+    for part in ("$34.00 spent on this run in all", "$20.00 reserved", "may cost $20.00", "limit is $60.00"):
         assert part in str(raised.value)
 
 
@@ -208,8 +208,8 @@ def test_notes_name_refused_and_missing_prompts() -> None:
         samples = PairSamples(answers | {"p2": []}, answers | {"p1": []})
         config = run_of(ModelConfig("m", "https://a.example"), ModelConfig("s", "https://a.example"))
         assert spend_of(config, pair, PROMPTS, samples, store).notes == (
-            "prompts left out, since s refuses them: 1 (p1: content filter); --ask-refused asks again",
-            "prompts that miss samples of m: 1; the same command asks for them",
+            "1 prompt is left out, refused by s (--ask-refused asks again): p1: content filter",
+            "1 prompt misses answers of m: the same command asks for them",
         )
 
 
@@ -270,11 +270,9 @@ def test_a_limit_beside_a_free_model_is_refused_where_the_other_price_is_unknown
     pair, config = PairEndpoints(Endpoint("small", "http://127.0.0.1:1/v1"), strong), ModelConfig("small")
     with Store(":memory:") as store:
         have = stored_pair(pair, SETTINGS, PROMPTS[:2], store)
-        told = estimate_pair(run_of(config, config), pair, PROMPTS[:2], have, store).sentence
-        assert ("large-cloud, whose cost is unknown" in told, "usd=IN/OUT in USD per million" in told) == (
-            not limits,
-            not limits,
-        )
+        told = estimate_pair(run_of(config, config), pair, PROMPTS[:2], have, store)
+        assert ("large-cloud, whose cost is unknown" in told.sentence) == (not limits)
+        assert ("usd=IN/OUT in USD per million" in dict(told.facts)["large-cloud"]) == (not limits)
         limited = run_of(config, config, max_usd=1.0)
         if limits:
             assert estimate_pair(limited, pair, PROMPTS[:2], have, store).usd_left == 1.0
@@ -324,10 +322,10 @@ async def test_sample_takes_prices_and_concurrency_and_asks_again_for_what_was_r
         spent = await asyncio.to_thread(sample, concurrency=2)
         assert spent.weak_usd == 0
         assert spent.strong_usd == pytest.approx(3 * (2 * 1 + 2 * 2 * 2) / 1e6)  # 2 words asked once, 2 x 2 answered
-        assert len([note for note in spent.notes if "refuses them: 1 (" in note]) == 2
+        assert len([note for note in spent.notes if note.startswith("1 prompt is left out, refused by ")]) == 2
         labels = await asyncio.to_thread(demur.label, run=str(tmp_path / "run"), entailment="exact")
         assert len(labels.preferences) == 3  # the rest is labelled
-        assert len([note for note in labels.notes if "refuses them: 1 (" in note]) == 2
+        assert len([note for note in labels.notes if note.startswith("1 prompt is left out, refused by ")]) == 2
         fake.refusal = None
         asked = len(fake.requests)
         await asyncio.to_thread(sample)

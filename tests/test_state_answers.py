@@ -170,8 +170,6 @@ def test_the_estimate_of_a_run_that_states_answers_counts_them(writers: pairs.Pa
         config = RunConfig(str(prompts), weak, strong, str(tmp_path / wanted), sampling, label)
         with open_run(config) as run:
             sample_pair(config, run.pair, run.prompts, run.samples, run.store, announce=said.append)
-    assert "more requests" not in said[0].sentence
-    assert said[1].sentence.endswith(
-        "; to state final answers of long texts: at most 192 more requests, at most $0.00614"
-    )
+    assert "final answers" not in dict(said[0].facts)
+    assert dict(said[1].facts)["final answers"].endswith("up to 192 more requests: at most $0.00614")
     assert said[1].usd == pytest.approx(192 * (64 + 16) * 2e-6)

@@ -27,7 +27,7 @@ from demur.evaluation.report.kinds_table import HEAD, kinds_table
 from demur.evaluation.report.tables import COLUMNS, base_of, reference_rows, router_rows, terms
 from demur.gate.quality.extra_samples import COLUMNS as GATE_COLUMNS
 from demur.labels.prompt_kinds import COLUMNS as COLUMNS_OF_LABELS
-from demur.models.swapped_models import IF_SWAPPED
+from demur.models.swapped_models import swap_words
 from demur.records import count_of, fact_lines
 from demur.runs.lineage import REPORT, headline_of, outdated_report, outdated_stages
 from demur.runs.steps import next_command, serve_command, swap_advice
@@ -235,22 +235,26 @@ def _escape(text: str) -> str:
 def estimate(expected: PairEstimate) -> None:
     """What sampling will cost, before it begins."""
     if expected.swapped:
-        stop = f"{expected.swapped}. {IF_SWAPPED}, stop (Ctrl-C) before more is paid, and say: {expected.swap}"
+        stop = swap_words(expected.swapped, expected.swap, first=", stop (Ctrl-C) before more is paid, and say")
         err.print(stop, markup=False, style="bold", soft_wrap=True)
-    if not QUIET.get():
-        err.print(expected.sentence, markup=False)
+    explanation("\n".join(_of_estimate(expected)))
 
 
 def dry_estimate(expected: PairEstimate) -> None:
     """The same, as the result of a dry run."""
     if expected.swapped:
-        out.print(f"{expected.swapped}. {IF_SWAPPED}: {expected.swap}", markup=False, style="bold")
-    out.print(f"dry run; {expected.sentence}", markup=False)
+        out.print(swap_words(expected.swapped, expected.swap), markup=False, style="bold")
+    first, *others = _of_estimate(expected)
+    lines([f"dry run; {first}", *others])
+
+
+def _of_estimate(expected: PairEstimate) -> list[str]:
+    return [expected.sentence, *fact_lines(expected.facts), *([f"- {expected.limit}"] if expected.limit else [])]
 
 
 def spend(spent: PairSpend) -> None:
     """What sampling has cost."""
-    lines((spent.sentence, *(f"- {note}" for note in spent.notes)))
+    lines([spent.sentence, *fact_lines(spent.facts), *(f"- {one}" for one in spent.cautions)])
 
 
 def outdated_stages_of(folder: Path) -> None:

@@ -108,7 +108,7 @@ def unlabelled_notes(labels: Labels, judge: str, setting: OnUnknown = ON_UNKNOWN
 
     ``judge``: what a judge costs (`judge_advice`); ``setting``: where prompts without a label go.
     """
-    kinds = [labels.kinds.untold_sentence, labels.kinds.by_rules] if labels.kinds else []
+    kinds = [labels.kinds.untold_sentence, *labels.kinds.by_rules] if labels.kinds else []
     guessed = setting == "strong-unless-guessed" and guessed_questions(labels.unknown)
     return [one for one in (*kinds, judge, NO_RIGHT_ANSWER if guessed else "") if one]
 

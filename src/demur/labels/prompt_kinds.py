@@ -194,12 +194,14 @@ class PromptKinds:
         return f"{self.untold_sentence}; {untold_go(goes)}" if self.untold_sentence else ""
 
     @property
-    def by_rules(self) -> str:
-        """Which kinds the entailment model does not read; empty where it reads all."""
-        names = [one.shown for one in self._said if one.name in (FOREIGN, CODE)]
-        are = "is" if names == [CODE] else "are"
-        missed = f"{' and '.join(names)} {are} compared by rules alone, which miss paraphrases"
-        return missed if self.english and names else ""
+    def by_rules(self) -> tuple[str, ...]:
+        """A sentence on each kind that the entailment model does not read; none where it reads all."""
+        remedies = {FOREIGN: ("are", ": `demur label --entailment hub:NAME`"), CODE: ("is", "")}
+        return tuple(
+            "{} {} compared by rules, which miss paraphrases{}".format(one.shown, *remedies[one.name])
+            for one in self._said
+            if self.english and one.name in remedies
+        )
 
 
 def _few_rows(names: Sequence[str]) -> list[str]:

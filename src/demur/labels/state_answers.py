@@ -61,8 +61,8 @@ def state_answers(run: Run) -> list[str]:
         return []
     if wanted == "auto" and missing and any(side.endpoint.price is None or side.estimate.usd for side in sides):
         return [
-            f"no final answer was found in {count_of(missing, 'long text')}; `demur label --state-answers on` asks the "
-            f"models that wrote them to state it, {cost}"
+            f"no final answer was found in {count_of(missing, 'long text')}; to have the models state it, {cost}: "
+            "`demur label --state-answers on`"
         ]
     try:
         run_to_end(_ask(run, sides))
@@ -72,8 +72,8 @@ def state_answers(run: Run) -> list[str]:
         return [f"final answers of long texts are not stated: {error}"]
     texts = sum(len(side.texts) for side in sides)
     return [
-        f"no final answer was found in {count_of(texts, 'long text')}: {len(run.stated):,} are compared by the final "
-        f"answer that their model stated, the others as a whole ({missing:,} asked now, {cost})"
+        f"no final answer was found in {count_of(texts, 'long text')}: {len(run.stated):,} are compared by one that "
+        f"their model states ({missing:,} asked now, {cost})"
     ]
 
 

@@ -14,6 +14,7 @@ import aiohttp
 
 from demur.models.apis import API_HEADERS, API_PATHS, EMPTY, Api, speaks
 from demur.models.endpoint import Endpoint, authorization
+from demur.records import Fact
 
 _PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 _IMAGE = [
@@ -58,20 +59,20 @@ class EndpointAbilities:
     rename: Mapping[str, str] = field(default_factory=dict)  # and those that it takes under another name
 
     @property
-    def lines(self) -> tuple[str, ...]:
-        """One line each, with what follows for the gateway. Images and tools are accepted: whether they were heeded,
-        an answer does not show.
+    def facts(self) -> tuple[Fact, ...]:
+        """One each, with what follows for the gateway. Images and tools are accepted: whether they were heeded, an
+        answer does not show.
         """
         words = {None: "unknown: refusals will show it", True: "yes", False: "no: the gateway asks the other model"}
         accepted = {"images": self.images, "tools": self.tools}
         context = f"{self.context_tokens:,} tokens" if self.context_tokens else "unknown: refusals will show it"
         return (
-            f"  {'speaks':<11} {', '.join(self.speaks) or 'none of the APIs that demur knows'}",
-            *(f"  {name:<11} {words[able] if able is not True else 'accepted'}" for name, able in accepted.items()),
-            f"  {'json_schema':<11} {words[self.json_schema]}",
-            f"  {'context':<11} {context}",
-            *([f"  {'refuses':<11} {', '.join(self.drop)}: the gateway leaves it out (drop)"] if self.drop else []),
-            *(f"  {'takes':<11} {new} in place of {old} (rename)" for old, new in self.rename.items()),
+            ("speaks", ", ".join(self.speaks) or "none of the APIs that demur knows"),
+            *((name, words[able] if able is not True else "accepted") for name, able in accepted.items()),
+            ("json_schema", words[self.json_schema]),
+            ("context", context),
+            *([("refuses", f"{', '.join(self.drop)}: the gateway leaves it out (drop)")] if self.drop else []),
+            *(("takes", f"{new} in place of {old} (rename)") for old, new in self.rename.items()),
         )
 
     @property

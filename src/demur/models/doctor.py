@@ -12,8 +12,9 @@ from demur.event_loop import run_to_end
 from demur.models.abilities import EndpointAbilities, probe_abilities
 from demur.models.endpoint import Endpoint, authorization
 from demur.models.local import parse_model, running_endpoint
+from demur.models.prices import COUNTED_PRIVATE, GIVEN, PRIVATE, Price
 from demur.models.requests.client import EndpointClient
-from demur.records import Sample, SamplingSettings
+from demur.records import Sample, SamplingSettings, fact_lines
 
 QUESTION = "Name a colour. Answer with one word."
 PROBE = SamplingSettings(n=3, max_tokens=4)
@@ -31,29 +32,30 @@ class EndpointReport:
     streaming: bool
     embeddings: bool
     priced: str  # its price, and where that comes from; or that it is unknown
+    free: bool  # the price is $0
+    private: bool  # that is counted for a private address alone
     abilities: EndpointAbilities  # what else it can do
     notes: tuple[str, ...] = ()  # deviations from the requests, one sentence each
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """One line per feature, with the fallback where it is missing."""
+        """One line per feature, with the fallback where it is missing; then deviations from the requests."""
 
-        def line(name: str, supported: bool, otherwise: str) -> str:
-            return f"  {name:<11} {'yes' if supported else 'no: ' + otherwise}"
+        def supported(there: bool, otherwise: str) -> str:
+            return "yes" if there else f"no: {otherwise}"
 
-        seeds = line("seeds", self.seeds, "a run cannot be repeated exactly; the store keeps the answers")
-        seeds += " (the same request gave the same answers twice)" if self.seeds else ""
-        return (
-            f"{self.model} at {self.base_url} answers",
-            line("n", self.several, "demur sends one request per sample; the prompt is paid for each time"),
-            line("logprobs", self.logprobs, "labels use the discrete form of semantic entropy"),
-            seeds,
-            line("streaming", self.streaming, "a gateway would have to wait for whole answers"),
-            line("embeddings", self.embeddings, "demur embeds prompts itself, on the CPU"),
-            *self.abilities.lines,
-            f"  {'price':<11} {self.priced}",
-            *(f"  note: {sentence}" for sentence in self.notes),
+        repeats = "yes: the same request gave the same answers twice"
+        facts = (
+            ("n", supported(self.several, "demur sends one request per sample; the prompt is paid for each time")),
+            ("logprobs", supported(self.logprobs, "labels use the discrete form of semantic entropy")),
+            ("seeds", repeats if self.seeds else "no: a run cannot be repeated exactly; the store keeps the answers"),
+            ("streaming", supported(self.streaming, "a gateway would have to wait for whole answers")),
+            ("embeddings", supported(self.embeddings, "demur embeds prompts itself, on the CPU")),
+            *self.abilities.facts,
+            ("price", self.priced),
         )
+        cautions = (f"- {sentence}" for sentence in self.notes)
+        return (f"{self.model} at {self.base_url} answers", *fact_lines(facts), *cautions)
 
 
 def doctor(endpoint: str | ModelConfig) -> EndpointReport:
@@ -83,19 +85,20 @@ async def _probe(endpoint: Endpoint) -> EndpointReport:
         seeds=_texts(first) == _texts(again),
         streaming=streaming,
         embeddings=embeddings,
-        priced=_price_line(endpoint),
+        priced=_price_words(endpoint.price),
+        free=endpoint.price is not None and not endpoint.price.charges,
+        private=endpoint.price is not None and endpoint.price.source == PRIVATE,
         abilities=abilities,
         notes=client.notes,
     )
 
 
-def _price_line(endpoint: Endpoint) -> str:
-    price = endpoint.price
+def _price_words(price: Price | None) -> str:
     if price is None:
-        return (
-            "unknown: give it as MODEL@URL#usd=IN/OUT (USD per million tokens; usd=0 if it is free), or in the run file"
-        )
-    return f"{price.each} per million tokens ({price.source})"
+        return "unknown: give MODEL@URL#usd=IN/OUT in USD per million tokens (usd=0 if it is free), or the run file"
+    if price.source in (PRIVATE, GIVEN):
+        return price.told.replace(PRIVATE, COUNTED_PRIVATE)
+    return f"{price.each} per million tokens, {price.source}"
 
 
 def _texts(samples: list[Sample]) -> list[str]:

@@ -44,6 +44,11 @@ def better_sentence(weak: str, strong: str, targets: FloatArray) -> str:
     )
 
 
+def swap_words(why: str, command: str, *, first: str = "") -> str:
+    """Both lines on models that may be swapped: why, and the command; ``first``: what to do before it."""
+    return f"{why}.\n  {IF_SWAPPED}{first}: {command}"
+
+
 def swap_command(config: RunConfig) -> str:
     """The command that samples a run's prompts with its two models changed round; what is stored is not asked again."""
     if config.between:

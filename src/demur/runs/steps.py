@@ -17,7 +17,7 @@ from demur.files import named_from_here
 from demur.measure.threshold import KEPT, Calibration
 from demur.models.allowed_endpoints import serving_options
 from demur.models.local import model_spec
-from demur.models.swapped_models import IF_SWAPPED, USUAL_FOLDER, swap_command
+from demur.models.swapped_models import USUAL_FOLDER, swap_command, swap_words
 from demur.prompts import load_prompts
 from demur.records import count_of, dollars
 from demur.runs.lineage import (
@@ -194,7 +194,7 @@ def swap_advice(folder: Path) -> str:
         command = f"change [weak] and [strong] round in {file}, then demur run {shlex.quote(file)} --again"
     else:
         command = swap_command(config)
-    return f"{why}. {IF_SWAPPED}: {command}"
+    return swap_words(why, command)
 
 
 def share_command(folder: Path, share: float) -> str:

@@ -59,10 +59,10 @@ class Budget:
         bound *= endpoint.price.batch_factor if batch else 1.0
         if self.spent + self._reserved + bound > self.max_usd:
             raise BudgetError(
-                f"{endpoint.model}: {dollars(self.spent)} spent on this run in all and {dollars(self._reserved)} "
-                f"reserved for requests under way; the next prompt may cost {dollars(bound)}, more than the "
-                f"limit of {dollars(self.max_usd)} leaves; what was sampled is kept, raise --max-usd to go on (with "
-                "--dry-run the command says what the rest can cost)"
+                f"{endpoint.model}: {dollars(self.spent)} spent on this run in all, {dollars(self._reserved)} reserved "
+                f"for requests under way, and the next prompt may cost {dollars(bound)}: the limit is "
+                f"{dollars(self.max_usd)}; what was sampled is kept, raise --max-usd to go on (--dry-run says what the "
+                "rest can cost)"
             )
         self._reserved += bound
         return bound

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from demur.models.endpoint import Endpoint
 from demur.models.prices import COUNTED_PRIVATE, PRIVATE, UNKNOWN, UNPRICED, usd_paid
-from demur.records import Prompt, Sample, count_of, dollars
+from demur.records import Fact, Prompt, Sample, count_of, dollars
 from demur.sampling.sample import OBSERVED, Estimate, Samples, distinct_prompts
 
 CUT_SHARE = 0.02  # of a model's answers: from here on it is said that they were cut
@@ -34,7 +35,7 @@ class PairEstimate:
 
     weak: Estimate
     strong: Estimate
-    pricing: str
+    prices: tuple[Fact, ...]  # of each model, and what is not counted
     models: tuple[str, ...]
     statements: tuple[Estimate, ...] = ()  # of final answers, of either model, where labels ask for them at any price
     usd_left: float | None = None  # of what the run may cost in all
@@ -50,10 +51,10 @@ class PairEstimate:
     def by_batches(self, pair: PairEndpoints) -> PairEstimate:
         """What the same costs where the pair's models are asked by batch APIs; local models and statements are not."""
         factors = [batch_factor(endpoint) for endpoint in (pair.weak, pair.strong)]
-        said = [(one.model, batch_words(one, "batches ")) for one in (pair.weak, pair.strong)]
-        notes = [f"{model}: {words}" for model, words in said if words]
+        said = {one.model: batch_words(one, "; batches ") for one in (pair.weak, pair.strong)}
+        prices = tuple((name, f"{price}{said.get(name, '')}") for name, price in self.prices)
         weak, strong = (side.at(by) for side, by in zip((self.weak, self.strong), factors, strict=True))
-        return replace(self, weak=weak, strong=strong, pricing="; ".join([self.pricing, *notes]))
+        return replace(self, weak=weak, strong=strong, prices=prices)
 
     @property
     def usd(self) -> float | None:
@@ -73,57 +74,73 @@ class PairEstimate:
 
     @property
     def sentence(self) -> str:
-        """The result as one sentence: the expected number of answers, where the first may settle a prompt, and the
-        largest.
-        """
+        """The result in one line: prompts, the expected number of answers, and what they cost."""
         missing, expected = self.missing, sum(side.expected for side in self.all)
         if not missing:
             return "every sample is in the store already: nothing to ask, nothing to pay"
-        tokens = [sum(each) for each in zip(*map(_tokens, self.all), strict=True)]
+        prompts = count_of(max(side.prompts for side in self.all), "prompt")
+        answers = f"about {expected:,.0f} answers" if expected < missing else count_of(missing, "answer")
         cost = cost_words(self.models, [side.usd for side in self.all], most=True)
-        answers = count_of(missing, "answer")
-        if expected < missing:
-            answers = f"about {expected:,.0f} answers ({missing:,} if the first ones settle no prompt)"
-        cost += self._by_length if "$" in cost else ""
-        return (
-            f"to sample: {answers} on {count_of(max(side.prompts for side in self.all), 'prompt')}, about "
-            f"{tokens[0]:,} prompt tokens and at most {tokens[1]:,} answer tokens; {cost} ({self.pricing})"
-            f"{self._of_statements}{self._limit}"
-        )
+        return f"to sample {prompts}, {answers}: {cost}{self._expected_cost}"
 
     @property
-    def _by_length(self) -> str:
-        """What is expected: by the length of the answers so far, or, before there are any, a range."""
+    def _expected_cost(self) -> str:
+        """What is expected, by the length of the answers so far, or a range before there are any; empty where nothing
+        is paid."""
         expected, least = (
             _known_sum(getattr(side, name) for side in self.all) for name in ("expected_usd", "least_usd")
         )
-        if all(side.observed for side in self.all if side.missing):
-            return f", {dollars(expected)} expected with answers as long as those so far"
-        longest = max(side.completion_tokens // side.missing for side in self.all if side.missing)
+        if not expected:
+            return ""
+        between = "" if self._observed else f"between {dollars(least)} and "
+        return f", {between}{dollars(expected)} expected"
+
+    @property
+    def _observed(self) -> bool:
+        """Whether there are enough answers to know how long they are."""
+        return all(side.observed for side in self.all if side.missing)
+
+    @property
+    def facts(self) -> tuple[Fact, ...]:
+        """What the estimate rests on: answers and tokens at most, each model's price, what is asked beside samples."""
+        if not self.missing:
+            return ()
+        asked = [side for side in self.all if side.missing]
+        longest = max(side.completion_tokens // side.missing for side in asked)
+        most = f"at most {self.missing:,}, if the first ones settle no prompt, " if self._may_settle else ""
+        tokens = [sum(each) for each in zip(*map(_tokens, self.all), strict=True)]
+        by = "answers as long as those so far" if self._observed else "the length of the answers"
+        closer = "" if self._observed else f"; {OBSERVED} answers of each model make the estimate closer"
         return (
-            f", between {dollars(least)} and {dollars(expected)} expected, by the length of the answers (up to "
-            f"{longest:,} tokens, --max-tokens); {OBSERVED} answers of each model make the estimate closer"
+            ("answers", f"{most}of up to {longest:,} tokens (--max-tokens)"),
+            ("tokens", f"about {tokens[0]:,} of prompts and at most {tokens[1]:,} of answers"),
+            *([("expected", f"by {by}{closer}")] if self._expected_cost else []),
+            *self.prices,
+            *self._of_statements,
         )
 
     @property
-    def _limit(self) -> str:
+    def _may_settle(self) -> bool:
+        return sum(side.expected for side in self.all) < self.missing
+
+    @property
+    def limit(self) -> str:
         """What max_usd allows of this, where it does not allow all."""
         left, most = self.usd_left, _sum(*(side.usd for side in self.all))
         if left is None or most is None or self.expected_usd is None or most <= left:
             return ""
-        allows = "the expected number, not the largest" if self.expected_usd <= left else "less than expected"
-        return (
-            f"; the limit (--max-usd) leaves {dollars(left)}, which allows {allows}: sampling stops there, and "
-            "goes on when it is raised"
+        allows = (
+            "enough for the expected cost, not for the largest" if self.expected_usd <= left else "less than expected"
         )
+        return f"--max-usd leaves {dollars(left)}, {allows}: sampling stops there, and goes on when it is raised"
 
     @property
-    def _of_statements(self) -> str:
+    def _of_statements(self) -> list[Fact]:
         if not self.statements:
-            return ""
+            return []
         asked = sum(side.missing for side in self.statements)
         cost = cost_words((self.models[0], self.models[-1]), [side.usd for side in self.statements], most=True)
-        return f"; to state final answers of long texts: at most {asked:,} more requests, {cost}"
+        return [("final answers", f"to state those of long texts, up to {asked:,} more requests: {cost}")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +152,7 @@ class PairSpend:
     completion_tokens: int
     weak_usd: float | None
     strong_usd: float | None
-    pricing: str
+    prices: tuple[Fact, ...]  # of each model, and what is not counted
     uncounted: bool  # an endpoint that costs money gives no usage: what it cost is unknown
     models: tuple[str, ...]
     notes: tuple[str, ...] = ()  # answers cut, prompts refused, fields left out: one sentence each
@@ -153,14 +170,33 @@ class PairSpend:
 
     @property
     def sentence(self) -> str:
-        """The result as one sentence. How a private address gets a price was said before anything was asked."""
+        """The result in one line."""
         cost = cost_words(self.models, self.all_usd)
-        cost += ", an endpoint does not count its tokens" if self.uncounted else ""
-        return (
-            f"{count_of(self.samples, 'sample')} of {count_of(self.prompts, 'prompt')}, "
-            f"{self.completion_tokens:,} answer tokens, {cost} "
-            f"({self.pricing.replace(PRIVATE, COUNTED_PRIVATE).replace(UNPRICED, UNKNOWN)})"
-        )
+        said = f", which {cost}" if "$" in cost else f"; {cost}"
+        return f"sampled {count_of(self.prompts, 'prompt')}: {count_of(self.samples, 'answer')}{said}"
+
+    @property
+    def facts(self) -> tuple[Fact, ...]:
+        """Tokens and prices. How a private address gets a price was said before anything was asked."""
+        short = [
+            (name, said.replace(PRIVATE, COUNTED_PRIVATE).replace(UNPRICED, UNKNOWN)) for name, said in self.prices
+        ]
+        return (("tokens", f"{self.completion_tokens:,} of answers"), *short)
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """That what was paid is unknown, and the notes."""
+        unknown = "an endpoint that costs money does not count its tokens: what it cost is unknown"
+        return (*([unknown] if self.uncounted else []), *self.notes)
+
+    @property
+    def pricing(self) -> str:
+        """The prices in one line."""
+        return joined(self.prices)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {one.name: getattr(self, one.name) for one in fields(self)} | {"pricing": self.pricing}
 
 
 def price_samples(
@@ -168,7 +204,7 @@ def price_samples(
     prompts: Sequence[Prompt],
     weak: Samples,
     strong: Samples,
-    pricing: str,
+    prices: Sequence[Fact],
     notes: Sequence[str],
     between: Sequence[Samples] = (),
 ) -> PairSpend:
@@ -183,7 +219,7 @@ def price_samples(
         completion_tokens=sum(one.completion_tokens for side in sides for one in samples_in(side, asked)),
         weak_usd=usd[0],
         strong_usd=usd[-1],
-        pricing=pricing,
+        prices=tuple(prices),
         uncounted=any(one is None and end.price is not None for one, end in zip(usd, endpoints, strict=True)),
         models=tuple(endpoint.model for endpoint in endpoints),
         notes=tuple(notes),
@@ -196,11 +232,16 @@ def samples_in(side: Samples, prompts: Sequence[Prompt]) -> Iterator[Sample]:
     return (one for prompt in prompts for one in side[prompt.id])
 
 
-def pricing(pair: PairEndpoints, entailment: str) -> str:
-    """Where the prices of both models come from, or that they are unknown; and what is not in the sum."""
-    sources = [_price_source(endpoint) for endpoint in pair.all]
-    judge = [f"what {entailment} costs as entailment is not in this"] if "llm:" in entailment else []
-    return "; ".join([*sources, *judge])
+def price_facts(pair: PairEndpoints, entailment: str) -> tuple[Fact, ...]:
+    """Where the price of each model comes from, or that it is unknown; and what is not in the sum."""
+    named = dict.fromkeys((one.model, one.price.told if one.price else UNPRICED) for one in pair.all)
+    judge = [("not counted", f"what {entailment} costs as entailment")] if "llm:" in entailment else []
+    return (*named, *judge)
+
+
+def joined(prices: Sequence[Fact]) -> str:
+    """The same in one line."""
+    return "; ".join(f"{name}: {price}" for name, price in prices)
 
 
 def cost_words(models: Sequence[str], usd: Sequence[float | None], *, most: bool = False) -> str:
@@ -242,10 +283,6 @@ def batch_words(endpoint: Endpoint, before: str) -> str:
     if price.batch_factor == 1.0:
         return f"{before}at its usual price (service_tiers = {{batch = 0.5}} in the run file names a share of it)"
     return f"{before}at {price.batch_factor:g} of its price"
-
-
-def _price_source(endpoint: Endpoint) -> str:
-    return f"{endpoint.model}: {endpoint.price.told if endpoint.price else UNPRICED}"
 
 
 def _tokens(side: Estimate) -> tuple[int, int]:

@@ -19,15 +19,15 @@ from demur.models.endpoint import Endpoint, authorization
 from demur.models.local import endpoint_of
 from demur.models.requests.client import EndpointClient
 from demur.models.swapped_models import dearer_sentence, swap_command
-from demur.records import Progress, Prompt, SamplingSettings, no_progress
+from demur.records import Progress, Prompt, SamplingSettings, count_of, no_progress
 from demur.sampling.budget import Budget, can_limit, spent_before, unknown_price
 from demur.sampling.cost import (
     PairEndpoints,
     PairEstimate,
     PairSpend,
     cut_sentences,
+    price_facts,
     price_samples,
-    pricing,
     samples_in,
 )
 from demur.sampling.local_servers import LocalServers, Turns, completer_of
@@ -66,7 +66,7 @@ def estimate_pair(
         for at, endpoint in sampled.items()
     )
     weak, strong, between = first, last, tuple(others)
-    models, prices = tuple(one.model for one in sampled.values()), pricing(pair, config.label.entailment)
+    models, prices = tuple(one.model for one in sampled.values()), price_facts(pair, config.label.entailment)
     sides = ((weak, pair.weak), (strong, pair.strong)) if config.label.state_answers == "on" else ()
     stated = tuple(bound_of_statements(side, end, config.sampling.max_tokens) for side, end in sides)
     left = budget_of(config, pair, store).left
@@ -224,7 +224,7 @@ def spend_of(
     config: RunConfig, pair: PairEndpoints, prompts: Sequence[Prompt], samples: PairSamples, store: Store
 ) -> PairSpend:
     """What the samples of these prompts have cost, and what is to be known of them."""
-    prices = pricing(pair, config.label.entailment)
+    prices = price_facts(pair, config.label.entailment)
     known = sampling_notes(config.sampling, pair, prompts, samples, store)
     notes = (*known, *_missing_notes(config.sampling, pair, prompts, samples, store), *samples.notes)
     once = distinct_sides(pair)
@@ -258,5 +258,6 @@ def _missing_notes(
             for prompt in prompts
         )
         if missing:
-            found.append(f"prompts that miss samples of {endpoint.model}: {missing}; the same command asks for them")
+            lack = count_of(missing, "prompt misses", "prompts miss")
+            found.append(f"{lack} answers of {endpoint.model}: the same command asks for them")
     return found

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from demur.errors import EndpointError, PromptRefusedError
 from demur.models.endpoint import Endpoint
-from demur.records import Prompt, SamplingSettings
+from demur.records import Prompt, SamplingSettings, count_of
 from demur.store import Store
 
 MOST_IN_A_ROW = 5  # refusals without a reason in them and without an answer between them
@@ -67,6 +67,7 @@ def refused_prompts(
 
 def refused_sentence(model: str, reasons: Mapping[str, str]) -> str:
     """Which prompts are left out, and why."""
-    named = "; ".join(f"{name}: {reason[:160]}" for name, reason in list(reasons.items())[:NAMED])
-    more = "; ..." if len(reasons) > NAMED else ""
-    return f"prompts left out, since {model} refuses them: {len(reasons)} ({named}{more}); --ask-refused asks again"
+    named = ", ".join(f"{name}: {reason[:160]}" for name, reason in list(reasons.items())[:NAMED])
+    more = ", ..." if len(reasons) > NAMED else ""
+    left_out = count_of(len(reasons), "prompt is", "prompts are")
+    return f"{left_out} left out, refused by {model} (--ask-refused asks again): {named}{more}"

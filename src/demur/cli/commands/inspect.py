@@ -14,7 +14,6 @@ from demur.cli.progress import FILES_KEPT, NOTHING_KEPT, progress_bar
 from demur.config import A_MODEL, ANYWAY
 from demur.errors import InputError
 from demur.models.allowed_endpoints import ALLOW_HELP
-from demur.models.prices import PRIVATE
 from demur.runs.steps import after_replay, serve_command
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
@@ -189,11 +188,10 @@ def doctor(
     if write is not None:
         printing.lines(filter(None, [dearer_weak_model(write)]))
         return printing.next_step(f"demur serve --config {write}")
-    free = found[0].priced.startswith("$0 in and $0 out")
     as_weak = f"demur sample prompts.jsonl --weak {endpoint} --strong LARGE_MODEL@URL"
     as_strong = f"demur sample prompts.jsonl --weak SMALL_MODEL@URL --strong {endpoint}"
-    if PRIVATE not in found[0].priced:
-        return printing.next_step(as_weak if free else as_strong)
+    if not found[0].private:
+        return printing.next_step(as_weak if found[0].free else as_strong)
     printing.next_step(as_weak, others=[f"{as_strong}   (if it is the large one)"])
     return printing.explanation(f"if it costs: name it {endpoint}#usd=IN/OUT, in USD per million tokens")
 
