@@ -320,7 +320,7 @@ async def test_money_that_others_spend_is_counted(postgres: Postgres, monkeypatc
         endpoint = endpoint_of(side)
         mine = budget_of(config, PairEndpoints(endpoint_of(free), endpoint), store)
         other.add_samples(endpoint.name, "another", SETTINGS.key, [Sample(0, "x", None, "stop", 1, 35)])
-        with pytest.raises(BudgetError, match=r"\$35\.00 spent on this run in all .* may cost \$20\.00"):
+        with pytest.raises(BudgetError, match=r"\$35\.00 spent on this run in all, .* may cost \$20\.00"):
             await sample_prompts([Prompt("p", "p")], Asked(), endpoint, SETTINGS, store, budget=mine)
 
 

@@ -47,7 +47,7 @@ from demur.routing.verdict import recorded_verdict
 from demur.runs.lineage import keep_headline, outdated_stages
 from demur.runs.provenance import record_of
 from demur.runs.run import Run
-from demur.sampling.cost import joined, price_facts
+from demur.sampling.cost import price_facts, price_line
 from demur.sampling.pair import spend_of
 
 
@@ -83,7 +83,7 @@ def evaluate_by_gold(run: Run) -> Evaluation | None:
         preferences=tuple(preferences),
         examples=examples(served, test),
         warnings=evaluation_warnings(run, rows[0], preferences),
-        pricing=joined(price_facts(run.pair, config.label.entailment)),
+        pricing=price_line(price_facts(run.pair, config.label.entailment)),
         payback=payback(spent.usd, sampled or in_line),
         usd_alone=(usd_per_1k(test.weak_usd), usd_per_1k(test.strong_usd)),
         findings=(*findings, *filter(None, [unusable])),

@@ -38,7 +38,7 @@ from demur.routing.verdict import RouterVerdict, recorded_verdict
 from demur.runs.lineage import keep_headline, outdated_stages
 from demur.runs.provenance import record_of
 from demur.runs.run import Run
-from demur.sampling.cost import joined, price_facts
+from demur.sampling.cost import price_facts, price_line
 from demur.sampling.pair import spend_of
 
 
@@ -116,7 +116,7 @@ def evaluate_held_out(run: Run, *, graded: bool) -> Evaluation:
             *gap_warnings(row.curve),
             *label_warnings(np.array([one.target for one in preferences]), saturation_of(preferences, remembered)),
         ),
-        pricing=joined(price_facts(run.pair, config.label.entailment)),
+        pricing=price_line(price_facts(run.pair, config.label.entailment)),
         payback=payback(spent.usd, in_line),
         usd_alone=(usd_per_1k(costs[0]), usd_per_1k(costs[1])),  # of the table's own prompts
         findings=(told, loaded.sentence),

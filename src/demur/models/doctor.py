@@ -41,16 +41,16 @@ class EndpointReport:
     def lines(self) -> tuple[str, ...]:
         """One line per feature, with the fallback where it is missing; then deviations from the requests."""
 
-        def supported(there: bool, otherwise: str) -> str:
+        def yes_or(there: bool, otherwise: str) -> str:
             return "yes" if there else f"no: {otherwise}"
 
         repeats = "yes: the same request gave the same answers twice"
         facts = (
-            ("n", supported(self.several, "demur sends one request per sample; the prompt is paid for each time")),
-            ("logprobs", supported(self.logprobs, "labels use the discrete form of semantic entropy")),
+            ("n", yes_or(self.several, "demur sends one request per sample; the prompt is paid for each time")),
+            ("logprobs", yes_or(self.logprobs, "labels use the discrete form of semantic entropy")),
             ("seeds", repeats if self.seeds else "no: a run cannot be repeated exactly; the store keeps the answers"),
-            ("streaming", supported(self.streaming, "a gateway would have to wait for whole answers")),
-            ("embeddings", supported(self.embeddings, "demur embeds prompts itself, on the CPU")),
+            ("streaming", yes_or(self.streaming, "a gateway would have to wait for whole answers")),
+            ("embeddings", yes_or(self.embeddings, "demur embeds prompts itself, on the CPU")),
             *self.abilities.facts,
             ("price", self.priced),
         )

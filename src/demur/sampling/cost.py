@@ -192,7 +192,7 @@ class PairSpend:
     @property
     def pricing(self) -> str:
         """The prices in one line."""
-        return joined(self.prices)
+        return price_line(self.prices)
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -239,7 +239,7 @@ def price_facts(pair: PairEndpoints, entailment: str) -> tuple[Fact, ...]:
     return (*named, *judge)
 
 
-def joined(prices: Sequence[Fact]) -> str:
+def price_line(prices: Sequence[Fact]) -> str:
     """The same in one line."""
     return "; ".join(f"{name}: {price}" for name, price in prices)
 
