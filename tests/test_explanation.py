@@ -278,7 +278,9 @@ def test_what_many_unlike_prompts_go_by_is_said(
     prompts = [one.prompt for one in TRAINING[:10]] + ["&&&& 999999999999 qqqqqqqqqqqq"] * far
     file.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in prompts))
     note = "their score is a guess"
-    lines = [line for line in replay(file, router=saved).lines if note in line]
+    replayed = replay(file, router=saved)
+    lines = [line for line in replayed.lines if note in line]
+    assert [f"- {one}" for one in [replayed.unlike] if one] == lines
     assert len(lines) == said
     assert all("9% of the prompts" in line and line.endswith("`demur train --unlike unknown`") for line in lines)
     calibrate(file, router=saved, strong_share=0.5, dry_run=True, anyway=True)

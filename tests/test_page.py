@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from demur.evaluation.report.figures import INK, PALETTE, curve_figure, target_figure
-from demur.evaluation.report.headline import Headline
+from demur.evaluation.report.headline_record import Headline
 from demur.evaluation.report.page import page, prose
 from demur.evaluation.report.tables import choice_columns, choice_rows, reference_rows, router_rows, terms
 from demur.evaluation.results import Evaluation, EvaluationRow, Example

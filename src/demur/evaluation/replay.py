@@ -11,7 +11,7 @@ import numpy as np
 
 from demur.errors import InputError
 from demur.evaluation.graded_file import FIELDS, read_graded
-from demur.evaluation.report.cautions import cautions_of
+from demur.evaluation.report.cautions import cautions_of, unlike_setting_note
 from demur.evaluation.report.headline import expected_costs, expected_use, headline
 from demur.evaluation.report.headline_record import Headline, HeadlineBlock
 from demur.evaluation.report.kinds_table import new_kinds_notes
@@ -48,6 +48,7 @@ class Replayed:
     quality: tuple[float, float, float] | None  # routed, always weak, always strong; where prompts are graded
     headline: Headline
     guessed_share: float = 0.0  # of the unknown ones those on which both models guess and that the score decides
+    unlike: str = ""  # how prompts unlike any training prompt go; empty where they are few
     cautions: tuple[str, ...] = ()  # what to be careful about with the router on these prompts, the gravest first
     kinds: tuple[str, ...] = ()  # how the prompts differ in kind from the training prompts
     gold_unused: str = ""  # what to do with gold answers of prompts that are not graded; empty without such
@@ -180,6 +181,7 @@ def replay(
             quality=graded.means if graded else None,
             usd=usd,
         ),
+        unlike=unlike_setting_note(prompt_router, looked),
         cautions=cautions_of(loaded, looked, priced=priced),
         kinds=new_kinds_notes(loaded, given or [Prompt(text, text) for text in texts], priced=priced),
         gold_unused=_gold_unused(sum(bool(prompt.answers) for prompt in given), str(file)),
