@@ -17,6 +17,7 @@ from demur.gateway.decision.request.routed_text import RoutedText
 from demur.gateway.exchange import Arrived, Ended, Exchange, ledger_record
 from demur.gateway.ledger.export import bill_page, ledger
 from demur.gateway.ledger.ledger import SqliteBackend
+from demur.gateway.ledger.read import read_ledger
 from demur.gateway.ledger.record import LedgerRecord
 from demur.gateway.ledger.totals.bills import Bill, bill_of, bills, parse_since
 from demur.gateway.protocols.openai import CHAT
@@ -217,6 +218,26 @@ def test_the_ledgers_bills_are_those_of_its_records(tmp_path: Path) -> None:
     lines = bill_page(path, "key").lines
     assert lines[1].startswith("team 1")
     assert "1 of 20 is unknown" in lines[-1]
+
+
+async def test_requests_that_stayed_with_their_conversation_against_the_score_are_counted(tmp_path: Path) -> None:
+    said = [{"role": "user", "content": EASY}, {"role": "assistant", "content": "yes"}]
+    async with gateway(tmp_path, context_characters=0) as found:
+        for headers in ({"x-demur-threshold": "-1"}, {}):  # the second time it is held
+            assert (await found.ask(EASY, headers=headers))[2]["model"] == "large"
+        turn = [*said, {"role": "user", "content": "aaa aaaa?"}]
+        assert (await found.ask(messages=turn))[2]["model"] == "large"  # what its cache is worth is unknown
+        hard = [*said, {"role": "user", "content": HARD}]
+        assert (await found.ask(messages=hard))[2]["model"] == "large"  # as the score says
+        assert (await found.ask("aa a?"))[2]["model"] == "small"
+    path = str(tmp_path / "ledger.sqlite")
+    (whole,) = bills(path)
+    assert (whole.requests, whole.strong, whole.held) == (5, 4, 2)
+    assert bill_of(read_ledger(path)).held == 2
+    for lines in (ledger(path).lines, ledger(path, last=1).lines, bill_page(path, "day").lines):
+        assert "of these 5 requests 2 stayed with their conversation's model" in lines[-1]
+    small = [one for one in read_ledger(path) if one.role == "weak"]
+    assert not bill_of(small).held_note
 
 
 def test_a_request_that_no_model_answered_is_named_and_counted_apart(tmp_path: Path) -> None:

@@ -14,7 +14,10 @@ from demur.records import Role, dollars
 
 ANSWER_TOKENS = 300  # of an answer, where the router's record does not know
 # The reason of a question that is asked again, and the longest that it is one.
-SAME_WORDS = "the same words again within 10 minutes stay with their model, as another try; x-demur-threshold asks anew"
+AGAIN = "the same words again"
+SAME_WORDS = f"{AGAIN} within 10 minutes stay with their model, as another try; x-demur-threshold asks anew"
+STAYS = "the conversation stays with its model"
+HELD_MARKS = (f"; {STAYS}", f"; {AGAIN}")  # what reasons hold where a conversation stayed against the router's decision
 REPEATED_SECONDS = 600.0  # the same beginning again within this time is another try, after it another conversation
 
 
@@ -87,13 +90,13 @@ def stays(
         alike = record.decided_by in ("", decides) and _same_ask(turn, record)
         return SAME_WORDS if record.chosen and alike and now - record.at < REPEATED_SECONDS else ""
     if turn.loops or _same_ask(turn, record):
-        return "the conversation stays with its model"
+        return STAYS
     if costs.weak is None or costs.strong is None or costs.strong.usd_per_cached_token is None:
-        return "the conversation stays with its model: what its prompt cache is worth is unknown"
+        return f"{STAYS}: what its prompt cache is worth is unknown"
     saved, lost = _saving(record, costs, now)
     if saved > lost:
         return ""
-    return f"the conversation stays with its model: {dollars(saved)} less for this ask, {dollars(lost)} of prompt cache"
+    return f"{STAYS}: {dollars(saved)} less for this ask, {dollars(lost)} of prompt cache"
 
 
 def _saving(record: ConversationRecord, costs: NextCosts, now: float) -> tuple[float, float]:

@@ -46,8 +46,9 @@ class LedgerPage:
                 *self._rows,
                 said,
                 f"in all: {count_of(self.whole.requests, 'request')}; {self.whole.sentence}",
+                *_held_note(self.whole),
             )
-        return (*self._rows, said)
+        return (*self._rows, said, *_held_note(bill_of(self.records)))
 
     @property
     def _rows(self) -> tuple[str, ...]:
@@ -176,7 +177,7 @@ class BillPage:
             _bill_line(one, name.ljust(width), self.replaced.get(one.name, 0))
             for one, name in zip(self.bills, names, strict=True)
         )
-        return (head, *rows, f"in all: {self.whole.sentence}{self._unanswered}", *self._outages)
+        return (head, *rows, f"in all: {self.whole.sentence}{self._unanswered}", *self._outages, *_held_note(self.whole))
 
     @property
     def _outages(self) -> tuple[str, ...]:
@@ -207,6 +208,10 @@ def bill_page(url: str, by: str, *, since: str | None = None) -> BillPage:
     found = tuple(bills(url, by=by, since=start))
     replaced, by_weak = replaced_counts(url, by=by, since=start)
     return BillPage(found, bills(url, since=start)[0], by, recorded, replaced, by_weak)
+
+
+def _held_note(bill: Bill) -> tuple[str, ...]:
+    return (bill.held_note,) if bill.held else ()
 
 
 def _bill_line(bill: Bill, name: str, replaced: int) -> str:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, get_args
 
 from demur.errors import InputError
+from demur.gateway.decision.conversation_model import HELD_MARKS
 from demur.gateway.ledger.read import query_ledger
 from demur.gateway.ledger.record import DECIDED, LedgerRecord
 from demur.records import count_of, dollars
@@ -51,6 +52,7 @@ class Bill:
     unguarded: int = 0  # guesses of always-strong's cost whose error is not known
     estimated: int = 0  # requests that cost something and a part of whose tokens the upstream did not count
     usd_estimated: float = 0.0  # of `usd`: what those cost
+    held: int = 0  # stayed with the model of their conversation, although their score asked for a cheaper one
 
     @property
     def saved(self) -> float:
@@ -71,6 +73,13 @@ class Bill:
         """All sums with what follows from them, for JSON."""
         sums = {one.name: getattr(self, one.name) for one in fields(self)}
         return sums | {"saved": self.saved, "margin": self.margin, "saved_share": self.saved_share}
+
+    @property
+    def held_note(self) -> str:
+        """How many requests stayed with their conversation's model, as a clause; empty for none."""
+        whose = "its" if self.held == 1 else "their"
+        stayed = f"{self.held:,} stayed with {whose} conversation's model although the score asked for a cheaper one"
+        return f"of these {count_of(self.requests, 'request')} {stayed}" if self.held else ""
 
     @property
     def sentence(self) -> str:
@@ -119,6 +128,7 @@ def sums_of(record: LedgerRecord) -> tuple[float, ...]:
         *((usd, strong, record.usd_strong_error or 0.0, spread * spread) if compared else (0.0,) * 4),
         compared and record.usd_strong_error is None,
         *((1, usd) if usd and not record.tokens_counted else (0, 0.0)),
+        record.role != "weak" and any(mark in record.reason for mark in HELD_MARKS),
     )
 
 
@@ -128,6 +138,7 @@ def bill_of_sums(sums: Iterable[float], name: str = "") -> Bill:
 
 
 _COMPARED = "case when usd is not null and usd_strong is not null then {} else 0 end"
+_HELD = " or ".join(f"replace(reason, '{mark}', '') <> reason" for mark in HELD_MARKS)
 _SUMS = (  # in the order of the fields of `Bill`
     "count(*)",
     "sum(case when role = 'strong' then 1 else 0 end)",
@@ -141,6 +152,7 @@ _SUMS = (  # in the order of the fields of `Bill`
     f"sum({_COMPARED.format('coalesce(usd_strong_spread, 0) * coalesce(usd_strong_spread, 0)')})",
     f"sum({_COMPARED.format('case when usd_strong_error is null then 1 else 0 end')})",
     *(f"sum(case when usd <> 0 and not tokens_counted then {value} else 0 end)" for value in ("1", "usd")),
+    f"sum(case when role <> 'weak' and ({_HELD}) then 1 else 0 end)",
 )
 
 
