@@ -240,6 +240,24 @@ async def test_requests_that_stayed_with_their_conversation_against_the_score_ar
     assert not bill_of(small).held_note
 
 
+def test_thresholds_stand_in_order_with_the_share_that_each_sent_to_the_strong_model(tmp_path: Path) -> None:
+    path = str(tmp_path / "l.sqlite")
+    weak = replace(record_of(CASES[0]), role="weak", usd=0.001, usd_strong=0.004)
+    strong = replace(weak, role="strong", usd=0.004)
+    made = [(weak, 0.25), (weak, 0.25), (weak, 0.25001), (strong, 0.25), (strong, -1.0), (weak, None)]
+    SqliteBackend(path).write([replace(one, id=f"{n}", threshold=at) for n, (one, at) in enumerate(made)])
+    found = bills(path, by="threshold")
+    assert [one.name for one in found] == ["-1.0000", "0.2500", ""]
+    assert [(one.requests, one.strong, one.saved) for one in found] == [
+        (1, 1, 0.0),
+        (4, 1, pytest.approx(0.009)),
+        (1, 0, pytest.approx(0.003)),
+    ]
+    _, _, row, none, _ = bill_page(path, "threshold").lines
+    assert row.split()[:3] == ["0.2500", "4", "25%"]
+    assert none.startswith("(none) ")
+
+
 def test_a_request_that_no_model_answered_is_named_and_counted_apart(tmp_path: Path) -> None:
     path = str(tmp_path / "l.sqlite")
     answered = record_of(CASES[0], 0)
@@ -256,13 +274,14 @@ def test_a_request_that_no_model_answered_is_named_and_counted_apart(tmp_path: P
 
 
 def test_a_bill_by_something_else_names_what_there_is(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="are added up by 'week'; it can be key, conversation, model, day"):
+    with pytest.raises(InputError, match="are added up by 'week'; it can be key, conversation, model, day, threshold"):
         bills(str(tmp_path / "l.sqlite"), by="week")
 
 
 def test_a_time_to_begin_from_is_a_day_or_so_long_ago() -> None:
     assert parse_since("1970-01-02", now=0) == 86_400
     assert parse_since("36h", now=200_000) == 200_000 - 36 * 3600
+    assert parse_since("30m", now=200_000) == 200_000 - 1800
     assert parse_since("7d", now=700_000) == 700_000 - 7 * 86_400
     with pytest.raises(InputError, match="'soon'; give a day"):
         parse_since("soon", now=0)

@@ -113,9 +113,12 @@ def ledger(
         Path | None, typer.Option(help="Write the records to a .csv, .jsonl or .parquet file instead.")
     ] = None,
     by: Annotated[
-        str | None, typer.Option(help="Add up what was paid and saved by key, conversation, model or day instead.")
+        str | None,
+        typer.Option(help="Add up what was paid and saved by key, conversation, model, day or threshold instead."),
     ] = None,
-    since: Annotated[str | None, typer.Option(help="With --by: from a day (2026-11-28, UTC) on, or 24h, 7d.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="With --by: from a day (2026-11-28, UTC) on, or 30m, 24h, 7d.")
+    ] = None,
     force: Force = False,
     json: AsJson = False,
 ) -> None:
@@ -130,7 +133,7 @@ def ledger(
         replayed = f"demur ledger {url} --export ledger.jsonl, then demur replay ledger.jsonl"
         return printing.next_step(replayed if page.recorded else f"demur serve --record prompts; later {replayed}")
     if since is not None:
-        raise InputError("--since belongs to --by; give --by key, conversation, model or day")
+        raise InputError("--since belongs to --by; give --by key, conversation, model, day or threshold")
     found = ledger(url, last=last, export=export, force=force)
     if json:
         return printing.as_json(found)

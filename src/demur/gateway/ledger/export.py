@@ -20,7 +20,8 @@ from demur.prompts.files import RECORDED
 from demur.records import count_of, dollars
 from demur.routing.known.unknown_setting import UNLIKE
 
-NAMELESS = {"key": "(no key)", "conversation": "(none)", "model": "(no answer)"}  # rows of a bill without a name
+# Rows of a bill without a name.
+NAMELESS = {"key": "(no key)", "conversation": "(none)", "model": "(no answer)", "threshold": "(none)"}
 INSTEAD = "by another model than the chosen one"  # what an outage does
 SHOWN = 20  # records that are printed
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell begins with that a spreadsheet runs
@@ -157,7 +158,7 @@ def _summary(records: Sequence[LedgerRecord]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class BillPage:
-    """The bills of a ledger by key, conversation, model or day, and the whole."""
+    """The bills of a ledger by key, conversation, model, day or threshold, and the whole."""
 
     bills: tuple[Bill, ...]
     whole: Bill
@@ -172,12 +173,14 @@ class BillPage:
         """The result as lines of text."""
         names = [_printable(one.name, 40) or NAMELESS.get(self.by, "-") for one in self.bills]
         width = max(len(self.by), *map(len, names), 0)
-        head = f"{self.by:<{width}}  {'requests':>9}  {'paid':>12}  {'checks':>10}  {'always strong':>14}  saved"
+        counted = f"{self.by:<{width}}  {'requests':>9}  {'strong':>6}"
+        head = f"{counted}  {'paid':>12}  {'checks':>10}  {'always strong':>14}  saved"
         rows = (
             _bill_line(one, name.ljust(width), self.replaced.get(one.name, 0))
             for one, name in zip(self.bills, names, strict=True)
         )
-        return (head, *rows, f"in all: {self.whole.sentence}{self._unanswered}", *self._outages, *_held_note(self.whole))
+        said = f"in all: {self.whole.sentence}{self._unanswered}"
+        return (head, *rows, said, *self._outages, *_held_note(self.whole))
 
     @property
     def _outages(self) -> tuple[str, ...]:
@@ -219,6 +222,6 @@ def _bill_line(bill: Bill, name: str, replaced: int) -> str:
     unknown = f", {bill.unpriced:,} of unknown cost left out" if bill.unpriced else ""
     unknown += f", {replaced:,} {INSTEAD}" if replaced else ""
     return (
-        f"{name}  {bill.requests:>9,}  {dollars(bill.usd):>12}  "
+        f"{name}  {bill.requests:>9,}  {bill.strong / max(1, bill.requests):>6.0%}  {dollars(bill.usd):>12}  "
         f"{dollars(bill.usd_checks):>10}  {dollars(bill.usd_strong):>14}  {saved}{unknown}"
     )

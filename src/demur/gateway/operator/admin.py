@@ -114,7 +114,7 @@ class AdminRoutes:
         return web.json_response(found)
 
     async def bills(self, request: web.Request) -> web.Response:
-        """What was paid and saved by ?by=key, conversation, model or day, ?since=2026-11-28 or 24h."""
+        """What was paid and saved by ?by=key, conversation, model, day or threshold, ?since=2026-11-28, 30m or 24h."""
         url = self._ledger()
         by, since = request.query.get("by", "day"), request.query.get("since")
         try:

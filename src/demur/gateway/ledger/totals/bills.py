@@ -1,4 +1,4 @@
-"""What requests have cost and what they have saved, in all and by key, conversation, model or day.
+"""What requests have cost and what they have saved, in all and by key, conversation, model, day or threshold.
 
 One sum for the command line, the dashboard and the operator's routes. Savings are signed: where checks of the weak
 model's answers cost more than they saved, it is a loss.
@@ -10,7 +10,8 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from operator import add
 from typing import Any, Literal, get_args
 
 from demur.errors import InputError
@@ -19,14 +20,16 @@ from demur.gateway.ledger.read import query_ledger
 from demur.gateway.ledger.record import DECIDED, LedgerRecord
 from demur.records import count_of, dollars
 
-By = Literal["key", "conversation", "model", "day"]
+By = Literal["key", "conversation", "model", "day", "threshold"]
 DAY_SECONDS = 86_400
+UNIT_SECONDS = {"m": 60, "h": 3600, "d": DAY_SECONDS}
 INTERVAL = 1.96  # standard deviations to either side: 95 %
 _GROUP = {
     "key": '"key"',
     "conversation": '"conversation"',
     "model": '"model"',
     "day": f'cast("at" as bigint) / {DAY_SECONDS}',
+    "threshold": '"threshold"',
 }
 
 
@@ -34,7 +37,7 @@ _GROUP = {
 class Bill:
     """Sums over requests. Money is in USD; what is unknown is counted, and never $0."""
 
-    name: str  # of the key, conversation, model or day (UTC); empty for all
+    name: str  # of the key, conversation, model, day (UTC) or threshold; empty for all
     requests: int = 0
     strong: int = 0  # answered by the strong model because demur chose it
     prompt_tokens: int = 0
@@ -157,7 +160,8 @@ _SUMS = (  # in the order of the fields of `Bill`
 
 
 def bills(url: str, *, by: str | None = None, since: float = 0.0) -> list[Bill]:
-    """The bills of a ledger from a time on (seconds since 1970), the largest first, days in order; one without ``by``.
+    """The bills of a ledger from a time on (seconds since 1970), the largest first, days and thresholds in order; one
+    without ``by``.
 
     Raises InputError for another ``by``, StoreError for a ledger that cannot be read.
     """
@@ -166,12 +170,14 @@ def bills(url: str, *, by: str | None = None, since: float = 0.0) -> list[Bill]:
     group = _GROUP[by] if by else "''"
     which = f"at >= {float(since)!r} and role <> '{DECIDED}'"
     query = f"select {group}, {', '.join(_SUMS)} from decisions where {which} group by 1"
-    found = [_bill(row, by) for row in query_ledger(url, query)]
+    sums: dict[str, list[float]] = {}  # thresholds that look alike are added up
+    for group, *values in query_ledger(url, query):
+        name, added = _name(group, by), [value or 0 for value in values]
+        sums[name] = list(map(add, sums[name], added)) if name in sums else added
+    found = [bill_of_sums(values, name) for name, values in sums.items()]
     if by is None and not found:
         return [Bill("")]
-    return (
-        sorted(found, key=lambda one: one.name) if by == "day" else sorted(found, key=lambda one: (-one.usd, one.name))
-    )
+    return sorted(found, key=lambda one: _place(one, by))
 
 
 def replaced_counts(url: str, *, by: str, since: float = 0.0) -> tuple[dict[str, int], int]:
@@ -187,13 +193,17 @@ def replaced_counts(url: str, *, by: str, since: float = 0.0) -> tuple[dict[str,
     return dict(found), weak
 
 
-def _bill(row: Any, by: str | None) -> Bill:
-    return bill_of_sums(row[1:], _name(row[0], by))
+def _name(group: Any, by: str | None) -> str:
+    """Of a row, from the value that its requests share."""
+    if by == "threshold":
+        return "" if group is None else f"{group:.4f}"
+    return day_name(int(group) * DAY_SECONDS) if by == "day" else str(group)
 
 
-def _name(value: Any, by: str | None) -> str:
-    """Of a bill, from what its requests are grouped by."""
-    return day_name(int(value) * DAY_SECONDS) if by == "day" else str(value)
+def _place(bill: Bill, by: str | None) -> tuple[float, str]:
+    if by == "threshold":
+        return (float(bill.name or "inf"), "")
+    return (0.0 if by == "day" else -bill.usd, bill.name)
 
 
 def day_name(at: float) -> str:
@@ -202,11 +212,11 @@ def day_name(at: float) -> str:
 
 
 def parse_since(text: str, *, now: float) -> float:
-    """Seconds since 1970 of a day (2026-11-28, UTC) or of a time that has passed (24h, 7d); raises InputError."""
+    """Seconds since 1970 of a day (2026-11-28, UTC) or of a time that has passed (30m, 24h, 7d); raises InputError."""
     number, unit = text[:-1], text[-1:]
-    if number.isdigit() and unit in ("h", "d"):
-        return now - timedelta(hours=int(number) * (24 if unit == "d" else 1)).total_seconds()
+    if number.isdecimal() and unit in UNIT_SECONDS:
+        return now - int(number) * UNIT_SECONDS[unit]
     try:
         return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
     except ValueError:
-        raise InputError(f"since is {text!r}; give a day such as 2026-11-28, or 24h, 7d") from None
+        raise InputError(f"since is {text!r}; give a day such as 2026-11-28, or 30m, 24h, 7d") from None
