@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from conftest import needed
 from demur.gate.router import Router
 from demur.gateway.decision.router_identity import router_identity
+from demur.gateway.ledger.totals.bills import bills
 from demur.gateway.reload import take_canary
 from demur.gateway.settings import LearnSettings
 from demur.measure.threshold import Calibration
@@ -80,6 +82,32 @@ async def test_a_canary_decides_what_the_router_in_force_has_decided(tmp_path: P
         await take_canary(found.gateway)
         assert await answered_by(found) == "small"
         found.gateway.routers.end_canary()
+
+
+@pytest.mark.slow
+async def test_replicas_hold_what_another_decided_by_the_same_threshold(tmp_path: Path, postgres: Any) -> None:
+    """Through PostgreSQL; a record of an earlier version, without what has decided, holds as before.
+
+    The ledger counts what was held.
+    """
+    async with (
+        gateway(tmp_path / "one", ledger=postgres.url) as one,
+        gateway(tmp_path / "two", ledger=postgres.url) as two,
+    ):
+        assert await answered_by(one, headers=AT_ALL) == "large"
+        assert await answered_by(two) == "large"
+        set_threshold(tmp_path / "two" / "router", 0.6)
+        await reload(two)
+        assert await answered_by(two) == "small"
+        assert await answered_by(one, headers=AT_ALL) == "large"
+        with needed("psycopg").connect(postgres.url, autocommit=True) as db:
+            db.execute("update conversations set decided_by = ''")  # as of a version that did not note it
+    async with gateway(tmp_path / "two", ledger=postgres.url) as two:
+        set_threshold(tmp_path / "two" / "router", 0.6)
+        await reload(two)
+        assert await answered_by(two) == "large"
+    found = {one.name: (one.requests, one.strong, one.held) for one in bills(postgres.url, by="threshold")}
+    assert found == {"-1.0000": (2, 2, 0), "0.5000": (1, 1, 1), "0.6000": (2, 1, 1)}
 
 
 def test_a_router_is_known_again_after_it_was_loaded_again(tmp_path: Path) -> None:
