@@ -19,7 +19,7 @@ from demur.cli.main import app
 from demur.errors import InputError
 from demur.evaluation.replay import replay
 from demur.evaluation.thresholds.calibrate import calibrate
-from demur.gate.explanation import Explanation
+from demur.gate.explanation import CHANCE, ENTROPY, SMOOTHED, TARGET, Explanation, need_in_words
 from demur.gate.gate import SIGNALS, Gate, GateStep, GateVerdict
 from demur.gate.quality.two_stages import Rehearsal
 from demur.gate.router import Router
@@ -67,8 +67,8 @@ def test_an_explanation_names_both_costs_and_where_it_turns(saved: str) -> None:
     shares = np.mean(router.training_scores >= found.decision.score)
     assert found.flips == pytest.approx((shares, shares))
     text = "\n".join(found.lines)
-    near = ("the most similar training prompts", "semantic entropy 1.00 nats")
-    for part in ("strong: large", "below", *near, "expected to cost"):
+    near = ("the most similar training prompts", "1.00 nats")
+    for part in ("strong: large", "below", *near, "$"):
         assert part in text
 
 
@@ -330,9 +330,9 @@ def test_one_unknown_price_does_not_hide_the_other_models_cost(tmp_path: Path, u
     assert dict(found.block.notes)["models alone"] == f"{sizes[known]} {dollars(paid)}"
     assert f"No price of the {sizes[unknown]} model is known" in found.lines[-1]
     explained = Router.load(str(tmp_path / "router")).explain("jazz pizza 2")
-    money = next(line for line in explained.lines if "expected to cost" in line)
-    assert "the other price is unknown" in money
-    assert dollars(whole.usd("jazz pizza 2")) in money
+    at = next(i for i, line in enumerate(explained.lines) if line.split()[:1] == ["cost"])
+    assert dollars(whole.usd("jazz pizza 2")) in explained.lines[at]
+    assert "the other price is unknown" in explained.lines[at + 1]
 
 
 # -- near the threshold, and beyond all training prompts -------------------------------------------------------------
@@ -374,14 +374,23 @@ def test_a_score_beyond_all_training_prompts_is_said_to_be_one() -> None:
     assert "at a strong share below 0.4%" in "\n".join(few.lines)
 
 
-@pytest.mark.parametrize(
-    ("chance", "told"),
-    [(True, "near 0, not 0.5, where neither is better"), (False, "score: on the scale of the targets")],
-)
-def test_an_explanation_says_what_scores_and_targets_are_before_it_shows_any(
-    saved: str, chance: bool, told: str
-) -> None:
+@pytest.mark.parametrize("chance", [True, False])
+def test_an_explanation_ends_with_what_scores_targets_and_entropies_are(saved: str, chance: bool) -> None:
     found = replace(Router.load(saved).explain("jazz pizza 2"), chance=chance).lines
-    at = found.index("  the most similar training prompts, each after its cosine:")
-    assert told in found[at - 2]
-    assert found[at - 1].startswith("  target: what the samples of that one prompt showed, from 0, ")
+    assert found[-3:] == (CHANCE if chance else SMOOTHED, TARGET, ENTROPY)
+    assert all(len(line) <= 110 for line in found)
+
+
+@pytest.mark.parametrize(
+    ("target", "said"), [(0.0, "small"), (0.35, "small"), (0.45, "neither"), (0.55, "neither"), (0.65, "large")]
+)
+def test_what_a_training_prompt_showed_is_said_in_words(target: float, said: str) -> None:
+    assert said in need_in_words(target)
+
+
+def test_route_says_score_and_threshold_once_and_what_similar_prompts_showed(saved: str) -> None:
+    found = CliRunner().invoke(app, ["route", "jazz pizza 2", "--router", saved]).stdout
+    assert found.count("score") == found.count("threshold") == 1
+    near = Router.load(saved).route("jazz pizza 2").neighbours
+    assert found.count("showed: ") == len(near)
+    assert f"({near[0].training.target:.2f})" in found

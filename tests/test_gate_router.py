@@ -14,7 +14,7 @@ import pytest
 
 from demur.errors import ArtifactError, InputError
 from demur.gate import router as module
-from demur.gate.explanation import SMOOTHED, TARGET, Explanation
+from demur.gate.explanation import ENTROPY, SMOOTHED, TARGET, Explanation
 from demur.gate.gate import Gate, GateStep, GateVerdict
 from demur.gate.quality.extra_samples import ExtraSamplesTrial
 from demur.gate.quality.two_stages import Rehearsal
@@ -508,38 +508,43 @@ def test_where_a_decision_turns(decision: Decision, flips: tuple[float, float], 
 @pytest.mark.parametrize(
     ("role", "usd", "other", "checked", "said"),
     [
-        ("strong", 0.25, 0.125, None, "expected to cost $0.25, $0.125 on the weak one"),
-        ("weak", 0.125, 0.25, None, "expected to cost $0.125, $0.25 on the strong one"),
-        ("strong", 0.25, None, None, "expected to cost $0.25 on this model; the other price is unknown"),
-        ("strong", None, 0.125, None, "expected to cost $0.125 on the weak one; the other price is unknown"),
-        ("weak", None, None, None, "the cost is unknown"),
-        ("weak", 0.125, 0.25, 0.5, "expected to cost $0.125 if the weak answer is kept at once, at most $0.50 "
-            "with extra samples and $0.75 if the strong model answers instead; $0.25 on the strong one alone"),
+        ("strong", 0.25, 0.125, None, ["$0.25 expected on this model, $0.125 on the weak one"]),
+        ("weak", 0.125, 0.25, None, ["$0.125 expected on this model, $0.25 on the strong one"]),
+        ("strong", 0.25, None, None, ["$0.25 expected on this model", "the other price is unknown"]),
+        ("strong", None, 0.125, None, ["$0.125 expected on the weak one", "the other price is unknown"]),
+        ("weak", None, None, None, ["unknown"]),
+        ("weak", 0.125, 0.25, 0.5, ["$0.125 expected if the weak answer is kept at once",
+            "at most $0.50 with extra samples", "$0.75 if the strong model answers instead",
+            "$0.25 on the strong one alone"]),
     ],
 )  # fmt: skip
 def test_what_a_decision_costs(
-    role: Any, usd: float | None, other: float | None, checked: float | None, said: str
+    role: Any, usd: float | None, other: float | None, checked: float | None, said: list[str]
 ) -> None:
-    found = Explanation("p", replace(STRONG, role=role), (0.4, 0.4), usd, other, "none", checked)
-    assert found.lines[3] == f"  {said}"
+    found = [*Explanation("p", replace(STRONG, role=role), (0.4, 0.4), usd, other, "none", checked).lines]
+    names = [line[:8].strip() for line in found]
+    cost = found[names.index("cost") : names.index("gate")]
+    assert [line[8:].strip() for line in cost] == said
 
 
 def test_an_explanation_shows_the_nearest_prompts_with_both_answers() -> None:
     training = TrainingPrompt("a\nprompt " + "x" * 100, 0.756, 0.5, None, "yes\nit is", "no")
     near_by = replace(STRONG, neighbours=(Neighbour(training, 0.987),))
     found = Explanation("p", near_by, (0.4, 0.4), None, None, "none (no gate)").lines
-    assert found[:3] == (
-        f"strong: large, because {STRONG.reason}",
-        "  it would go to the weak model at a strong share below 40%",
-        "  second stage: none (no gate)",
-    )
-    assert found[4:7] == (f"  {SMOOTHED}", f"  {TARGET}", "  the most similar training prompts, each after its cosine:")
-    assert found[7].startswith("    0.99  a prompt xxx")
-    assert found[7].endswith("   (target 0.76)")
-    assert found[8:] == (
-        "        weak   said 'yes it is', semantic entropy 0.50 nats",
-        "        strong said 'no', semantic entropy unknown",
-    )
+    assert found[0] == "strong: large"
+    assert [line.split(maxsplit=1) for line in found[1:5]] == [
+        ["why", STRONG.reason],
+        ["turns", "it would go to the weak model at a strong share below 40%"],
+        ["cost", "unknown"],
+        ["gate", "none (no gate)"],
+    ]
+    at = next(i for i, line in enumerate(found) if line.startswith("  0.99  a prompt xxx"))
+    assert found[at + 1] == "        showed: the large model is needed (target 0.76)"
+    assert [line.split() for line in found[at + 2 : at + 4]] == [
+        ["weak", "0.50", "nats", "'yes", "it", "is'"],
+        ["strong", "no", "entropy", "'no'"],
+    ]
+    assert found[-3:] == (SMOOTHED, TARGET, ENTROPY)
 
 
 @pytest.mark.parametrize(

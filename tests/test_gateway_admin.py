@@ -135,7 +135,7 @@ async def test_a_decision_is_explained_with_prompts_like_it_where_the_ledger_has
     assert "<script" not in shown
     assert "&lt;script&gt;" in shown
     assert f"In full, the score is {float(score):.6f}, at or above the threshold of 0.500000." in shown
-    assert shown.count("cosine") == 3
+    assert shown.count("cosine") == shown.count("showed: ") == 3
     assert "zzz zzz?" in shown  # the training prompt nearest to it
     assert "It was not asked." in shown
     assert "always strong" in shown

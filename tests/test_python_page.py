@@ -36,7 +36,8 @@ def test_its_script_runs_and_its_router_too(
         model, reason, answer, *explained = capsys.readouterr().out.splitlines()
     assert (model, answer) == ("large", "48")
     assert reason.startswith("score ")
-    assert explained[0].startswith("strong: large, because score")
+    assert explained[0] == "strong: large"
+    assert explained[1].split()[:2] == ["why", "score"]
 
 
 @pytest.mark.slow

@@ -199,17 +199,19 @@ def decision(prompt: str, made: Decision) -> None:
     shown = " ".join(prompt.split())
     out.print(f"\n[bold]{_escape(shown[:100])}[/bold]")
     model = _one_line(made.model) + (", whose answer is then checked" if made.wants_samples else "")
+    from demur.gate.explanation import need_in_words
     from demur.routing.decision import apart
 
     score, threshold = apart(made.score, made.threshold)
-    out.print(f"  -> {made.role}: {model}   score {score}, threshold {threshold}")
-    out.print(f"  {_one_line(made.reason)}")
+    out.print(f"  -> {made.role}: {model}")
+    for line in made.reason.split("; "):
+        out.print(f"  {_one_line(line)}")
+    if made.stage == "unknown":  # then no reason names it
+        out.print(f"  its score, {score} at a threshold of {threshold}, does not matter")
     for near in made.neighbours:
-        known = (("weak", near.training.weak_entropy), ("strong", near.training.strong_entropy))
-        entropies = ", ".join(f"{role} {value:.2f}" for role, value in known if value is not None)
-        measured = f"   semantic entropy in nats: {entropies}" if entropies else ""
-        text = " ".join(near.prompt.split())[:70]
-        out.print(f"  near ({near.similarity:.2f}): {_escape(text)}{measured}", style="dim")
+        text = " ".join(near.prompt.split())[:60]
+        said = f"{need_in_words(near.training.target)} ({near.training.target:.2f})"
+        out.print(f"  near, cosine {near.similarity:.2f}: {_escape(text)}\n    showed: {said}", style="dim")
 
 
 def print_answered(found: Answered) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from demur.gate.gate import Gate
@@ -9,15 +10,12 @@ from demur.records import count_of, dollars, on_one_line
 from demur.routing.decision import UnknownNeighbour
 from demur.routing.prompt_router import Decision, TrainingPrompt
 
-TARGET = (
-    "target: what the samples of that one prompt showed, from 0, the weak model is enough, over 0.5, neither is "
-    "better, to 1, the strong one is needed"
-)
-CHANCE = (
-    "score: the chance that the strong model is right and the weak one wrong, learned from all training prompts; near "
-    "0, not 0.5, where neither is better"
-)
+TARGET = "target: what a training prompt's samples showed, from 0 (small model enough) over 0.5 to 1 (large one needed)"
+CHANCE = "score: the chance that the large model is right and the small one wrong; near 0 where neither is better"
 SMOOTHED = "score: on the scale of the targets, learned from all training prompts"
+ENTROPY = "nats: the semantic entropy of a model's samples, 0 where all mean the same, log n where all n differ"
+MUCH = 0.1  # a target that differs from 0.5 by less is not called a need
+WIDTH = 100  # of a text in a line
 
 
 def scales(*, chance: bool) -> tuple[str, str]:
@@ -47,21 +45,21 @@ class Explanation:
         made = self.decision
         near = [line for one in made.neighbours for line in _neighbour(one.similarity, one.training)]
         if made.unknown_neighbour:
-            near = [_unknown_line(made.unknown_neighbour), *near]
+            near = [*_unknown_lines(made.unknown_neighbour), *near]
         return (
-            f"{made.role}: {made.model}, because {made.reason}",
-            f"  {self.turns}",
-            f"  second stage: {self.second_stage}",
-            f"  {self._money}",
-            *([f"  {one}" for one in self.scales] if made.neighbours else []),
-            "  the most similar training prompts, each after its cosine:",
-            *near,
+            f"{made.role}: {made.model}",
+            *_note("why", made.reason.split("; ")),
+            *_note("turns", self.turns.split("; ")),
+            *_note("cost", self._money),
+            *_note("gate", self.second_stage.split("; ")),
+            *(["", "the most similar training prompts, each after its cosine:", *near] if near else []),
+            *(["", *self.glossary] if made.neighbours else []),
         )
 
     @property
-    def scales(self) -> tuple[str, str]:
-        """What the score and the targets are."""
-        return scales(chance=self.chance)
+    def glossary(self) -> tuple[str, ...]:
+        """What the score, the targets and the entropies are."""
+        return (*scales(chance=self.chance), ENTROPY)
 
     @property
     def turns(self) -> str:
@@ -95,18 +93,19 @@ class Explanation:
         return ""
 
     @property
-    def _money(self) -> str:
+    def _money(self) -> tuple[str, ...]:
         other = "weak" if self.decision.role == "strong" else "strong"
         if self.usd is None or self.usd_other is None:
             known = [(self.usd, "this model"), (self.usd_other, f"the {other} one")]
-            told = [f"{dollars(amount)} on {where}" for amount, where in known if amount is not None]
-            return f"expected to cost {told[0]}; the other price is unknown" if told else "the cost is unknown"
+            told = [f"{dollars(amount)} expected on {where}" for amount, where in known if amount is not None]
+            return (told[0], "the other price is unknown") if told else ("unknown",)
         if self.usd_checked is None:
-            return f"expected to cost {dollars(self.usd)}, {dollars(self.usd_other)} on the {other} one"
+            return (f"{dollars(self.usd)} expected on this model, {dollars(self.usd_other)} on the {other} one",)
         return (
-            f"expected to cost {dollars(self.usd)} if the weak answer is kept at once, at most "
-            f"{dollars(self.usd_checked)} with extra samples and {dollars(self.usd_checked + self.usd_other)} if the "
-            f"strong model answers instead; {dollars(self.usd_other)} on the strong one alone"
+            f"{dollars(self.usd)} expected if the weak answer is kept at once",
+            f"at most {dollars(self.usd_checked)} with extra samples",
+            f"{dollars(self.usd_checked + self.usd_other)} if the strong model answers instead",
+            f"{dollars(self.usd_other)} on the strong one alone",
         )
 
 
@@ -131,17 +130,30 @@ def _percent(share: float) -> str:
     return f"{share:.1%}" if min(share, 1 - share) < 0.01 else f"{share:.0%}"
 
 
-def _unknown_line(one: UnknownNeighbour) -> str:
-    return f"    {one.similarity:.2f}  {on_one_line(one.prompt, 80)}   ({one.about})"
+def need_in_words(target: float) -> str:
+    """What a training prompt's target says, in words."""
+    if abs(target - 0.5) < MUCH:
+        return "neither model is much better"
+    return "the large model is needed" if target > 0.5 else "the small model is enough"
+
+
+def _note(name: str, facts: Sequence[str]) -> list[str]:
+    """A line per fact, the first after its name."""
+    return [f"  {name if not i else '':<6} {fact}" for i, fact in enumerate(facts)]
+
+
+def _unknown_lines(one: UnknownNeighbour) -> tuple[str, ...]:
+    return f"  {one.similarity:.2f}  {on_one_line(one.prompt, WIDTH)}", f"        {one.about}"
 
 
 def _neighbour(similarity: float, training: TrainingPrompt) -> tuple[str, ...]:
     def side(name: str, answer: str, entropy: float | None) -> str:
-        nats = "unknown" if entropy is None else f"{entropy:.2f} nats"
-        return f"        {name:<6} said {on_one_line(answer, 80)!r}, semantic entropy {nats}"
+        nats = "no entropy" if entropy is None else f"{entropy:.2f} nats"
+        return f"        {name:<6} {nats:<10} {on_one_line(answer, WIDTH - 20)!r}"
 
     return (
-        f"    {similarity:.2f}  {on_one_line(training.prompt, 80)}   (target {training.target:.2f})",
+        f"  {similarity:.2f}  {on_one_line(training.prompt, WIDTH)}",
+        f"        showed: {need_in_words(training.target)} (target {training.target:.2f})",
         side("weak", training.weak_answer, training.weak_entropy),
         side("strong", training.strong_answer, training.strong_entropy),
     )

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from html import escape
 
 from demur.errors import DemurError
-from demur.gate.explanation import Explanation
+from demur.gate.explanation import Explanation, need_in_words
 from demur.gate.router import Router
 from demur.gateway.latencies import SHORTEST
 from demur.gateway.ledger.record import LedgerRecord
@@ -134,9 +134,9 @@ def _near(record: LedgerRecord, explanation: Explanation | None) -> list[str]:
             "names them for a prompt that you give."
         )
         return [f"<p>{escape(told)}</p>"]
-    about = [f'<p class="faint">{escape(_sentence(one))}</p>' for one in explanation.scales]
+    about = [f'<p class="faint">{escape(_sentence(one))}</p>' for one in explanation.glossary]
     unknown, shown = explanation.decision.unknown_neighbour, map(_neighbour, explanation.decision.neighbours)
-    return [*about, f'<ul class="near">{_unlabelled_item(unknown) if unknown else ""}{"".join(shown)}</ul>']
+    return [f'<ul class="near">{_unlabelled_item(unknown) if unknown else ""}{"".join(shown)}</ul>', *about]
 
 
 def _unlabelled_item(one: UnknownNeighbour) -> str:
@@ -148,7 +148,8 @@ def _neighbour(one: Neighbour) -> str:
     training = one.training
     said = _answer_text("weak", training.weak_answer, training.weak_entropy)
     said += _answer_text("strong", training.strong_answer, training.strong_entropy)
-    need = f'<br><span class="faint">cosine {one.similarity:.2f}; target {training.target:.2f}</span>'
+    told = f"cosine {one.similarity:.2f}; showed: {need_in_words(training.target)} (target {training.target:.2f})"
+    need = f'<br><span class="faint">{escape(told)}</span>'
     return f"<li>{escape(on_one_line(one.prompt, 300))}{need}{said}</li>"
 
 
