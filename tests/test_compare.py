@@ -26,8 +26,8 @@ from demur.records import FloatArray
 
 DECIDED = MeaningDecision("Q?", "a", "b", True, "model: shipped", (0.05, 0.15, 0.8), (0.1, 0.2, 0.7), True)
 WAYS = (
-    "  a entails b: entailment 0.800, neutral 0.150, contradiction 0.050",
-    "  b entails a: entailment 0.700, neutral 0.200, contradiction 0.100",
+    "  the first entails the second: 0.800 (neutral 0.150, contradiction 0.050)",
+    "  the second entails the first: 0.700 (neutral 0.200, contradiction 0.100)",
 )
 
 

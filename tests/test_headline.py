@@ -737,8 +737,9 @@ def test_what_is_graded_by_gold_keeps_what_it_was_measured_by(tmp_path: Path, pa
 def test_a_key_that_is_none_is_named_and_an_end_without_verdicts_is_no_result(tmp_path: Path, pair: Pair) -> None:
     run = trained(tmp_path, pair, gold=False)
     wrong = RUNNER.invoke(app, ["grade", "--run", run, "--number", "3"], input="xuq")
-    assert "'x' is not a key here; one of: [1] the first is right" in wrong.output
-    assert "nothing to undo; one of:" in wrong.output
+    assert max(map(len, wrong.output.splitlines())) <= 80
+    assert "'x' is not a key here" in wrong.output
+    assert "nothing to undo" in wrong.output
     for said in (wrong, RUNNER.invoke(app, ["grade", "--run", run, "--number", "3"], input="")):
         assert said.exit_code == 0
         assert "nothing is graded yet" in said.output
@@ -772,7 +773,7 @@ def test_gold_answers_of_new_prompts_are_named_and_measured_once_both_models_hav
     unseen = str(tmp_path / "unseen")
     demur.sample(questions, **pair.names, run=unseen, n=2, weak_usd="0", strong_usd="10/10")
     graded = RUNNER.invoke(app, ["grade", "--run", unseen, "--gold"])
-    assert f"60 graded: weak right in 50%, strong in 100% ({unseen}/grades.jsonl)" in graded.output
+    assert f"60 graded: the small model is right in 50%, the large one in 100% ({unseen}/grades.jsonl)" in graded.output
     grades = read_grades(Path(unseen) / GRADES_FILE)
     assert all(grade == ((0.0, 1.0) if "plus" in prompt else (1.0, 1.0)) for prompt, grade in grades.items())
     RUNNER.invoke(app, ["grade", "--run", unseen, "--gold"])

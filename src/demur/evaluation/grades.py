@@ -184,4 +184,4 @@ def shares(grades: Sequence[tuple[float, float]]) -> str:
     if not grades:
         return "nothing is graded yet"
     weak, strong = (sum(side) / len(grades) for side in zip(*grades, strict=True))
-    return f"{len(grades)} graded: weak right in {weak:.0%}, strong in {strong:.0%}"
+    return f"{len(grades):,} graded: the small model is right in {weak:.0%}, the large one in {strong:.0%}"

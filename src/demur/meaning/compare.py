@@ -39,7 +39,7 @@ class MeaningDecision:
         if self.unknown:
             return (f"unknown, decided by {self.decided_by}; they count as different",)
         said = f"{'same' if self.same else 'different'} meaning, decided by {self.decided_by}"
-        ways = (("a entails b", self.forward), ("b entails a", self.backward))
+        ways = (("the first entails the second", self.forward), ("the second entails the first", self.backward))
         lines = (said, *(_probabilities(way, scores) for way, scores in ways if scores is not None))
         if self.same_when_sampled == self.same:
             return lines
@@ -52,7 +52,7 @@ class MeaningDecision:
 
 def _probabilities(way: str, scores: EntailmentScores) -> str:
     contradiction, neutral, entailment = scores
-    return f"  {way}: entailment {entailment:.3f}, neutral {neutral:.3f}, contradiction {contradiction:.3f}"
+    return f"  {way}: {entailment:.3f} (neutral {neutral:.3f}, contradiction {contradiction:.3f})"
 
 
 def entail(

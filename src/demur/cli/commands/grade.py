@@ -15,7 +15,8 @@ from demur.evaluation.graded_file import USUAL_GRADES
 from demur.evaluation.grades import FEWEST_GRADED, QUALITIES_OF_KEYS, UNKNOWN_FIRST, Grading
 from demur.runs.steps import is_router
 
-KEYS = "[1] the first is right  [2] the second  [b] both  [n] neither  [s] skip  [u] undo  [q] stop"
+QUESTION = "Which answers are right?"
+KEYS = "[1] first  [2] second  [b] both  [n] neither   [s] skip  [u] undo  [q] stop"
 LONGEST = 3000  # characters of a text that are shown
 
 
@@ -50,7 +51,7 @@ def grade(
     stopped = _ask(grading)
     typer.echo(f"{shares(list(read_grades(grading.file).values()))} ({grading.file})")
     count, counted = grading.counted
-    printing.lines(filter(None, [counted]))
+    printing.lines(f"  {part}" for part in counted.split("; ") if part)
     few = is_router(Path(run) / "router") and count < FEWEST_GRADED
     if few and (stopped or number < USUAL_GRADES):
         again = "the same command goes on" if stopped and not unknown_first else f"demur grade --run {shlex.quote(run)}"
@@ -73,7 +74,7 @@ def _ask(grading: Grading) -> bool:
         one = grading.waiting[at]
         _show(f"{grading.graded + at + 1} of {grading.graded + len(grading.waiting)}", one.prompt, one.answers)
         if note:
-            printing.out.print(f"{note}; one of: {KEYS}", markup=False)
+            printing.lines([note])
         key, note = _key(), ""
         if key == "q":
             return True
@@ -99,7 +100,7 @@ def _show(number: str, prompt: str, answers: tuple[str, str]) -> None:
         cut = " ..." if len(text) > LONGEST else ""
         printing.out.print(f"{text[:LONGEST].strip() or '(empty)'}{cut}", markup=False)
     printing.out.rule()
-    printing.out.print(KEYS, markup=False)
+    printing.lines([QUESTION, KEYS])
 
 
 def _key() -> str:

@@ -165,14 +165,14 @@ def fetch(
 
 def doctor(
     endpoint: Annotated[
-        str | None, typer.Argument(help=f"What to probe: {A_MODEL}. Without it, both models of --write.")
+        str | None, typer.Argument(help=f"What to probe: {A_MODEL}. Left out with --write: both models of that file.")
     ] = None,
     write: Annotated[
         Path | None, typer.Option(help="The gateway's settings file (.toml): write there what its models can do.")
     ] = None,
     json: AsJson = False,
 ) -> None:
-    """Probe an endpoint: what it supports, and what it lacks. What demur falls back to is shown, too."""
+    """Probe an endpoint: what it supports, what it lacks, and what demur does instead of that."""
     from demur.gateway.settings_file import dearer_weak_model, write_abilities
     from demur.models.doctor import doctor
 

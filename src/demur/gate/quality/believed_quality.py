@@ -67,7 +67,11 @@ def judged_prompts(router: Router, looked: Looked) -> BoolArray:
 def check_belief(router: Router, looked: Looked) -> None:
     """Raise InputError where belief has nothing to stand on: the labels', or on these prompts."""
     if why := why_not_believed(router, looked):
-        raise InputError(f"quality cannot be estimated: {why}; ask for strong_share, or label with --from judge")
+        raise InputError(
+            f"quality cannot be estimated: {why}; set the threshold by strong_share or usd_per_1k instead, and measure "
+            "what it keeps (`demur grade`, then `demur evaluate`), or let a judge label the prompts (`demur label "
+            "--from judge`)"
+        )
 
 
 def why_not_believed(router: Router, looked: Looked | None = None) -> str:
