@@ -33,7 +33,7 @@ class Counting:
     def __call__(self, pairs: Sequence[tuple[str, str]]) -> FloatArray:
         self.pairs += len(pairs)
         equal = [
-            any(one.removeprefix("Q ") in s and two.removeprefix("Q ") in s for s in self.same) for one, two in pairs
+            any(one.removeprefix("Q? ") in s and two.removeprefix("Q? ") in s for s in self.same) for one, two in pairs
         ]
         return np.array([[0.0, 0.0, 1.0] if holds else [0.1, 0.8, 0.1] for holds in equal])
 
@@ -44,7 +44,7 @@ def sampled(answers: Sequence[str]) -> list[Sample]:
 
 def label(entailment: Counting, prompts: int, *, kind: str = "believed", strong: Sequence[str] = WORDS[:10]) -> Labels:
     """A prompt that both models agree about, and others on which every answer differs unless ``strong`` repeats."""
-    asked = [Prompt(str(i), "Q") for i in range(prompts)] + [Prompt("told", "Q")]
+    asked = [Prompt(str(i), "Q?") for i in range(prompts)] + [Prompt("told", "Q?")]
     weak = {one.id: sampled(WORDS[10:]) for one in asked} | {"told": sampled(["oak"] * 10)}
     large = {one.id: sampled(strong) for one in asked} | {"told": sampled(["oak"] * 10)}
     config = LabelConfig(kind=kind)
@@ -59,7 +59,7 @@ def test_a_prompt_is_given_up_where_none_of_the_first_pairs_comes_near() -> None
             asked.append(len(pairs))
             return np.array([[0.0, 1 - probability, probability]] * len(pairs))
 
-        return find_saturated(["Q"], [WORDS[:10]], entailment=entailment)
+        return find_saturated(["Q?"], [WORDS[:10]], entailment=entailment)
 
     hopeless, doubtful = of(0.049), of(0.05)
     assert (hopeless.found.tolist(), doubtful.found.tolist()) == ([True], [True])
@@ -78,7 +78,7 @@ def test_labelling_saturated_answers_asks_a_quarter_of_their_pairs_at_most(kind:
 
 def test_a_prompt_is_saturated_only_if_no_pair_of_its_likeliest_holds() -> None:
     equal = Counting([{"red oak", "old oak"}])  # they share a word, as few of the others do
-    found = find_saturated(["Q", "Q"], [WORDS, ["pine", *WORDS[1:]]], entailment=equal)
+    found = find_saturated(["Q?", "Q?"], [WORDS, ["pine", *WORDS[1:]]], entailment=equal)
     assert found.found.tolist() == [False, True]
     assert found.pairs[1] == MOST_LIKELY
 
@@ -87,12 +87,12 @@ def test_one_way_is_not_the_same_meaning() -> None:
     def one_way(pairs: Sequence[tuple[str, str]]) -> FloatArray:
         return np.array([[0.0, 0.0, 1.0] if one < two else [0.0, 1.0, 0.0] for one, two in pairs])
 
-    assert find_saturated(["Q"], [WORDS], entailment=one_way).found.tolist() == [True]
+    assert find_saturated(["Q?"], [WORDS], entailment=one_way).found.tolist() == [True]
 
 
 def test_nothing_is_searched_where_answers_are_equal_by_rule_or_pairs_are_few() -> None:
     never = Counting()
-    found = find_saturated(["Q", "Q"], [["Red oak.", *WORDS], WORDS[:6]], entailment=never)  # 15 pairs of six
+    found = find_saturated(["Q?", "Q?"], [["Red oak.", *WORDS], WORDS[:6]], entailment=never)  # 15 pairs of six
     assert not found.found.any()
     assert never.pairs == 0
 
@@ -102,14 +102,14 @@ def test_clusters_are_those_of_first_fit_wherever_an_answer_repeats() -> None:
     same = [{"tall fig", "loud oak"}]  # two of the weak model's answers
     entailment = Counting(same)
     found = label(entailment, 3, kind="margin", strong=repeats)
-    exact = meaning_clusters(["Q"], [WORDS[10:]], entailment=Counting(same)).ids[0]
+    exact = meaning_clusters(["Q?"], [WORDS[10:]], entailment=Counting(same)).ids[0]
     assert not found.unknown
     assert [row.meanings_a for row in found.preferences] == [len(set(exact.tolist()))] * 3 + [1]
 
 
 def test_nothing_to_label_is_said_after_as_few_pairs() -> None:
     entailment = Counting()
-    prompts = [Prompt("p", "Q")]
+    prompts = [Prompt("p", "Q?")]
     samples = PairSamples({"p": sampled(WORDS[10:])}, {"p": sampled(WORDS[:10])})
     with pytest.raises(InputError, match="none of 1 prompt can"):
         label_prompts(prompts, samples, Meanings(entailment), LabelConfig(), weak="w", strong="s")
@@ -119,8 +119,8 @@ def test_nothing_to_label_is_said_after_as_few_pairs() -> None:
 def test_a_search_is_kept_in_the_store() -> None:
     with Store(":memory:") as store:
         first, again = Counting(), Counting()
-        before = Meanings(first, "model", store=store).saturated_prompts(["Q"], [WORDS])
-        after = Meanings(again, "model", store=store).saturated_prompts(["Q"], [WORDS])
+        before = Meanings(first, "model", store=store).saturated_prompts(["Q?"], [WORDS])
+        after = Meanings(again, "model", store=store).saturated_prompts(["Q?"], [WORDS])
     assert before.found.tolist() == after.found.tolist() == [True]
     assert before.pairs == after.pairs == (MOST_LIKELY,)
     assert again.pairs == 0
