@@ -83,7 +83,8 @@ def test_entropy_tells_the_pictures_that_the_weak_model_cannot_read(tmp_path: Pa
     assert auroc(np.array([row.entropy_a or 0.0 for row in found.preferences]), 1 - bad) == 1.0
     targets = np.array([row.target for row in found.preferences])
     assert targets[bad == 1].min() > targets[bad == 0].max()
-    assert any("40 prompts have pictures" in note for note in found.notes)
+    (unseen,) = [note for note in found.notes if "the router does not see the pictures of 40 prompts" in note]
+    assert "`demur train --encoder " in unseen
 
 
 def test_messages_with_pictures_are_asked_whole(tmp_path: Path) -> None:

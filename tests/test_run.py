@@ -310,7 +310,7 @@ def test_an_interrupted_sampling_can_be_labelled_and_goes_on(tmp_path: Path, pai
     labels = demur.label(run=run, entailment="exact")
     complete = len(labels.preferences)
     assert re.match(rf"\d+ of 480 answers are there: labelling the {complete} complete prompts of 31", labels.notes[0])
-    assert re.match(r"29 of 60 prompts are held back for measuring \(test_share 0.5 ", labels.notes[1])
+    assert dict(labels.facts)["held back"].startswith("29 of 60 prompts, for measuring (test_share 0.5 ")
     demur.train(run=run, methods="logistic")
     demur.sample(prompts, **pair.names, run=run, n=4)
     assert outdated_stages(Path(run)) == (
@@ -318,7 +318,8 @@ def test_an_interrupted_sampling_can_be_labelled_and_goes_on(tmp_path: Path, pai
     )
     again = demur.label(run=run, entailment="exact")
     assert len(again.preferences) > complete
-    assert again.notes[0].startswith("29 of 60 prompts are held back")
+    assert dict(again.facts)["held back"].startswith("29 of 60 prompts")
+    assert not any("answers are there" in note for note in again.notes)
 
 
 def test_what_is_older_than_what_it_was_made_from_is_said(tmp_path: Path, pair: Pair) -> None:

@@ -426,7 +426,8 @@ def test_calibrate_and_replay_count_unknown_prompts_where_they_go(tmp_path: Path
     assert (found.strong_share, found.unknown) == (0.25, 0.25)
     again = replay(tmp_path / "p.jsonl", **given)  # type: ignore[arg-type]
     assert (again.strong_share, again.unknown_share) == (0.25, 0.25)
-    assert any("25.0% resemble prompts that could not be labelled" in line for line in again.lines)
+    assert any("25.0% resemble prompts that could not be labelled" in line for line in again.details)
+    assert dict(again.block.notes)["unknown"].startswith("25% of the prompts go to the large model")
 
 
 def test_quality_is_not_estimated_where_belief_has_nothing_to_stand_on() -> None:
