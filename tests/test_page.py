@@ -342,10 +342,10 @@ def test_the_name_of_the_served_point_lies_on_no_curve(share: float, size: tuple
 
 
 def test_long_names_of_models_are_whole_in_the_picture_of_the_targets() -> None:
-    names = {"model_a": "qwen2.5-7b-instruct-awq", "model_b": "meta-llama/Llama-3.3-70B-Instruct-Turbo"}
-    figure = target_figure([replace(evaluation().preferences[0], **names)])
+    small, large = "qwen2.5-7b-instruct-awq", "meta-llama/Llama-3.3-70B-Instruct-Turbo"
+    figure = target_figure([replace(evaluation().preferences[0], model_a=small, model_b=large)])
     figure.draw_without_rendering()
     label = figure.axes[0].xaxis.label
-    assert all(name in label.get_text() for name in names.values())
+    assert all(name in label.get_text() for name in (small, large))
     box, page_box = label.get_window_extent(), figure.bbox
     assert page_box.x0 <= box.x0 and box.x1 <= page_box.x1 and page_box.y0 <= box.y0

@@ -61,13 +61,13 @@ async def test_a_restart_with_the_same_router_holds_another_try_and_one_with_ano
 
 async def test_a_conversation_with_turns_stays_with_its_model_at_another_threshold(tmp_path: Path) -> None:
     history = [{"role": "user", "content": EASY}, {"role": "assistant", "content": "yes"}]
-    asked = {"messages": [*history, {"role": "user", "content": "aaa aaa?"}]}
+    messages = [*history, {"role": "user", "content": "aaa aaa?"}]
     async with gateway(tmp_path) as found:
         assert await answered_by(found, headers=AT_ALL) == "large"
         set_threshold(tmp_path / "router", 0.6)
         await reload(found)
-        assert (await found.ask(**asked))[2]["model"] == "large"
-        assert (await found.ask(**asked))[2]["model"] == "large"
+        assert (await found.ask(messages=messages))[2]["model"] == "large"
+        assert (await found.ask(messages=messages))[2]["model"] == "large"
 
 
 async def test_a_canary_decides_what_the_router_in_force_has_decided(tmp_path: Path) -> None:

@@ -266,5 +266,5 @@ def test_the_sum_counts_equal_prompts_once() -> None:
     side = ModelConfig("m", "http://x/v1", usd_per_million_input=1e6, usd_per_million_output=1e6)
     pair = PairEndpoints(endpoint_of(side), endpoint_of(side))
     side_samples = {"a": answers, "b": answers}
-    spent = price_samples(pair, twice, side_samples, side_samples, "", ())
+    spent = price_samples(pair, twice, side_samples, side_samples, (), ())
     assert (spent.prompts, spent.samples, spent.usd) == (1, 2, 6.0)

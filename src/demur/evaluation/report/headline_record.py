@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from demur.measure.threshold import KEPT, KeptPoint
-from demur.records import Role, count_of, dollars
+from demur.records import Fact, Role, count_of, dollars, fact_lines
 
 DECIDED = "that could be judged"
 EXPECTED, SAMPLED = "as expected", "on the answers that were sampled"
@@ -26,15 +26,13 @@ FREE = (
     "`--strong-usd IN/OUT`, then `demur train`"
 )
 
-Note = tuple[str, str]  # its name, and one fact
-
 
 @dataclass(frozen=True, slots=True)
 class HeadlineBlock:
     """A headline as it is shown."""
 
     sentence: str  # the result
-    notes: tuple[Note, ...] = ()  # what it rests on
+    notes: tuple[Fact, ...] = ()  # what it rests on
     cautions: tuple[str, ...] = ()  # what to be careful about, the gravest first
 
     @classmethod
@@ -48,9 +46,7 @@ class HeadlineBlock:
     @property
     def lines(self) -> tuple[str, ...]:
         """The block as lines of text."""
-        width = max((len(name) for name, _ in self.notes), default=0)
-        notes = (f"  {name:<{width}}  {fact}" for name, fact in self.notes)
-        return (self.sentence, *notes, *(f"- {caution}" for caution in self.cautions))
+        return (self.sentence, *fact_lines(self.notes), *(f"- {caution}" for caution in self.cautions))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +113,7 @@ class Headline:
         return f"{local}, {self._quality}, {self._cost}"
 
     @property
-    def notes(self) -> tuple[Note, ...]:
+    def notes(self) -> tuple[Fact, ...]:
         """What the result rests on, one fact each."""
         on = self.on.replace("prompts", "prompt", 1) if self.prompts == 1 else self.on
         kind = SIZES[self.setting]
@@ -136,7 +132,7 @@ class Headline:
         """What to be careful about that its own figures tell."""
         return tuple(filter(None, [self.no_gap, FREE if self.saved is None and self._is_free else ""]))
 
-    def block(self, *, notes: Iterable[Note] = (), cautions: Iterable[str] = ()) -> HeadlineBlock:
+    def block(self, *, notes: Iterable[Fact] = (), cautions: Iterable[str] = ()) -> HeadlineBlock:
         """The headline with what else is known of the router; empty ones are left out."""
         more = tuple((name, fact) for name, fact in notes if fact)
         return HeadlineBlock(self.sentence, (*self.notes, *more), (*self.cautions, *filter(None, cautions)))
@@ -225,7 +221,7 @@ class Headline:
         return tuple(filter(None, [*whose, parts, lost if unjudged else ""]))
 
     @property
-    def _kept_notes(self) -> tuple[Note, ...]:
+    def _kept_notes(self) -> tuple[Fact, ...]:
         """Which part of the large model's quality is left where that is little, and what keeping it would leave local.
 
         Before calibration the command that comes next says the second.
