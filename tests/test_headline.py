@@ -313,6 +313,11 @@ def test_calibrate_and_the_report_say_the_same_of_the_same_prompts(tmp_path: Pat
     assert notes["quality"].endswith("of the 75% of the prompts that could be judged")
     assert notes["threshold"] == f"{set_to.threshold:.4f}, for a strong share of 50%"
     assert ", believed quality .83 [" in said.sentence
+    # The report's other shares are those that calibrate gives: of all prompts, from the least that can be had.
+    assert [round(one.strong_share, 2) for one in evaluation.choices] == [0.25, 0.3, 0.4, 0.5, 0.7, 1.0]
+    served = next(one for one in evaluation.choices if round(one.strong_share, 2) == 0.5)
+    assert served.kept == pytest.approx(said.quality[0] / said.strong_quality)
+    assert served.saved == pytest.approx(said.saved)
     keeps = "this keeps 83% of the large model's quality on the 75% of the prompts that could be judged (believed)"
     assert keeps in said.brief
 

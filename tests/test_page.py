@@ -15,6 +15,7 @@ from demur.evaluation.report.tables import choice_columns, choice_rows, referenc
 from demur.evaluation.results import Evaluation, EvaluationRow, Example
 from demur.measure.curve import cost_quality_curve
 from demur.measure.reliability import reliability
+from demur.measure.threshold import KeptPoint
 from demur.records import Preference
 from demur.routing.prompt_router import Neighbour, TrainingPrompt
 
@@ -162,13 +163,27 @@ def test_other_shares_by_hand() -> None:
     unpriced = replace(found, rows=(EvaluationRow("sw", cost_quality_curve(1.0 - weak, weak, strong)),))
     assert choice_rows(unpriced)[6][2:] == ("100%", "unknown", "unknown")
     assert choice_rows(found)[0] == ("30%, as served", "0.800", "60%", "$0.07", "68%")  # the first line's own figures
-    some = replace(found, headline=replace(HEADLINE, judged=20, judged_share=0.45))
-    # 45 % of the table's own prompts: their cost is .45 of $2.00, and no figure of the first line's 30 prompts.
-    assert choice_rows(some)[0] == ("45%, as served (30% of all 30 prompts)", "0.800", "60%", "$0.90", "55%")
-    assert "Every row is of the 30 prompts that could" in page(some)
+    some = replace(found, headline=replace(HEADLINE, judged=20, judged_share=0.45, by_grades=True, weighed=5))
+    assert "30%, as served" not in {row[0] for row in choice_rows(some)}  # which counts other prompts than the rows
     assert "counts all 30 prompts, so its shares are not those of the rows" in page(some)
     assert choice_columns(some)[0].endswith(", of the 30 prompts")
-    assert "of the 20 prompts that could" in page(some)
+
+
+def test_other_shares_count_the_prompts_of_the_headline() -> None:
+    """Where quality is of some prompts: shares and money of all, as in the first line and as calibrate counts."""
+    points = (KeptPoint(0.2, 0.5, 0.75), KeptPoint(1.0, 1.0, 0.0))
+    line = replace(HEADLINE, judged=20, judged_share=0.45, by_setting=0.2)
+    found = replace(evaluation(), headline=line, choices=points)
+    rows = choice_rows(found)
+    assert (rows[0][0], *rows[0][3:]) == ("30%, as served", "$0.07", "68%")  # the first line's own figures
+    strong = found.rows[0].curve.strong_quality
+    assert [row[0] for row in rows[1:]] == ["20%", "100%"]
+    assert rows[1][1] == f"{0.5 * strong:.3f}" and rows[1][3:] == ("$0.055", "75%")  # of $0.22
+    assert rows[2][3:] == ("$0.22", "0%")
+    told = page(found)
+    assert "of all 30 prompts" in told and "at least 20%" in told
+    assert choice_columns(found)[1] == "quality, of 20 prompts"
+    assert "of the 20 prompts that could" in told
 
 
 def test_every_cell_of_a_router_has_its_interval() -> None:

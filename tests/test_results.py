@@ -91,7 +91,9 @@ def test_a_gap_within_chance_is_no_base_of_figures() -> None:
     assert said.startswith("these prompts do not yet show that the strong model is better than the weak one: quality ")
     assert "0.375 against 0.333, +0.042 [" in said
     assert verdict_by_grades(EvaluationRow("sw", curve), 24, None) == ""
-    found = SimpleNamespace(rows=[EvaluationRow("sw", curve)], served="sw", headline=SAID, usd_alone=(0.0, 1.0))
+    found = SimpleNamespace(
+        rows=[EvaluationRow("sw", curve)], served="sw", headline=SAID, usd_alone=(0.0, 1.0), choices=()
+    )
     assert [row[1:] for row in router_rows(found)] == [("-", "-", "-", "-")]  # type: ignore[arg-type]
     assert [row[0] for row in reference_rows(found)] == ["always weak", "always strong"]  # type: ignore[arg-type]
     assert {row[2] for row in choice_rows(found)} == {"-"}  # type: ignore[arg-type]

@@ -19,8 +19,9 @@ from demur.evaluation.report.cautions import cautions_of
 from demur.evaluation.report.graded_headline import graded_headline
 from demur.evaluation.report.headline import expected_costs, learned_prompts, training_headline
 from demur.evaluation.report.headline_record import Headline
-from demur.evaluation.report.kept_point import Pair, scored_prompts
+from demur.evaluation.report.kept_point import Pair, points_at_shares, scored_prompts
 from demur.evaluation.report.kinds_table import kinds_table
+from demur.evaluation.report.tables import CHOICES
 from demur.evaluation.report.which_prompts import TRAINING
 from demur.evaluation.results import Evaluation, EvaluationRow, Example, gap_warnings, payback, verdict_by_grades
 from demur.evaluation.tiers import TiersMeasured, measure_tiers, tier_usd
@@ -30,6 +31,7 @@ from demur.labels.beliefs.unknown import UNKNOWN_FILE, read_unknown, saturation_
 from demur.labels.preference_files import read_preferences
 from demur.labels.targets import label_warnings
 from demur.measure.curve import cost_quality_curve
+from demur.measure.threshold import KeptPoint
 from demur.prompts import why_untested
 from demur.records import IntArray, count_of
 from demur.routing.known.training_texts import training_texts
@@ -121,6 +123,7 @@ def evaluate_held_out(run: Run, *, graded: bool) -> Evaluation:
         usd_alone=(usd_per_1k(costs[0]), usd_per_1k(costs[1])),  # of the table's own prompts
         findings=(told, loaded.sentence),
         cautions=cautions_of(loaded, graded=graded),
+        choices=_choices(loaded, rows, quality, in_line),
         kinds=kinds_table(loaded, read_grades(config.folder / GRADES_FILE)),
         notes=record_of(run, preferences),
         trials=loaded.trials,
@@ -131,6 +134,19 @@ def evaluate_held_out(run: Run, *, graded: bool) -> Evaluation:
     )
     keep_headline(config.folder, asdict(found.block))
     return found
+
+
+def _choices(router: Router, rows: IntArray, quality: Pair, line: Headline) -> tuple[KeptPoint, ...]:
+    """`Evaluation.choices`, by the quality of the prompts at ``rows``; none of a router of several models, nor where
+    grades of two parts are weighed, of which the rows are one."""
+    texts, looked = learned_prompts(router.prompt_router)
+    if looked.values is not None or line.weighed:
+        return ()
+    judged = np.zeros(len(texts), dtype=bool)
+    judged[rows] = True
+    weak, strong = np.zeros(len(texts)), np.zeros(len(texts))
+    weak[rows], strong[rows] = quality
+    return points_at_shares(router, looked, (weak, strong), judged, expected_costs(router, texts), CHOICES)
 
 
 def _verdict_sentence(verdict: RouterVerdict | None) -> str:

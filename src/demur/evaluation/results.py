@@ -18,6 +18,7 @@ from demur.evaluation.tiers import TiersMeasured
 from demur.gate.quality.extra_samples import ExtraSamplesTrial
 from demur.measure.curve import CostQualityCurve, cost_quality_curve
 from demur.measure.reliability import Reliability, reliability
+from demur.measure.threshold import KeptPoint
 from demur.models.prices import Price, usd_of_serving
 from demur.prompts.grading import grade, quality
 from demur.records import FloatArray, Grader, Preference, Prompt, Role, Sample, dollars
@@ -110,6 +111,9 @@ class Evaluation:
     kinds: KindsTable | None = None  # what is known of each kind of training prompts; None: nothing is recorded
     reliability: Reliability | None = None  # of the served router's scores; None: they are not probabilities
     cautions: tuple[str, ...] = ()  # what to be careful about with the served router, the gravest first
+    # What other strong shares would give, counted as in the headline; empty: the served router's curve tells, because
+    # every prompt was measured.
+    choices: tuple[KeptPoint, ...] = ()
 
     @property
     def threshold(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import compress
 
@@ -43,6 +44,26 @@ def kept_point(router: Router, looked: Looked, quality: Pair, judged: BoolArray,
             said = _point_at(at, expected, router, looked, quality, judged, usd)
             return replace(said, strong_share=found.strong_share)
     return ()
+
+
+def points_at_shares(
+    router: Router, looked: Looked, quality: Pair, judged: BoolArray, usd: Costs, shares: Sequence[float]
+) -> tuple[KeptPoint, ...]:
+    """What each strong share that a threshold gives would keep and save, counted as in the headline: the share and what
+    is saved are of all prompts, what is kept of those ``judged``. Where prompts go to one model whatever the threshold,
+    the shares begin, or end, with the one at which no other prompt goes there.
+    """
+    expected = router.expected_scores(looked.scores, router.serving_gate)
+    told, setting = scored_prompts(router, looked), router.prompt_router.unknown_setting
+    _, *sides = setting.count_sides(looked.untold)
+    sides = sides if told.sum() < len(told) else [0, 0]
+    least, largest = sides[0] / len(told), 1 - sides[1] / len(told)
+    found = []
+    for share in sorted({least, largest, *(one for one in shares if least < one < largest)}):
+        of_told = share_of_scored(share, int(told.sum()), *sides)
+        at = threshold_for_share(expected.final[told], of_told).threshold
+        found.append(_point_at(at, expected, router, looked, quality, judged, usd))
+    return tuple(found)
 
 
 def kept_tier_point(router: PromptRouter) -> KeptPoint | tuple[()]:

@@ -138,14 +138,24 @@ def _kinds(found: Evaluation) -> str:
 
 
 def _about_choices(found: Evaluation) -> str:
-    """What the tables are of, where the headline is of more prompts."""
+    """What the table of other shares counts."""
     line, by = found.headline, "By the served router's score alone"
     if line.judged is None:
         return f"{by}; choose a share with demur calibrate --strong-share."
+    if not found.choices:
+        return (
+            f"{by}. Every row is of the {found.n_test:,} {_judged_prompts(found)}. demur calibrate --strong-share "
+            f"counts all {line.prompts:,} prompts, so its shares are not those of the rows: ask it for a share with "
+            "--dry-run to see what that gives."
+        )
+    least = (
+        f" Unknown prompts go there whatever the threshold: at least {line.least_share:.0%}."
+        if line.least_share
+        else ""
+    )
     return (
-        f"{by}. Every row is of the {found.n_test:,} {_judged_prompts(found)}. demur calibrate --strong-share counts "
-        f"all {line.prompts:,} prompts, so its shares are not those of the rows: ask it for a share with --dry-run to "
-        "see what that gives."
+        f"Shares and costs are of all {line.prompts:,} prompts, as demur calibrate --strong-share counts them; quality "
+        f"is of the {line.judged:,} {_judged_prompts(found)}.{least}"
     )
 
 

@@ -7,8 +7,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from demur.evaluation.report.headline_record import Headline
 from demur.evaluation.results import Evaluation, EvaluationRow, usd_at_share
 from demur.measure.curve import CostQualityCurve
+from demur.measure.threshold import KeptPoint
 from demur.records import dollars
 
 CHOICES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)  # strong shares
@@ -22,17 +24,20 @@ def router_rows(found: Evaluation) -> list[tuple[str, ...]]:
 
 def choice_columns(found: Evaluation) -> tuple[str, ...]:
     """Names of the columns of `choice_rows`."""
-    quality = "believed quality" if found.believed else "quality"
-    among = "" if found.headline.judged is None else f", of the {found.n_test:,} prompts"
-    return f"calls to {found.strong}{among}", quality, "of the gap", "USD per 1,000 calls", "saved"
+    quality, line = "believed quality" if found.believed else "quality", found.headline
+    among = "" if line.judged is None or found.choices else f", of the {found.n_test:,} prompts"
+    of_some = f", of {line.judged:,} prompts" if line.judged is not None and found.choices else ""
+    return f"calls to {found.strong}{among}", f"{quality}{of_some}", "of the gap", "USD per 1,000 calls", "saved"
 
 
 def choice_rows(found: Evaluation) -> list[tuple[str, ...]]:
-    """What is served now; then what the served router's score gives and costs at some strong shares, from always weak
-    to always strong. All rows are of the same prompts, which may be fewer than the first line's.
+    """What is served now; then what the served router gives and costs at some other strong shares, counted alike: of
+    `Evaluation.choices`, or, where grades of two parts are weighed, of the graded prompts alone and without the first.
     """
     curve = next(row.curve for row in found.rows if row.router == found.served)
     rows = [_served_row(found, curve)] if found.headline.quality and not found.headline.weighed else []
+    if found.choices:
+        return rows + [_choice_row(found.headline, point, curve) for point in found.choices]
     for share in CHOICES:
         quality, cost = float(np.interp(share, curve.strong_shares, curve.qualities)), usd_at_share(curve, share)
         rows.append((f"{share:.0%}", number(quality), _part(curve, quality), usd(cost), _savings(curve, cost)))
@@ -41,21 +46,21 @@ def choice_rows(found: Evaluation) -> list[tuple[str, ...]]:
 
 def served_share(found: Evaluation) -> str:
     """The name of the row of `choice_rows` that is served now."""
-    line = found.headline
-    if line.judged is None or line.judged_share is None:
-        return f"{line.strong_share:.0%}, as served"
-    return f"{line.judged_share:.0%}, as served ({line.strong_share:.0%} of all {line.prompts:,} prompts)"
+    return f"{found.headline.strong_share:.0%}, as served"
 
 
 def _served_row(found: Evaluation, curve: CostQualityCurve) -> tuple[str, ...]:
     line = found.headline
     assert line.quality is not None, "a row of what is served has a quality"
-    part = _part(curve, line.quality[0])
-    if line.judged is None or line.judged_share is None:
-        saved = "unknown" if line.saved is None else f"{line.saved:.0%}"
-        return served_share(found), number(line.quality[0]), part, usd(line.usd), saved
-    cost = usd_at_share(curve, line.judged_share)
-    return served_share(found), number(line.quality[0]), part, usd(cost), _savings(curve, cost)
+    saved = "unknown" if line.saved is None else f"{line.saved:.0%}"
+    return served_share(found), number(line.quality[0]), _part(curve, line.quality[0]), usd(line.usd), saved
+
+
+def _choice_row(line: Headline, point: KeptPoint, curve: CostQualityCurve) -> tuple[str, ...]:
+    quality, saved = point.kept * curve.strong_quality, point.saved
+    cost = None if saved is None or line.usd_strong is None else (1 - saved) * line.usd_strong
+    share = f"{point.strong_share:.0%}"
+    return share, number(quality), _part(curve, quality), usd(cost), "unknown" if saved is None else f"{saved:.0%}"
 
 
 def _part(curve: CostQualityCurve, quality: float) -> str:
