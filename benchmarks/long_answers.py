@@ -28,7 +28,6 @@ from demur import cost_quality_curve
 from demur.config import ModelConfig
 from demur.evaluation.signals import auroc_draws
 from demur.labels.beliefs.belief import PairShares, belief_weight, believed_gains, confirmed_slope, pair_shares
-from demur.labels.beliefs.unknown import CUT
 from demur.labels.scores.support import Supported, support_shares
 from demur.labels.targets import gain_targets
 from demur.meaning.clusters import meaning_clusters
@@ -39,6 +38,7 @@ from demur.methods.kernel import KernelRidge
 from demur.models.catalogue import cache_folder
 from demur.models.local import endpoint_of, running_endpoint
 from demur.models.requests.client import EndpointClient
+from demur.models.requests.cut_answers import CUT
 from demur.prompts.grading import grade
 from demur.records import BoolArray, FloatArray, Prompt, Sample
 from demur.sampling.statements import STATED_TOKENS, ask_statements, stored_statements

@@ -150,7 +150,7 @@ def test_labels_of_samples_say_what_they_stand_on() -> None:
     assert details["semantic entropy"] == "by discrete"
     assert details["compared"] == "about 1,234 pairs of answers by the entailment model"
     assert details["answers all differ"].endswith("both 12%")
-    assert details["answers cut"] == "10%, at max_tokens"
+    assert details["answers cut"] == "10%, by a limit of tokens"
     assert "answers cut" not in dict(replace(found, cut=0.0).details)
     assert dict(replace(found, pairs_asked=34).details)["compared"].endswith(", 34 of them now")
 

@@ -196,7 +196,8 @@ def test_answers_that_were_cut_are_said() -> None:
     assert cut_sentences(("weak", "strong"), sides, 64) == [
         "77% of weak's answers were cut at 64 tokens: sample with a larger --max-tokens"
     ]
-    (both,) = cut_sentences(("weak", "strong"), [[cut], [cut, whole]], 1_024)
+    longer = replace(cut, completion_tokens=1_024)
+    (both,) = cut_sentences(("weak", "strong"), [[longer], [longer, whole]], 1_024)
     assert both.startswith("100% of weak's answers and 50% of strong's were cut at 1,024 tokens")
 
 

@@ -26,7 +26,6 @@ from demur.labels.beliefs.unknown import (
     Saturation,
     UnknownPrompt,
     check_told,
-    cut_share,
     read_unknown,
     reason_of,
     saturation_of,
@@ -478,9 +477,7 @@ def test_the_shipped_model_reads_english_and_others_are_not_judged() -> None:
     assert reader_of("shipped")("It is the capital of Japan.") is True
 
 
-def test_how_many_answers_were_cut_and_how_many_prompts_told() -> None:
-    assert cut_share([said("a", cut=True, count=1), said("a", count=3)]) == 0.25
-    assert cut_share([]) == 0.0
+def test_how_many_prompts_told() -> None:
     rows = [UnknownPrompt("1", "a", CUT_OFF), UnknownPrompt("2", "b", CUT_OFF), UnknownPrompt("3", "c", NONE_EQUAL)]
     assert told_by([], rows) == {"share": 0.0, "saturation": {"weak": 1 / 3, "strong": 1 / 3, "both": 1 / 3}}
     assert told_by([], ())["share"] == 0.0

@@ -20,7 +20,6 @@ from demur.labels.beliefs.unknown import (
     Saturation,
     UnknownPrompt,
     check_told,
-    cut_share,
     saturation_of,
     unknown_details,
 )
@@ -54,6 +53,7 @@ from demur.labels.targets import (
 )
 from demur.mapping import Map
 from demur.meaning.meanings import Meanings
+from demur.models.requests.cut_answers import cut_answers
 from demur.records import Encoder, Fact, FloatArray, Preference, Progress, Prompt, Sample, count_of, no_progress
 from demur.sampling.packed_samples import SamplesOf
 from demur.sampling.pair import PairSamples
@@ -70,7 +70,7 @@ class Labels:
     saturation: Saturation = UNMEASURED  # of all prompts, the unknown ones too
     pairs_scored: int = 0  # pairs of answers that the entailment model decided about, now or before
     unknown: tuple[UnknownPrompt, ...] = ()  # prompts whose samples cannot tell: they have no label
-    cut: float = 0.0  # share of all answers that max_tokens ended
+    cut: float = 0.0  # share of all answers that a limit of tokens ended
     kinds: PromptKinds | None = None  # what is known of each kind of prompt; None where no samples were compared
     kinds_sentence: str = ""  # of which kinds the samples mostly show nothing, and where such prompts go
     pairs_asked: int | None = None  # of `pairs_scored`, those that it was asked about now; None where none is stored
@@ -105,7 +105,7 @@ class Labels:
     def _measured(self) -> list[Fact]:
         decided = f"{count_of(self.pairs_scored, 'pair of answers', 'pairs of answers')} by the entailment model"
         asked = "" if self.pairs_asked is None else f", {self.pairs_asked:,} of them now"
-        cut = [("answers cut", f"{self.cut:.0%}, at max_tokens")] if self.cut else []
+        cut = [("answers cut", f"{self.cut:.0%}, by a limit of tokens")] if self.cut else []
         return [
             ("semantic entropy", f"by {self.definition}"),
             ("compared", f"about {decided}{asked}"),
@@ -166,7 +166,7 @@ def label_prompts(
     work = Measuring(meanings.quiet(), config.entailment, of_clusters, joint, tokens)
     found = measure_prompts(prompts, sides, work, mapping=mapping, progress=progress)
     measured, reasons = _with_doubt(found.measured, prompts, sides, meanings, definition), found.reasons
-    cut = cut_share(chain(*sides))
+    cut = cut_answers(chain.from_iterable(chain(*sides))).share
     name, made_by = config.name, list[Fact]()
     if "log-probs" in KINDS[name].needs and measured.weak.coverage is None:
         name = "agreement"

@@ -15,17 +15,18 @@ from typing import Any
 import numpy as np
 
 from demur.config import tier_name
-from demur.labels.beliefs.unknown import BY_SCORE, CUT, GUESSED, MOST_CUT, TEXT_WORDS, UnknownPrompt
+from demur.labels.beliefs.unknown import BY_SCORE, GUESSED, MOST_CUT, TEXT_WORDS, UnknownPrompt
 from demur.meaning.entailment import reader_of, reads_any
 from demur.meaning.rules.code import code_of
 from demur.meaning.rules.languages import language_of
+from demur.models.requests.cut_answers import CUT
 from demur.prompts.pictures import has_pictures
 from demur.prompts.tool_calls import calls_of
 from demur.records import FloatArray, Preference, Prompt, Role, Sample
 from demur.runs.run import Run
 
 KEY = "prompt_kinds"  # in a router's record
-SHORT, LONG, CUT_TEXTS = "short answers", "sentences and texts", "texts cut at max_tokens"
+SHORT, LONG, CUT_TEXTS = "short answers", "sentences and texts", "cut texts"
 CODE, TOOLS, PICTURES, FOREIGN = "code", "calls of tools", "pictures", "other languages"
 KINDS = (SHORT, LONG, CUT_TEXTS, CODE, TOOLS, PICTURES, FOREIGN)  # in the order of a table
 COLUMNS = ("kind of prompt", "prompts", "labelled", "both guess", "not shown")  # of `PromptKind.cells`

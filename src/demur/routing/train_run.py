@@ -15,7 +15,7 @@ import numpy as np
 from demur.config import tier_name
 from demur.errors import InputError
 from demur.labels.beliefs.tier_beliefs import tier_qualities
-from demur.labels.beliefs.unknown import UNKNOWN_FILE, UnknownPrompt, cut_share, read_unknown, told_by
+from demur.labels.beliefs.unknown import UNKNOWN_FILE, UnknownPrompt, read_unknown, told_by
 from demur.labels.label_run import believed_needs
 from demur.labels.preference_files import read_preferences
 from demur.labels.prompt_kinds import kinds_of_run
@@ -26,6 +26,7 @@ from demur.methods.fit.threads import one_thread
 from demur.methods.pools.pair_pools import PoolPair, fit_pairs
 from demur.models.images.joined_encoder import embed
 from demur.models.prices import ServingCost
+from demur.models.requests.cut_answers import cut_answers
 from demur.records import FloatArray, Method, Preference, count_of
 from demur.routing.prompt_router import PromptRouter
 from demur.routing.tiers import Tiers, gains_of
@@ -33,6 +34,7 @@ from demur.routing.train import method_of, train_routers, with_probabilities
 from demur.routing.verdict import verdict_of, with_verdict
 from demur.runs.provenance import answer_lengths, record_of, serving_costs
 from demur.runs.run import Run
+from demur.sampling.cost import samples_in
 
 
 def train_run(run: Run) -> tuple[dict[str, PromptRouter], PromptRouter]:
@@ -63,14 +65,20 @@ def _router_record(run: Run, preferences: Sequence[Preference], unknown: Sequenc
     record = record_of(run, preferences) | {"serving_cost": serving_costs(run), "answer_lengths": answer_lengths(run)}
     told = {"told": told_by(preferences, unknown), "unlike": run.config.router.unlike}
     kinds = kinds_of_run(run, preferences, unknown)
-    return record | told | (kinds.as_record() if kinds else {}) | {"cut": _cut_answers(run)}
+    return record | told | (kinds.as_record() if kinds else {}) | _cut_record(run)
 
 
-def _cut_answers(run: Run) -> dict[str, float]:
-    """Share of each model's answers that max_tokens ended; what the others would cost at full length is not known."""
+def _cut_record(run: Run) -> dict[str, Any]:
+    """Share of each model's answers that a limit of tokens ended, what they would cost at full length is not known; and
+    where it was the endpoint's own limit, their tokens: served answers end there, too."""
     train = run.complete(run.train_prompts)
     sides = {"weak": run.samples.weak, "strong": run.samples.strong}
-    return {role: cut_share(side[prompt.id] for prompt in train) for role, side in sides.items()}
+    found = {role: cut_answers(samples_in(side, train)) for role, side in sides.items()}
+    longest = run.config.sampling.max_tokens
+    return {
+        "cut": {role: cut.share for role, cut in found.items()},
+        "cut_by_endpoint": {role: cut.tokens for role, cut in found.items() if cut.by_endpoint(longest)},
+    }
 
 
 def add_tiers(run: Run, rows: Sequence[Preference], router: PromptRouter) -> PromptRouter:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from demur.models.endpoint import Endpoint
 from demur.models.prices import COUNTED_PRIVATE, PRIVATE, UNKNOWN, UNPRICED, usd_paid
+from demur.models.requests.cut_answers import CUT_SHARE, cut_answers, endpoint_words
 from demur.records import Fact, Prompt, Sample, count_of, dollars
 from demur.sampling.sample import OBSERVED, Estimate, Samples, distinct_prompts
-
-CUT_SHARE = 0.02  # of a model's answers: from here on it is said that they were cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,16 +254,16 @@ def cost_words(models: Sequence[str], usd: Sequence[float | None], *, most: bool
 
 
 def cut_sentences(models: Sequence[str], sides: Sequence[Iterable[Sample]], max_tokens: int) -> list[str]:
-    """A sentence on the models whose answers were often cut at the longest that was asked for; none where none were."""
-    shares = dict[str, float]()
-    for model, samples in zip(models, sides, strict=True):
-        ends = Counter(one.finish_reason == "length" for one in samples)
-        shares[model] = ends[True] / max(ends.total(), 1)
-    cut = [f"{share:.0%} of {model}'s" for model, share in shares.items() if share >= CUT_SHARE]
-    if not cut:
-        return []
-    of = " and ".join([f"{cut[0]} answers", *cut[1:]])
-    return [f"{of} were cut at {max_tokens:,} tokens: sample with a larger --max-tokens"]
+    """A sentence on the models whose answers were often cut at the longest that was asked for, and one on each whose
+    endpoint cuts them itself; none where few were cut."""
+    found = [(model, cut_answers(samples)) for model, samples in zip(models, sides, strict=True)]
+    often = [(f"{cut.share:.0%} of {model}'s", cut) for model, cut in found if cut.share >= CUT_SHARE]
+    ours = [of for of, cut in often if not cut.by_endpoint(max_tokens)]
+    theirs = [f"{of} answers were {endpoint_words(cut.tokens)}" for of, cut in often if cut.by_endpoint(max_tokens)]
+    if not ours:
+        return theirs
+    of = " and ".join([f"{ours[0]} answers", *ours[1:]])
+    return [f"{of} were cut at {max_tokens:,} tokens: sample with a larger --max-tokens", *theirs]
 
 
 def batch_factor(endpoint: Endpoint) -> float:

@@ -19,6 +19,7 @@ from demur.evaluation.experiment.rating import SETTINGS, Rated, ask_ratings
 from demur.event_loop import run_to_end
 from demur.models.endpoint import Endpoint
 from demur.models.prices import usd_of_serving
+from demur.models.requests.cut_answers import cut_answers
 from demur.prompts import load_parts
 from demur.prompts.amounts import only_amount
 from demur.prompts.grading import containment, exact, golds_of, grade, multiple_choice, numeric, quality
@@ -149,11 +150,14 @@ def _measure(run: Run, name: str, prompts: Sequence[Prompt], grader: str, traine
 
 
 def cut_note(name: str, end: Endpoint, side: Answers, settings: SamplingSettings) -> str:
-    """How many answers were cut at the longest, and are graded without their end; empty for none."""
+    """How many answers a limit ended, ours or the endpoint's, and are graded without their end; empty for none."""
     answers = [one for turns in side for turn in turns for one in turn]
-    cut = sum(one.finish_reason == "length" for one in answers)
-    said = f"{name}: {cut} of {len(answers)} answers of {end.model} were cut at {settings.max_tokens} tokens"
-    return f"{said}, and graded as they are; raise max_tokens in [test]" if cut else ""
+    cut = cut_answers(answers)
+    said = f"{name}: {round(cut.share * len(answers))} of {len(answers)} answers of {end.model} were"
+    if cut.by_endpoint(settings.max_tokens):
+        return f"{said} cut by the endpoint itself, at about {cut.tokens:,} tokens, and graded as they are"
+    ours = f"{said} cut at {settings.max_tokens} tokens, and graded as they are; raise max_tokens in [test]"
+    return ours if cut.share else ""
 
 
 def _not_trained(name: str, prompts: Sequence[Prompt], trained: Set[str]) -> tuple[list[Prompt], list[str]]:

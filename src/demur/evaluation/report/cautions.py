@@ -7,7 +7,7 @@ from pathlib import Path
 
 from demur.evaluation.report.headline import training_headline
 from demur.evaluation.report.headline_record import Headline
-from demur.evaluation.report.kinds_table import cut_note, kinds_note
+from demur.evaluation.report.kinds_table import cut_notes, kinds_note
 from demur.gate.router import Router
 from demur.labels.beliefs.unknown import GUESSED, SETTING
 from demur.records import OnUnknown
@@ -44,7 +44,7 @@ def cautions_of(
     verdict = None if graded else recorded_verdict(router.prompt_router.record)
     found = [verdict.sentence] if verdict and not verdict.learned else []
     unlike = unlike_setting_note(router.prompt_router, looked) if looked else ""
-    return tuple(filter(None, [*found, kinds_note(router), unlike, cut_note(router) if priced else ""]))
+    return tuple(filter(None, [*found, kinds_note(router), unlike, *(cut_notes(router) if priced else ())]))
 
 
 def unlike_setting_note(router: PromptRouter, looked: Looked) -> str:

@@ -27,9 +27,9 @@ from demur.labels.prompt_kinds import (
 )
 from demur.meaning.entailment import reader_of
 from demur.meaning.rules.languages import language_of
+from demur.models.requests.cut_answers import CUT_SHARE, endpoint_words
 from demur.records import BoolArray, FloatArray, IntArray, Prompt
 from demur.routing.known.training_texts import training_texts
-from demur.sampling.cost import CUT_SHARE
 
 HEAD = "What your prompts are, and what is known of them"
 COLUMNS = (*COLUMNS_OF_LABELS, "small model answers", "quality", "share of the cost")
@@ -174,20 +174,24 @@ def _with_languages(name: str, prompts: Sequence[Prompt], names: Sequence[str]) 
     return PromptKind(name, len(prompts), 0, 0, tuple(found.most_common())).shown
 
 
-def cut_note(router: Router) -> str:
-    """Whose answers were cut while sampling, so that serving costs more than is said; empty where few were, or the
-    model costs nothing."""
+def cut_notes(router: Router) -> tuple[str, ...]:
+    """Whose answers were cut while sampling, so that serving costs more than is said, and whose by the endpoint itself;
+    nothing where few were, or the model costs nothing."""
     first = router.prompt_router
     record, names = first.record, {"weak": first.weak, "strong": first.strong}
-    shares = {
-        role: share for role, share in record.get("cut", {}).items() if share >= CUT_SHARE and _charges(router, role)
+    often = {
+        role: f"{share:.0%} of {names[role]}'s answers"
+        for role, share in record.get("cut", {}).items()
+        if share >= CUT_SHARE and _charges(router, role)
     }
-    if not shares:
-        return ""
-    cut = " and ".join(f"{share:.0%} of {names[role]}'s answers" for role, share in shares.items())
+    own = record.get("cut_by_endpoint", {})
     limit = record.get("sampling", {}).get("max_tokens")
-    said = f"{cut} were cut at {limit} tokens while sampling, so whole answers cost more than this"
-    return f"{said}: sample with `--max-tokens {LONGER * limit}`" if limit else said
+    ours = " and ".join(cut for role, cut in often.items() if role not in own)
+    said = f"{ours} were cut at {limit} tokens while sampling, so whole answers cost more than this" if ours else ""
+    if ours and limit:
+        said += f": sample with `--max-tokens {LONGER * limit}`"
+    theirs = (f"{cut} were {endpoint_words(own[role])}" for role, cut in often.items() if role in own)
+    return (*filter(None, [said]), *theirs)
 
 
 def _charges(router: Router, role: str) -> bool:

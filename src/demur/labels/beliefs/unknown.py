@@ -2,9 +2,9 @@
 
 A prompt is unknown where its samples hold no agreement to stand on: no two answers mean the same, in either model or
 across them, as on open-ended prompts; so few pairs of answers do that chance does as well, which is one pair of texts,
-and fewer than a tenth of all pairs where the prompt asks no question; or both models' answers were mostly cut at
-max_tokens, and what is there of them differs. A weak model that agrees with nothing beside a strong one that agrees
-with itself is not unknown: no samples tell more.
+and fewer than a tenth of all pairs where the prompt asks no question; or both models' answers were mostly cut,
+and what is there of them differs. A weak model that agrees with nothing beside a strong one that agrees with itself is
+not unknown: no samples tell more.
 
 Where whole short answers all differ, both models guess: that nothing is gained there is what was measured, g = 0
 (`belief`), and routers learn from it. Without such prompts a router would learn the gain among prompts on which
@@ -25,6 +25,7 @@ import numpy as np
 from demur.errors import InputError
 from demur.files import write_whole
 from demur.labels.scores.uncertainty import consistency
+from demur.models.requests.cut_answers import CUT
 from demur.prompts.rows import read_rows
 from demur.prompts.tool_calls import calls_of
 from demur.prompts.words import is_question
@@ -35,7 +36,6 @@ FEWEST = 2  # samples of each model: one leaves no pair whose absence could be l
 TEXT_WORDS = 20  # answers of more words on average are texts, of which one pair in so many is called equal by chance
 FEWEST_OF_PAIRS = 4  # samples of each model from which an equal pair may be one of few
 LEAST_EQUAL = 0.1  # share of all pairs of answers; requests without a right answer have fewer that mean the same
-CUT = "length"  # finish_reason of an answer that max_tokens ended
 MOST_CUT = 0.5  # share of a model's answers
 NOTHING_GAINED = 0.5  # the target of g = 0
 LEAST_TOLD = 0.5  # share of prompts that must be told before quality is estimated from belief
@@ -47,7 +47,7 @@ GUESSED = "no two of the short answers mean the same, within either model or acr
 NO_QUESTION = "no two of the short answers mean the same, and it asks no question, so it may have no right answer"
 ONE_EQUAL = "one pair of long answers alone means the same, which chance does"
 FEW_EQUAL = "it asks no question, and so few pairs of answers mean the same that it may have no right answer"
-CUT_OFF = "most answers of both models were cut at max_tokens, and differ"
+CUT_OFF = "most answers of both models were cut, and differ"
 FOREIGN = "the entailment model was not made for its language, and no two answers are equal by rule"
 
 
@@ -138,12 +138,6 @@ def why_unknown(
 def _words(answers: Sequence[Sample]) -> float:
     """Mean number of words of the answers; calls of tools have none, so that two equal ones are not chance."""
     return float(np.mean([0 if calls_of(one.text) else len(one.text.split()) for one in answers]))
-
-
-def cut_share(samples: Iterable[Sequence[Sample]]) -> float:
-    """Share of answers that max_tokens ended."""
-    ends = [one.finish_reason == CUT for answers in samples for one in answers]
-    return float(np.mean(ends)) if ends else 0.0
 
 
 def reason_of(reason: str, prompt: str) -> str:

@@ -18,7 +18,8 @@ from itertools import compress
 import numpy as np
 
 from demur.labels.beliefs.belief import Belief, PairShares, belief_weight, believed_gains
-from demur.labels.beliefs.unknown import CUT, FOREIGN
+from demur.labels.beliefs.unknown import FOREIGN
+from demur.models.requests.cut_answers import CUT
 from demur.records import BoolArray, Entailment, FloatArray, Progress, Prompt, Sample, count_of, no_progress
 
 LONG_WORDS = 40  # mean number of words of a prompt's answers above which they are compared by their sentences
