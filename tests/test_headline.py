@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ from demur.evaluation.results import payback, usd_at_share
 from demur.evaluation.signals import signals
 from demur.evaluation.thresholds.calibrate import calibrate_and_measure
 from demur.evaluation.thresholds.criterion import Criterion
+from demur.gate.explanation import CHANCE
 from demur.gate.quality.two_stages import Use
 from demur.gate.router import Router
 from demur.labels.beliefs.unknown import NONE_EQUAL
@@ -629,6 +631,17 @@ def test_a_run_without_gold_has_a_report_of_what_is_believed(tmp_path: Path, pai
     assert evaluation.headline == training_headline(Router.load(f"{run}/router"))
     own = {one.prompt: [near.prompt for near in one.neighbours] for one in evaluation.examples}
     assert all(prompt not in near for prompt, near in own.items())
+
+
+@pytest.mark.parametrize("gold", [True, False])
+def test_the_report_says_of_a_score_what_explain_says(tmp_path: Path, pair: Pair, gold: bool) -> None:
+    run = trained(tmp_path, pair, gold=gold)
+    explained = Router.load(f"{run}/router").explain("What is 12 plus 9?")
+    assert explained.glossary[0] == CHANCE
+    shown = demur.report(run=run).read_text()
+    assert f"<p>The {'; '.join(explained.glossary[:2])}.</p>" in html.unescape(shown)
+    assert shown.count("score, a chance") > 0
+    assert ("What a score means" in shown) == gold  # whether scores are such chances is measured by grades alone
 
 
 def test_what_is_said_of_prompts_that_no_model_was_asked_is_a_forecast(tmp_path: Path, pair: Pair) -> None:

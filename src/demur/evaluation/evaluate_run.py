@@ -31,6 +31,7 @@ from demur.evaluation.results import (
 )
 from demur.evaluation.tiers import TiersMeasured, measure_tiers
 from demur.evaluation.unusable_answers import unusable_sentence
+from demur.gate.explanation import scores_are_chances
 from demur.gate.router import Router
 from demur.labels.beliefs.tier_beliefs import graded_tiers
 from demur.labels.beliefs.unknown import UNKNOWN_FILE, read_unknown, saturation_of
@@ -96,6 +97,7 @@ def evaluate_by_gold(run: Run) -> Evaluation | None:
         verdict=verdict_by_grades(
             next(row for row in rows if row.router == serves), len(prompts), recorded_verdict(served.record)
         ),
+        chance=scores_are_chances(served),
         reliability=reliability_of(served, test),
     )
     keep_headline(config.folder, asdict(found.block))

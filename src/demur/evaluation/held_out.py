@@ -25,6 +25,7 @@ from demur.evaluation.report.tables import CHOICES
 from demur.evaluation.report.which_prompts import TRAINING
 from demur.evaluation.results import Evaluation, EvaluationRow, Example, gap_warnings, payback, verdict_by_grades
 from demur.evaluation.tiers import TiersMeasured, measure_tiers, tier_usd
+from demur.gate.explanation import scores_are_chances
 from demur.gate.quality.believed_quality import judged_prompts
 from demur.gate.router import Router
 from demur.labels.beliefs.unknown import UNKNOWN_FILE, read_unknown, saturation_of
@@ -124,6 +125,7 @@ def evaluate_held_out(run: Run, *, graded: bool) -> Evaluation:
         findings=(told, loaded.sentence),
         cautions=cautions_of(loaded, graded=graded),
         choices=_choices(loaded, rows, quality, in_line),
+        chance=scores_are_chances(served),
         kinds=kinds_table(loaded, read_grades(config.folder / GRADES_FILE)),
         notes=record_of(run, preferences),
         trials=loaded.trials,

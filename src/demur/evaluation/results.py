@@ -15,6 +15,7 @@ import numpy as np
 from demur.evaluation.graded_file import USUAL_GRADES
 from demur.evaluation.report.headline_record import Headline, HeadlineBlock
 from demur.evaluation.tiers import TiersMeasured
+from demur.gate.explanation import scores_are_chances
 from demur.gate.quality.extra_samples import ExtraSamplesTrial
 from demur.measure.curve import CostQualityCurve, cost_quality_curve
 from demur.measure.reliability import Reliability, reliability
@@ -109,7 +110,8 @@ class Evaluation:
     verdict: str = ""  # whether the served router is better than random; empty: there is no gap to recover
     tiers: TiersMeasured | None = None  # of a router of more than two models
     kinds: KindsTable | None = None  # what is known of each kind of training prompts; None: nothing is recorded
-    reliability: Reliability | None = None  # of the served router's scores; None: they are not probabilities
+    chance: bool = False  # the served router's scores are P(strong right and weak wrong)
+    reliability: Reliability | None = None  # of these on graded prompts; None: not probabilities, or not measured
     cautions: tuple[str, ...] = ()  # what to be careful about with the served router, the gravest first
     # What other strong shares would give, counted as in the headline; empty: the served router's curve tells, because
     # every prompt was measured.
@@ -234,7 +236,7 @@ def evaluate_router(name: str, scores: FloatArray, test: TestSet) -> EvaluationR
 def reliability_of(router: PromptRouter, test: TestSet) -> Reliability | None:
     """Whether a router's scores are P(strong right and weak wrong) on the test set; None where they are not meant to
     be. A prompt's outcome is the share of pairs of its samples that are so."""
-    if router.curve is None:
+    if not scores_are_chances(router):
         return None
     scores = router.score([prompt.text for prompt in test.prompts])
     return reliability(scores, test.strong_quality * (1 - test.weak_quality))

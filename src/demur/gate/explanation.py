@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from demur.gate.gate import Gate
 from demur.records import count_of, dollars, on_one_line
 from demur.routing.decision import UnknownNeighbour
-from demur.routing.prompt_router import Decision, TrainingPrompt
+from demur.routing.prompt_router import Decision, PromptRouter, TrainingPrompt
 
 TARGET = "target: what a training prompt's samples showed, from 0 (small model enough) over 0.5 to 1 (large one needed)"
 CHANCE = "score: the chance that the large model is right and the small one wrong; near 0 where neither is better"
@@ -16,6 +16,11 @@ SMOOTHED = "score: on the scale of the targets, learned from all training prompt
 ENTROPY = "nats: the semantic entropy of a model's samples, 0 where all mean the same, log n where all n differ"
 MUCH = 0.1  # a target that differs from 0.5 by less is not called a need
 WIDTH = 100  # of a text in a line
+
+
+def scores_are_chances(router: PromptRouter) -> bool:
+    """Whether a router's scores are P(strong right and weak wrong); else they are on the scale of the targets."""
+    return router.curve is not None
 
 
 def scales(*, chance: bool) -> tuple[str, str]:

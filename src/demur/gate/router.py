@@ -29,7 +29,7 @@ from demur.event_loop import run_to_end
 from demur.gate.answer import Answered, Ask, asking_the_pair
 from demur.gate.cascade.fit_cascade import read_answers
 from demur.gate.drafts import Drafts, draft_orders, read_drafts
-from demur.gate.explanation import Explanation, second_stage
+from demur.gate.explanation import Explanation, scores_are_chances, second_stage
 from demur.gate.form.requested_form import empty_problem, form_problem
 from demur.gate.gate import HEAD_TOKENS, Gate, GateStep, read_head, read_signals
 from demur.gate.quality.extra_samples import ExtraSamplesTrial
@@ -283,7 +283,7 @@ class Router:
         stage = second_stage(self.serving_gate, decision, unused if self.gate else self.about)
         return Explanation(
             *(prompt, decision, (low, high), usd[chosen], usd[other], stage, checked),
-            chance=self.prompt_router.curve is not None,
+            chance=scores_are_chances(self.prompt_router),
             reach=(least, most),
         )
 

@@ -36,7 +36,7 @@ def decisions_html(found: Evaluation) -> str:
             ]
             for name, right in (("Wrong", False), ("Right", True))
         }
-    columns = "; ".join(scales(chance=found.reliability is not None))
+    columns = "; ".join(scales(chance=found.chance))
     parts, digits = [f"<p>{escape(about)}</p><p>The {escape(columns)}.</p>"], digits_of(found)
     worth = ("agreement with the strong samples", "agreement") if found.believed else ("quality", "quality")
     for name, chosen in groups.items():
@@ -44,7 +44,7 @@ def decisions_html(found: Evaluation) -> str:
         parts.append(
             f'<h3>{escape(name)}</h3><div class="scroll" tabindex="0" role="region" aria-label="{escape(name)}">'
             '<table class="decisions"><thead><tr><th scope="col">prompt</th><th scope="col" class="n">'
-            f"{'score, a chance' if found.reliability is not None else 'score'}</th>"
+            f"{'score, a chance' if found.chance else 'score'}</th>"
             '<th scope="col">went to</th><th scope="col">'
             f'{escape(found.weak)} said ({worth[0]})</th><th scope="col">{escape(found.strong)} said ({worth[1]})</th>'
             "</tr></thead>"

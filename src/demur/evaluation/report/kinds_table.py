@@ -1,4 +1,4 @@
-"""The table "what your prompts are, and what is known of them", and the cautions that name where a router is not to be
+"""The table "what your training prompts are, and what is known of them", and cautions on where a router is not to be
 trusted: kinds of prompts whose samples mostly show nothing, and answers that were cut and cost more when served."""
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from demur.models.requests.cut_answers import CUT_SHARE, endpoint_words
 from demur.records import BoolArray, FloatArray, IntArray, Prompt
 from demur.routing.known.training_texts import training_texts
 
-HEAD = "What your prompts are, and what is known of them"
+HEAD = "What your training prompts are, and what is known of them"
 COLUMNS = (*COLUMNS_OF_LABELS, "small model answers", "quality", "share of the cost")
 APART = 0.05  # by which the share of a kind among new prompts must differ to be said
 MUCH_LONGER = 2.0  # times the answers of another kind
