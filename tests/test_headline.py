@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -273,6 +274,46 @@ def test_evaluate_and_replay_say_the_same_of_the_same_prompts(tmp_path: Path, pa
     assert found.headline.quality
     assert found.headline.quality[0] == pytest.approx(0.5 + found.headline.strong_share, abs=0.1)
     assert found.headline.sentence in page(found)
+
+
+def test_with_a_gate_replay_counts_what_it_did_with_the_sampled_answers_of_the_runs_test_prompts(
+    tmp_path: Path, pair: Pair
+) -> None:
+    """As evaluate does, with the same sentence; of others, or without the samples, what it is expected to do."""
+    run = trained(tmp_path, pair, gold=True)
+    demur.train(run=run, methods=("logistic",), gate="on")
+    demur.calibrate(tmp_path / "prompts.jsonl", router=f"{run}/router", strong_share=0.4, anyway=True)
+    by_router = partial(demur.replay, router=f"{run}/router")
+    said, again = demur.evaluate(run=run).headline, by_router(f"{run}/graded.jsonl")
+    assert said.gate == SAMPLED
+    assert again.headline == said
+    assert again.strong_share == said.strong_share
+    assert again.usd and said.usd
+    assert 1000 * again.usd[0] / again.prompts == pytest.approx(said.usd)
+    assert again.quality and said.quality
+    assert again.quality[::2] == pytest.approx((said.quality[0], said.strong_quality))
+    assert any("looked at" in line and SAMPLED in line for line in again.details)
+
+    graded = read_graded(f"{run}/graded.jsonl")
+    test = write_rows(tmp_path / "test.jsonl", [{"prompt": text} for text in reversed(graded.prompts)])
+    assert by_router(test).headline.sentence == said.sentence
+    assert by_router(f"{run}/graded.jsonl", threshold=99.0).headline.strong_share == 0.0
+
+    rows = [json.loads(line) for line in Path(f"{run}/graded.jsonl").read_text().splitlines()]
+    other = write_rows(tmp_path / "other.jsonl", [*rows, rows[0] | {"prompt": "What is 5 plus 5?"}])
+    changed = write_rows(tmp_path / "changed.jsonl", [rows[0] | {"strong_mean_quality": 0.5}, *rows[1:]])
+    for file in (other, changed):
+        assert by_router(file).headline.gate == EXPECTED
+    shutil.copytree(f"{run}/router", tmp_path / "elsewhere" / "router")
+    alone = demur.replay(f"{run}/graded.jsonl", router=str(tmp_path / "elsewhere" / "router"))
+    assert alone.headline.gate == EXPECTED
+    (tmp_path / "prompts.jsonl").unlink()
+    assert by_router(f"{run}/graded.jsonl").headline == alone.headline
+
+
+def write_rows(path: Path, rows: Iterable[object]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
 
 
 def open_ended(answers: Answerer, name: str) -> Answerer:

@@ -30,6 +30,7 @@ from demur.limits import from_mapping, setting
 from demur.records import ON_UNKNOWN, OnUnknown, OnUnlike, SamplingSettings
 
 RUN_RECORD = "run.json"
+ROUTER, GRADED_FILE = "router", "graded.jsonl"  # of a run: the served router, and its graded test prompts
 A_MODEL = (
     "a catalogue name (`demur models`), a .gguf file, or MODEL@BASE_URL[#KEY_VARIABLE][#usd=IN/OUT] of an "
     "OpenAI-compatible endpoint: KEY_VARIABLE names the environment variable with its key, IN/OUT are USD per million "
@@ -335,7 +336,7 @@ class RunConfig:
     @property
     def served_router(self) -> Path:
         """The served router, with its gate."""
-        return self.folder / "router"
+        return self.folder / ROUTER
 
     @property
     def outcomes(self) -> Path:
@@ -345,7 +346,7 @@ class RunConfig:
     @property
     def graded(self) -> Path:
         """The test prompts with the quality of each model's first answer."""
-        return self.folder / "graded.jsonl"
+        return self.folder / GRADED_FILE
 
     def save(self) -> None:
         """Keep the record in the run folder."""

@@ -9,11 +9,12 @@ import numpy as np
 from demur.evaluation.report.headline import sampled_headline
 from demur.evaluation.report.headline_record import Headline
 from demur.evaluation.results import EvaluationRow, TestSet, sample_quality
-from demur.gate.quality.two_stages import apgr_gain, staged_curve, staged_scores
+from demur.gate.quality.two_stages import StagedScores, Use, apgr_gain, staged_curve, staged_scores
 from demur.gate.router import Router, drafts_of
 from demur.meaning.clusters import Clustering
 from demur.measure.curve import cost_quality_curve
 from demur.records import FloatArray
+from demur.routing.known.known_prompts import Looked
 from demur.routing.prompt_router import PromptRouter
 
 PRESET = "paper preset, sw"  # Eqs. 2, 3 and 6 as printed
@@ -44,23 +45,44 @@ def measure_gate(
         )
         rows.append(EvaluationRow(name, curve))
     if router.gate is not None:
-        samples = [test.weak[prompt.id] for prompt in test.prompts]
-        drafts = drafts_of(router, texts, samples, meanings)
-        staged = staged_scores(router.gate, scores, drafts)
-        right = np.array([sample_quality(prompt, test.weak[prompt.id], test.grader) for prompt in test.prompts])
-        drafted = np.take_along_axis(right, drafts.orders[:, :, 0], axis=1)
+        staged, drafted = sampled_answers(router, looked, test, meanings)
         name = served if router.gate.scorer else f"{served} + gate"
         rows.append(EvaluationRow(name, staged_curve(staged, drafted, test.strong_quality, costs)))
         if router.active:
             quality, best = drafted, staged.final
         if router.serving_gate:
-            use = router.use(staged, looked, router.threshold)
+            use, in_line = served_on_samples(router, looked, test, (staged, drafted))
             findings.append(f"at its threshold, on the answers that were sampled, it {use.sentence}")
-            usd = test.weak_usd, test.strong_usd
-            in_line = sampled_headline(router, looked, use, drafted, test.strong_quality, usd, on="test prompts")
     if test.strong_quality.mean() > test.weak_quality.mean():
         findings += [_gain_over(name, best, paper, quality, test.strong_quality) for name, paper in theirs.items()]
     return rows, tuple(findings), in_line
+
+
+def sampled_answers(
+    router: Router, looked: Looked, test: TestSet, meanings: Clustering | None = None
+) -> tuple[StagedScores, FloatArray]:
+    """The gate's scores of the sampled weak answers to n graded prompts, r each, and their quality, (n, r)."""
+    assert router.gate is not None, "a router without a gate looks at no answers"
+    samples = [test.weak[prompt.id] for prompt in test.prompts]
+    drafts = drafts_of(router, [prompt.text for prompt in test.prompts], samples, meanings)
+    right = np.array([sample_quality(prompt, test.weak[prompt.id], test.grader) for prompt in test.prompts])
+    drafted = np.take_along_axis(right, drafts.orders[:, :, 0], axis=1)
+    return staged_scores(router.gate, looked.scores, drafts), drafted
+
+
+def served_on_samples(
+    router: Router,
+    looked: Looked,
+    test: TestSet,
+    answers: tuple[StagedScores, FloatArray],
+    threshold: float | None = None,
+) -> tuple[Use, Headline]:
+    """What a gate that serves does with ``answers``, as `sampled_answers` reads them, at its threshold or another."""
+    staged, drafted = answers
+    use = router.use(staged, looked, router.threshold if threshold is None else threshold)
+    usd = test.weak_usd, test.strong_usd
+    given = drafted, test.strong_quality, usd
+    return use, sampled_headline(router, looked, use, *given, on="test prompts", threshold=threshold)
 
 
 def _gain_over(name: str, scores: FloatArray, paper: FloatArray, weak: FloatArray, strong: FloatArray) -> str:

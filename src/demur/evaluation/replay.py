@@ -9,14 +9,19 @@ from shlex import quote
 
 import numpy as np
 
-from demur.errors import InputError
-from demur.evaluation.graded_file import FIELDS, read_graded
+from demur.config import GRADED_FILE, ROUTER, RUN_RECORD, load_run
+from demur.errors import ArtifactError, InputError, StoreError
+from demur.evaluation.evaluate_run import trained_on_meanings
+from demur.evaluation.gate_rows import sampled_answers, served_on_samples
+from demur.evaluation.graded_file import FIELDS, GradedFile, read_graded
 from demur.evaluation.report.cautions import cautions_of, unlike_setting_note
 from demur.evaluation.report.headline import expected_costs, expected_use, headline
-from demur.evaluation.report.headline_record import Headline, HeadlineBlock
+from demur.evaluation.report.headline_record import SAMPLED, Headline, HeadlineBlock
 from demur.evaluation.report.kinds_table import new_kinds_notes
 from demur.evaluation.report.which_prompts import which_prompts
+from demur.evaluation.results import TestSet, grade_test_set
 from demur.evaluation.tiers import tier_choices, tier_usd, tiers_of
+from demur.gate.quality.two_stages import Use
 from demur.gate.router import Router
 from demur.limits import check_number
 from demur.measure.tiers import take_chosen
@@ -26,6 +31,7 @@ from demur.prompts.rows import read_rows
 from demur.records import Encoder, FloatArray, Progress, Prompt, dollars, no_progress
 from demur.routing.known.known_prompts import Looked
 from demur.routing.prompt_router import PromptRouter
+from demur.runs.run import Run, open_run
 from demur.statistics import interval
 
 PRICES = "give it in the run file, or as --weak-usd or --strong-usd, then `demur train`"
@@ -40,8 +46,8 @@ class Replayed:
     strong_share: float
     unfamiliar_share: float  # of prompts unlike any training prompt
     unknown_share: float  # of prompts nearest to one whose samples could not tell
-    checked_share: float  # of prompts whose weak answer the gate would look at
-    extra_samples: float  # of the weak model, expected a prompt
+    checked_share: float  # of prompts whose weak answer the gate looks at
+    extra_samples: float  # of the weak model a prompt: expected, or as sampled where the headline is
     usd: tuple[float, float, float] | None  # expected, low, high; None when a price is unknown
     usd_weak: float | None  # always weak
     usd_strong: float | None  # always strong
@@ -86,9 +92,12 @@ class Replayed:
             like = "resemble prompts that could not be labelled, or are in a language that was not learned"
             found.append(f"{self.unknown_share:.1%} {like}{self._guessed}")
         if self.checked_share:
+            looks, how = "would look", " (estimated from drafts of training prompts)"
+            if self.headline.gate == SAMPLED:
+                looks, how = "looked", f" ({SAMPLED})"
             found.append(
-                f"of {self.checked_share:.1%} the gate would look at the small model's answer, with "
-                f"{self.extra_samples:.2f} extra samples per prompt (estimated from drafts of training prompts)"
+                f"of {self.checked_share:.1%} the gate {looks} at the small model's answer, with "
+                f"{self.extra_samples:.2f} extra samples per prompt{how}"
             )
         found += self.kinds
         if self.usd is not None:
@@ -135,6 +144,9 @@ def replay(
 ) -> Replayed:
     """Route a file of prompts (or graded prompts) as a saved router would. Raises InputError, ArtifactError.
 
+    A gate counts as it is expected to decide; on graded test prompts of the router's own run as it decides on their
+    sampled answers, as in `demur.evaluate`. The headline's notes say which.
+
     ``encoder``, ``method`` and ``allow_endpoints``: as `demur.Router.load` takes them.
     """
     check_number(threshold, "threshold")
@@ -143,22 +155,28 @@ def replay(
     prompt_router = loaded.prompt_router
     graded = read_graded(file) if Path(file).is_file() and _is_graded(Path(file)) else None
     given = [] if graded else load_prompts(file)
+    graded = graded or _own_grades(Path(router), [prompt.text for prompt in given])
     texts = list(graded.prompts) if graded else [prompt.text for prompt in given]
     used = prompt_router.threshold if threshold is None else threshold
     looked = prompt_router.look_held_out(texts)
-    use = expected_use(loaded, looked, used)
-    strong = use.strong.mean(axis=1)  # how likely each goes to the strong model
-    quality = None
-    if graded and looked.values is None:
-        weak_quality, strong_quality = graded.means
-        routed = strong * strong_quality + (1 - strong) * weak_quality
-        quality = (float(routed.mean()), float(weak_quality.mean()), float(strong_quality.mean()))
-    usd = (graded.usd if graded else None) or expected_costs(loaded, texts, looked.like)
+    several = looked.values is not None  # models: grades are of two alone
+    usd = (graded.usd if graded and not several else None) or expected_costs(loaded, texts, looked.like)
     priced = not (graded and graded.usd)  # by what is expected, not by what was measured
+    sampled = _on_own_samples(loaded, Path(router), graded, looked, threshold, allow_endpoints) if graded else None
+    use, line = sampled or (
+        expected_use(loaded, looked, used),
+        headline(
+            *(loaded, looked, texts),
+            on=which_prompts(texts, prompt_router, graded=graded is not None),
+            threshold=threshold,
+            quality=graded.means if graded else None,
+            usd=usd,
+        ),
+    )
+    strong = use.strong.mean(axis=1)  # how likely each goes to the strong model
     cost = None if usd[0] is None or usd[1] is None else use.cost(usd[0], usd[1])
-    if looked.values is not None:  # of several models: grades are of two alone
+    if looked.values is not None:
         settled = prompt_router.unknown_setting.settled_rows(looked.untold)
-        usd = expected_costs(loaded, texts, looked.like)
         at = tier_choices(prompt_router, looked.values, used, settled)
         strong, cost = at == tiers_of(prompt_router).last, take_chosen(tier_usd(prompt_router, texts, looked.like), at)
     return Replayed(
@@ -173,19 +191,70 @@ def replay(
         usd=None if cost is None else _with_interval(cost),
         usd_weak=None if usd[0] is None else float(usd[0].sum()),
         usd_strong=None if usd[1] is None else float(usd[1].sum()),
-        quality=quality,
-        headline=headline(
-            *(loaded, looked, texts),
-            on=which_prompts(texts, prompt_router, graded=graded is not None),
-            threshold=threshold,
-            quality=graded.means if graded else None,
-            usd=usd,
-        ),
+        quality=_mean_quality(line, graded) if graded and not several else None,
+        headline=line,
         unlike=unlike_setting_note(prompt_router, looked),
         cautions=cautions_of(loaded, looked, priced=priced),
         kinds=new_kinds_notes(loaded, given or [Prompt(text, text) for text in texts], priced=priced),
-        gold_unused=_gold_unused(sum(bool(prompt.answers) for prompt in given), str(file)),
+        gold_unused="" if graded else _gold_unused(sum(bool(prompt.answers) for prompt in given), str(file)),
     )
+
+
+def _own_grades(router: Path, texts: Sequence[str]) -> GradedFile | None:
+    """The rows of `demur evaluate` for test prompts of the router's own run; None where others are among them."""
+    known = router.parent / GRADED_FILE
+    if router.name != ROUTER or not known.is_file():
+        return None
+    found = read_graded(known)
+    at = {text: i for i, text in enumerate(found.prompts)}
+    return found.take([at[text] for text in texts]) if set(texts) <= at.keys() else None
+
+
+def _on_own_samples(
+    router: Router,
+    folder: Path,
+    graded: GradedFile,
+    looked: Looked,
+    threshold: float | None,
+    allow_endpoints: Sequence[str],
+) -> tuple[Use, Headline] | None:
+    """What the gate of the router in ``folder`` does with the sampled answers of its run's test prompts.
+
+    None without a gate; where a prompt is not one of those, or has not the grades of the run's samples by its gold
+    answers; and where the run's prompts or samples cannot be read.
+    """
+    if router.serving_gate is None or looked.values is not None or not (folder.parent / RUN_RECORD).is_file():
+        return None
+    try:
+        with open_run(load_run(folder.parent), allow_endpoints=allow_endpoints) as run:
+            if folder.resolve() != run.config.served_router.resolve():
+                return None
+            test = _own_test_set(run, graded)
+            meanings = run.meanings if trained_on_meanings(run, router) else None
+            return (
+                served_on_samples(router, looked, test, sampled_answers(router, looked, test, meanings), threshold)
+                if test
+                else None
+            )
+    except (ArtifactError, InputError, StoreError):
+        return None
+
+
+def _own_test_set(run: Run, graded: GradedFile) -> TestSet | None:
+    """Graded prompts with the run's samples of them; None where these are not what was graded."""
+    there = {prompt.text: prompt for prompt in run.complete(run.held_back)}
+    if not set(graded.prompts) <= there.keys():
+        return None
+    prompts, samples = [there[text] for text in graded.prompts], run.samples
+    found = grade_test_set(prompts, samples.weak, samples.strong, (run.pair.weak.price, run.pair.strong.price))
+    same = np.allclose(graded.means, (found.weak_quality, found.strong_quality))
+    return found if same else None
+
+
+def _mean_quality(line: Headline, graded: GradedFile) -> tuple[float, float, float] | None:
+    """Routed, always weak and always strong."""
+    weak, strong = graded.means
+    return None if line.quality is None else (line.quality[0], float(weak.mean()), float(strong.mean()))
 
 
 def _guessed_share(router: PromptRouter, looked: Looked) -> float:

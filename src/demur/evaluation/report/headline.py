@@ -3,7 +3,7 @@
 One function for every command that prints it, so that they agree on the same prompts: training prompts are scored by
 fits that did not see them, share and cost are of all prompts, believed quality is of those whose samples show it, and
 measured quality of those that a person graded. For a router with a gate it is what the gate is expected to do before
-any answer is seen, and in `demur evaluate` what it did on the answers that were sampled; the notes say which.
+any answer is seen, and on a run's test prompts what it did on the answers that were sampled; the notes say which.
 """
 
 from __future__ import annotations
@@ -74,7 +74,15 @@ def _is_forecast(router: PromptRouter, texts: Sequence[str], judged: BoolArray) 
 
 
 def sampled_headline(
-    router: Router, looked: Looked, use: Use, drafts: FloatArray, strong: FloatArray, usd: Costs, *, on: str
+    router: Router,
+    looked: Looked,
+    use: Use,
+    drafts: FloatArray,
+    strong: FloatArray,
+    usd: Costs,
+    *,
+    on: str,
+    threshold: float | None = None,
 ) -> Headline:
     """A router with a gate on graded prompts whose weak answers were sampled: what it did with each of them.
 
@@ -82,7 +90,7 @@ def sampled_headline(
     """
     served = np.where(use.strong, strong[:, None], drafts).mean(axis=1)
     judged = np.ones(len(strong), dtype=bool)
-    made = _headline(router, use, (served, strong), judged, usd, believed=False, on=on, threshold=None)
+    made = _headline(router, use, (served, strong), judged, usd, believed=False, on=on, threshold=threshold)
     without = weak_without_gap(drafts.mean(axis=1), strong)
     return replace(made, **_by_setting(router, looked), gate=SAMPLED, weak_without_gap=without)
 
