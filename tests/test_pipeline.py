@@ -14,12 +14,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import demur
 from demur import pipeline, quickstart
 from demur.cli import printing
-from demur.config import METHOD_NAMES, ModelConfig, RunConfig
+from demur.cli.main import app
+from demur.config import METHOD_NAMES, LabelConfig, ModelConfig, RouterConfig, RunConfig, load_run
 from demur.errors import ArtifactError, BudgetError, EndpointError, InputError
+from demur.evaluation.report.headline_record import HeadlineBlock
 from demur.gate.router import Router
 from demur.labels.beliefs.unknown import saturation_of
 from demur.labels.preference_files import read_preferences, write_preferences
@@ -29,6 +32,7 @@ from demur.records import FloatArray, dollars
 from demur.routing.prompt_router import Decision, PromptRouter, TrainingPrompt
 from demur.routing.train import train_router
 from demur.runs import run as opened
+from demur.runs.lineage import headline_of
 from demur.sampling.cost import price_facts
 from demur.sampling.pair import endpoints_of
 from pairs import Pair, questions, running_pair, write_questions
@@ -252,6 +256,21 @@ def test_a_run_file_names_the_source_and_the_report_says_so(
     page = (tmp_path / "run" / "report.html").read_text()
     assert "Targets (accuracy soft): " in page
     assert "Semantic entropy" not in page
+
+
+def test_the_demo_ends_in_the_headline(tmp_path: Path, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing but the next command follows it: what it was found by stands above, and so do the three answers."""
+    run = sampled(tmp_path, pair)
+    config = replace(load_run(run), label=LabelConfig(entailment="exact"), router=RouterConfig(methods=("logistic",)))
+    monkeypatch.setattr(quickstart, "demo", lambda **given: pipeline.run_config(config))
+    said = CliRunner().invoke(app, ["demo", "--run", run])
+    block = HeadlineBlock.from_record(headline_of(Path(run)))
+    assert block
+    above, below = said.stdout.split("\n".join(block.lines))
+    assert not below.strip()
+    for known in ("APGR", "always strong", "60 prompts", f"report: {run}", *quickstart.EXAMPLES):
+        assert known in above
+    assert said.stderr.endswith("next: demur serve --demo\n")
 
 
 def test_a_source_that_fails_leaves_the_record_and_the_labels_alone(tmp_path: Path, pair: Pair) -> None:

@@ -93,9 +93,11 @@ def demo(run: RunFolder = "run/demo", again: Again = False, json: AsJson = False
         outcome = demo(run=run, again=again, announce=None if json else printing.estimate, progress=progress)
     if json:
         return printing.as_json(outcome)
-    printing.outcome(outcome)
+    printing.outcome(outcome, headline=False)
     for answered in answer_examples(run):
         printing.print_answered(answered)
+    if outcome.evaluation is not None:
+        printing.lines(["", *outcome.evaluation.block.lines])
     return printing.next_step("demur serve --demo")
 
 

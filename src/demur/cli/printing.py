@@ -127,10 +127,15 @@ def as_json(value: Any) -> None:
 
 
 def evaluation(
-    found: Evaluation, folder: Path | None = None, *, verbose: bool = False, pricing_said: bool = False
+    found: Evaluation,
+    folder: Path | None = None,
+    *,
+    headline: bool = True,
+    verbose: bool = False,
+    pricing_said: bool = False,
 ) -> None:
-    """The headline, the table of routers, the findings, and the path of the report."""
-    lines((*found.block.lines, ""))
+    """The headline, unless it is to stand elsewhere, the table of routers, the findings, and the path of the report."""
+    lines((*found.block.lines, "") if headline else ())
     what = "graded" if found.headline.by_grades else "training" if found.believed else "test"
     served = found.headline
     some = served.judged is not None and not served.by_grades  # of those that are judged by hand, all are graded
@@ -317,12 +322,12 @@ def _notes_of(router: Router, run: Path) -> Iterable[tuple[str, str]]:
         yield "gate", "off: it does not pay" if router.gate else router.about.removeprefix("the gate is ")
 
 
-def outcome(found: Outcome) -> None:
-    """What a whole run found."""
+def outcome(found: Outcome, *, headline: bool = True) -> None:
+    """What a whole run found; ``headline`` as `evaluation` takes it."""
     block = HeadlineBlock.from_record(headline_of(Path(found.folder)))
     lines(line for one in found.sets for line in one.lines)
     if found.evaluation is not None:
-        evaluation(found.evaluation, folder=Path(found.folder), pricing_said=True)  # by `spend`
+        evaluation(found.evaluation, Path(found.folder), headline=headline, pricing_said=True)  # by `spend`
     elif not found.sets and block:
         cautions = (*block.cautions, *filter(None, [_caution_on_grades(found)]))
         lines(replace(block, cautions=cautions).lines)
