@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from demur.gate.gate import Gate
-from demur.records import count_of, dollars, on_one_line
+from demur.records import Fact, count_of, dollars, fact_lines, on_one_line
 from demur.routing.decision import UnknownNeighbour
 from demur.routing.prompt_router import Decision, PromptRouter, TrainingPrompt
 
@@ -53,13 +52,21 @@ class Explanation:
             near = [*_unknown_lines(made.unknown_neighbour), *near]
         return (
             f"{made.role}: {made.model}",
-            *_note("why", made.reason.split("; ")),
-            *_note("turns", self.turns.split("; ")),
-            *_note("cost", self._money),
-            *_note("gate", self.second_stage.split("; ")),
+            *fact_lines(self._facts),
             *(["", "the most similar training prompts, each after its cosine:", *near] if near else []),
             *(["", *self.glossary] if made.neighbours else []),
         )
+
+    @property
+    def _facts(self) -> list[Fact]:
+        """Why it goes where it goes, what would change that, and what it costs."""
+        named = {
+            "why": self.decision.reason.split("; "),
+            "turns": self.turns.split("; "),
+            "cost": self._money,
+            "gate": self.second_stage.split("; "),
+        }
+        return [("" if i else name, fact) for name, facts in named.items() for i, fact in enumerate(facts)]
 
     @property
     def glossary(self) -> tuple[str, ...]:
@@ -140,11 +147,6 @@ def need_in_words(target: float) -> str:
     if abs(target - 0.5) < MUCH:
         return "neither model is much better"
     return "the large model is needed" if target > 0.5 else "the small model is enough"
-
-
-def _note(name: str, facts: Sequence[str]) -> list[str]:
-    """A line per fact, the first after its name."""
-    return [f"  {name if not i else '':<6} {fact}" for i, fact in enumerate(facts)]
 
 
 def _unknown_lines(one: UnknownNeighbour) -> tuple[str, ...]:
