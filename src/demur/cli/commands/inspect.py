@@ -172,7 +172,7 @@ def doctor(
     ] = None,
     json: AsJson = False,
 ) -> None:
-    """Probe an endpoint: what it supports, what it lacks, and what demur does instead of that."""
+    """Probe an endpoint: what it supports, and what it lacks. It also shows what demur does instead."""
     from demur.gateway.settings_file import dearer_weak_model, write_abilities
     from demur.models.doctor import doctor
 
