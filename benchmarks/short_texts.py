@@ -43,7 +43,7 @@ from demur.meaning.meanings import Meanings
 from demur.models.local import running_endpoint
 from demur.models.requests.client import EndpointClient
 from demur.prompts.words import is_question
-from demur.records import OnUnknown, Prompt, Sample, SamplingSettings
+from demur.records import OnUnknown, Prompt, Sample, SamplingSettings, fact_lines
 from demur.runs.steps import FIRST_SHARE
 from demur.sampling.pair import PairSamples
 from demur.sampling.sample import sample_prompts
@@ -205,7 +205,8 @@ def main() -> None:
         for least in (0.0, LEAST_EQUAL):
             print(f"\n== requests with fewer equal pairs than {least:.0%} are unknown by chance")
             with rule_of(least):
-                print(*demur.label(run=run).notes, sep="\n")
+                labels = demur.label(run=run)
+            print(labels.sentence, *fact_lines((*labels.facts, *labels.details)), *labels.notes, sep="\n")
             router = demur.train(run=run, methods="kernel")
             print(router.sentence)
             report(run, texts)
