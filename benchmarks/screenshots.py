@@ -1,4 +1,4 @@
-"""Pictures of the report and the dashboard in docs/, from a real run: light, dark and narrow, in 128 colours.
+"""Pictures of the report and the dashboard in docs/, from a real run: light, dark and narrow, in few colours.
 
     demur demo && python benchmarks/screenshots.py run/demo
 
@@ -20,9 +20,9 @@ from playwright.async_api import async_playwright
 from shown_pages import shown_pages
 
 DOCS = Path(__file__).parents[1] / "docs"
-COLOURS = 128
-# name -> colour scheme, width and height in CSS pixels of what is shown of the page's top
-VIEWS = {"light": ("light", 1200, 1160), "dark": ("dark", 1200, 1160), "narrow": ("light", 400, 1000)}
+COLOURS = 24
+VIEWS = {"light": ("light", 1200), "dark": ("dark", 1200), "narrow": ("light", 400)}  # colour scheme, CSS pixels
+HEIGHTS = {"report": {1200: 1520, 400: 1000}, "dashboard": {1200: 1160, 400: 1000}}  # of the page's top, by width
 
 
 async def main() -> None:
@@ -35,7 +35,9 @@ async def main() -> None:
         browser = await driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         for name, url in (("report", pages.report), ("dashboard", pages.dashboard)):
             for view in VIEWS:
-                write_small(await picture(browser, url, *VIEWS[view]), given.out / f"{name}-{view}.png")
+                scheme, width = VIEWS[view]
+                shot = await picture(browser, url, scheme, width, HEIGHTS[name][width])
+                write_small(shot, given.out / f"{name}-{view}.png")
         await browser.close()
 
 
@@ -54,8 +56,10 @@ async def picture(browser: Any, url: str, scheme: str, width: int, height: int) 
 
 
 def write_small(png: bytes, path: Path) -> None:
-    """Write a picture in few colours, which leaves text sharp."""
-    Image.open(io.BytesIO(png)).convert("RGB").quantize(COLOURS).save(path, optimize=True)
+    """Write a picture in few colours, which leaves text sharp: exactly those of large areas, and those of lines."""
+    whole = Image.open(io.BytesIO(png)).convert("RGB")
+    few = whole.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
+    few.save(path, optimize=True)
     print(f"{path}: {path.stat().st_size / 1024:.0f} kB")
 
 
