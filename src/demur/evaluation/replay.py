@@ -230,12 +230,10 @@ def _on_own_samples(
             if folder.resolve() != run.config.served_router.resolve():
                 return None
             test = _own_test_set(run, graded)
-            meanings = run.meanings if trained_on_meanings(run, router) else None
-            return (
-                served_on_samples(router, looked, test, sampled_answers(router, looked, test, meanings), threshold)
-                if test
-                else None
-            )
+            if test is None:
+                return None
+            answers = sampled_answers(router, looked, test, run.meanings if trained_on_meanings(run, router) else None)
+            return served_on_samples(router, looked, test, answers, threshold)
     except (ArtifactError, InputError, StoreError):
         return None
 
