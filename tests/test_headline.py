@@ -865,7 +865,7 @@ def test_prompts_that_count_are_asked_for_first_and_what_is_left_out_is_said(tmp
     assert "10 of 40 graded prompts are left out" in " ".join(demur.evaluate(run=run).warnings)
     assert grade_more(Path(run)) == ""
     labels.write_text(labels.read_text() + json.dumps(json.loads(rows[0]) | {"id": "new", "prompt": "new"}) + "\n")
-    assert grade_more(Path(run)) == f"demur grade --run {run} --number 100"
+    assert grade_more(Path(run)) == f"demur grade --run {run}"
 
 
 def test_the_number_of_a_prompt_counts_those_that_were_skipped_and_no_line_end(tmp_path: Path, pair: Pair) -> None:

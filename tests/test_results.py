@@ -92,7 +92,7 @@ def test_a_gap_within_chance_is_no_base_of_figures() -> None:
     assert "0.375 against 0.333, +0.042 [" in said
     assert verdict_by_grades(EvaluationRow("sw", curve), 24, None) == ""
     found = SimpleNamespace(
-        rows=[EvaluationRow("sw", curve)], served="sw", headline=SAID, usd_alone=(0.0, 1.0), choices=()
+        rows=[EvaluationRow("sw", curve)], served="sw", drawn=SAID, usd_alone=(0.0, 1.0), choices=()
     )
     assert [row[1:] for row in router_rows(found)] == [("-", "-", "-", "-")]  # type: ignore[arg-type]
     assert [row[0] for row in reference_rows(found)] == ["always weak", "always strong"]  # type: ignore[arg-type]
@@ -115,7 +115,7 @@ def shown(graded: int = 0, **scores: FloatArray) -> str:
     weak = (np.arange(200) % 4 > 0).astype(float)
     rows = tuple(EvaluationRow(name, cost_quality_curve(each, weak, np.ones(200))) for name, each in scores.items())
     line = replace(SAID, by_grades=bool(graded))
-    found = SimpleNamespace(rows=rows, served=next(iter(scores)), headline=line, n_test=graded or 200)
+    found = SimpleNamespace(rows=rows, served=next(iter(scores)), drawn=line, n_test=graded or 200)
     return Evaluation.passed_over.fget(found)  # type: ignore[attr-defined, no-any-return]
 
 

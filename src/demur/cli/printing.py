@@ -136,8 +136,8 @@ def evaluation(
 ) -> None:
     """The headline, unless it is to stand elsewhere, the table of routers, the findings, and the path of the report."""
     lines((*found.block.lines, "") if headline else ())
-    what = "graded" if found.headline.by_grades else "training" if found.believed else "test"
-    served = found.headline
+    served = found.drawn
+    what = "graded" if served.by_grades else "training" if found.believed else "test"
     some = served.judged is not None and not served.by_grades  # of those that are judged by hand, all are graded
     among = f"{found.n_test:,} of {served.prompts:,}" if some else f"{found.n_test:,}"
     title = f"{found.strong} (strong) / {found.weak} (weak), {among} {what} prompts"

@@ -131,13 +131,15 @@ def decided_prompts(config: RunConfig) -> frozenset[str]:
 
 
 def grade_more(folder: Path) -> str:
-    """The command by which more prompts that measure the router are graded in a run's folder; empty where all are."""
-    done = read_grades(folder / GRADES_FILE)
-    left = decided_prompts(load_run(folder)) - done.keys()
-    if not left:
+    """The command by which more prompts that measure the router are graded in a run's folder, up to the next hundred of
+    them; empty where all are. It is the one number that is advised, whatever asks for it."""
+    done, decided = read_grades(folder / GRADES_FILE), decided_prompts(load_run(folder))
+    count = len(decided & done.keys())
+    wanted = min(len(decided), (count // USUAL_GRADES + 1) * USUAL_GRADES)
+    if count >= wanted:
         return ""
-    number = max(USUAL_GRADES, len(done) + min(len(left), USUAL_GRADES))
-    return f"demur grade --run {shlex.quote(str(folder))} --number {number}"
+    number = max(USUAL_GRADES, len(done) + wanted - count)
+    return f"demur grade --run {shlex.quote(str(folder))}{f' --number {number}' if number > USUAL_GRADES else ''}"
 
 
 def grade_by_gold(run: str = "run") -> Path:

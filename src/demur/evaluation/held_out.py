@@ -11,15 +11,23 @@ from dataclasses import asdict
 
 import numpy as np
 
+from demur.config import RunConfig
 from demur.errors import InputError
 from demur.evaluation.evaluate_run import keep_vectors, load_served, usd_per_1k
 from demur.evaluation.graded_file import BY_HAND, USUAL_GRADES
-from demur.evaluation.grades import FEWEST_GRADED, GRADES_FILE, UNKNOWN_FIRST, decided_prompts, read_grades
+from demur.evaluation.grades import (
+    FEWEST_GRADED,
+    GRADES_FILE,
+    UNKNOWN_FIRST,
+    decided_prompts,
+    grade_more,
+    read_grades,
+)
 from demur.evaluation.report.cautions import cautions_of
 from demur.evaluation.report.graded_headline import graded_headline
 from demur.evaluation.report.headline import expected_costs, learned_prompts, training_headline
 from demur.evaluation.report.headline_record import Headline
-from demur.evaluation.report.kept_point import Pair, points_at_shares, scored_prompts
+from demur.evaluation.report.kept_point import Pair, points_at_shares, scored_prompts, weak_without_gap
 from demur.evaluation.report.kinds_table import kinds_table
 from demur.evaluation.report.tables import CHOICES
 from demur.evaluation.report.which_prompts import TRAINING
@@ -81,7 +89,11 @@ def evaluate_held_out(run: Run, *, graded: bool) -> Evaluation:
     config = run.config
     loaded = keep_vectors(run, load_served(run, run.own.classifier(config.router.served)))
     served = loaded.prompt_router
-    rows, quality = _graded_quality(run, loaded) if graded else _believed_quality(run, loaded)
+    grades = read_grades(config.folder / GRADES_FILE) if graded else {}
+    measured = _graded_quality(run, loaded) if graded else None
+    few = measured is not None and loaded.beliefs is not None and _are_few(*measured)
+    rows, quality = _believed_quality(run, loaded) if measured is None or few else measured
+    believed = measured is None or few
     texts = [training_texts(served)[i] for i in rows]
     costs = expected_costs(loaded, texts)
     weak_usd, strong_usd = (None, None) if costs[0] is None or costs[1] is None else costs
@@ -98,10 +110,10 @@ def evaluate_held_out(run: Run, *, graded: bool) -> Evaluation:
     spent = spend_of(run.config, run.pair, run.prompts, run.samples, run.store)
     row = next(one for one in curves if one.router == config.router.served)
     verdict = recorded_verdict(served.record)
-    grades = read_grades(config.folder / GRADES_FILE) if graded else {}
     in_line = graded_headline(loaded, grades) if graded else training_headline(loaded)
+    drawn = training_headline(loaded) if few else in_line
     told = f"{len(remembered)} of {len(preferences) + len(remembered)} prompts could not be labelled from their samples"
-    guessed = len(rows) - len(served.training) if not graded else 0
+    guessed = len(rows) - len(served.training) if believed else 0
     if guessed > 0:
         told += f"; {guessed} of them, on which both models guess, count as answered right by neither"
     found = Evaluation(
@@ -111,11 +123,10 @@ def evaluate_held_out(run: Run, *, graded: bool) -> Evaluation:
         served=config.router.served,
         headline=in_line,
         preferences=tuple(preferences),
-        examples=_examples(run, served, rows, quality, believed=not graded),
+        examples=_examples(run, served, rows, quality, believed=believed),
         warnings=(
             *outdated_stages(config.folder),
-            *(_beside_the_score(texts, grades, training_texts(served), in_line, config.run) if graded else ()),
-            *(_few_grades(len(rows), config.run) if graded else ()),
+            *(_notes_of_grades(loaded, measured[0], grades, in_line, config, few=few) if measured else ()),
             *gap_warnings(row.curve),
             *label_warnings(np.array([one.target for one in preferences]), saturation_of(preferences, remembered)),
         ),
@@ -123,16 +134,17 @@ def evaluate_held_out(run: Run, *, graded: bool) -> Evaluation:
         payback=payback(spent.usd, in_line),
         usd_alone=(usd_per_1k(costs[0]), usd_per_1k(costs[1])),  # of the table's own prompts
         findings=(told, loaded.sentence),
-        cautions=cautions_of(loaded, graded=graded),
-        choices=_choices(loaded, rows, quality, in_line),
+        cautions=cautions_of(loaded, graded=not believed),
+        choices=_choices(loaded, rows, quality, drawn),
         chance=scores_are_chances(served),
         kinds=kinds_table(loaded, read_grades(config.folder / GRADES_FILE)),
         notes=record_of(run, preferences),
         trials=loaded.trials,
-        tiers=_tiers(served) if not graded else None,
+        tiers=_tiers(served) if believed else None,
         remarks=loaded.lines[1:],
-        believed=not graded,
-        verdict=verdict_by_grades(row, len(rows), verdict) if graded else _verdict_sentence(verdict),
+        believed=believed,
+        verdict=_verdict_sentence(verdict) if believed else verdict_by_grades(row, len(rows), verdict),
+        believed_line=drawn if few else None,
     )
     keep_headline(config.folder, asdict(found.block))
     return found
@@ -208,23 +220,47 @@ def _routers(run: Run, served: PromptRouter) -> list[tuple[str, PromptRouter]]:
     return found
 
 
+def _are_few(rows: IntArray, quality: Pair) -> bool:
+    """Whether grades tell too little to draw curves from: fewer than usual, and the large model not shown to be better,
+    without which a curve of them shows chance."""
+    return len(rows) < USUAL_GRADES and weak_without_gap(*quality) is not None
+
+
+def _notes_of_grades(
+    router: Router, rows: IntArray, grades: Mapping[str, object], line: Headline, config: RunConfig, *, few: bool
+) -> tuple[str, ...]:
+    """What grades are still too few for, with the command that asks for more, and what becomes of those that measure no
+    router: more of these are advised only where no others are missing, so that one command is."""
+    learned = training_texts(router.prompt_router)
+    more = grade_more(config.folder) if len(rows) < USUAL_GRADES else ""
+    beside = _beside_the_score([learned[i] for i in rows], grades, learned, line, config.run, advise=not more)
+    return (*beside, *(_few_grades(len(rows), more, few=few) if len(rows) < USUAL_GRADES else ()))
+
+
 def _beside_the_score(
-    used: Sequence[str], grades: Mapping[str, object], learned: Sequence[str], line: Headline, run: str
+    used: Sequence[str],
+    grades: Mapping[str, object],
+    learned: Sequence[str],
+    line: Headline,
+    run: str,
+    *,
+    advise: bool,
 ) -> tuple[str, ...]:
     """What becomes of graded prompts that no router is measured on, because their model is fixed, or because no router
-    was to learn from them; empty where there are none."""
+    was to learn from them; empty where there are none. ``advise``: with the command that grades more of them."""
     fixed = len((grades.keys() & set(learned)) - set(used))
     strange, said = len(grades) - len(used) - fixed, []
     if fixed:
         counts = f"they count in the first line's quality alone, as {line.by_setting:.0%} of the prompts"
         if not line.weighed:
-            more = f"demur grade --run {run} {UNKNOWN_FIRST} --number {len(grades) + FEWEST_GRADED - fixed}"
-            counts = f"they are left out, and {FEWEST_GRADED} of them are needed to measure all prompts: {more}"
+            more = f": demur grade --run {run} {UNKNOWN_FIRST} --number {len(grades) + FEWEST_GRADED - fixed}"
+            needed = f"{FEWEST_GRADED} of them are needed to measure all prompts{more if advise else ''}"
+            counts = f"they are left out, and {needed}"
         said.append(
             f"{fixed:,} of {len(grades):,} graded prompts are unknown and go to the {line.setting} model whatever "
             f"their score, so they do not measure a router: {counts}"
         )
-    elif line.by_setting * line.prompts >= FEWEST_GRADED:
+    elif advise and line.by_setting * line.prompts >= FEWEST_GRADED:
         said.append(
             f"no grade is of the {line.by_setting:.0%} of the prompts that go to the {line.setting} model whatever "
             f"their score; to measure all prompts grade {FEWEST_GRADED} of them: demur grade --run {run} "
@@ -238,14 +274,11 @@ def _beside_the_score(
     return tuple(said)
 
 
-def _few_grades(number: int, run: str) -> tuple[str, ...]:
-    if number >= USUAL_GRADES:
-        return ()
-    return (
-        f"{count_of(number, 'graded prompt is', 'graded prompts are')} too few to decide between routers, unless they "
-        "differ much; grade "
-        f"{USUAL_GRADES} or more: demur grade --run {run}",
-    )
+def _few_grades(number: int, more: str, *, few: bool) -> tuple[str, ...]:
+    """What fewer grades than usual do not tell; ``few``: so little that curves and tables go by belief."""
+    said = f"{count_of(number, 'graded prompt is', 'graded prompts are')} too few to decide between routers"
+    said += f", and the table goes by belief until {USUAL_GRADES} are graded" if few else ", unless they differ much"
+    return (f"{said}: {more}" if more else said,)
 
 
 def _examples(run: Run, router: PromptRouter, rows: IntArray, quality: Pair, *, believed: bool) -> tuple[Example, ...]:

@@ -116,6 +116,13 @@ class Evaluation:
     # What other strong shares would give, counted as in the headline; empty: the served router's curve tells, because
     # every prompt was measured.
     choices: tuple[KeptPoint, ...] = ()
+    # Where grades are still too few for curve and tables: the headline by belief, of which these are.
+    believed_line: Headline | None = None
+
+    @property
+    def drawn(self) -> Headline:
+        """The headline of the prompts that curve and tables are of."""
+        return self.believed_line or self.headline
 
     @property
     def threshold(self) -> float:
@@ -137,7 +144,7 @@ class Evaluation:
     def passed_over(self) -> str:
         """Where another method's APGR is higher than the served router's: whether that is told from chance."""
         served = next(row for row in self.rows if row.router == self.served)
-        if self.headline.by_grades and self.n_test < USUAL_GRADES:  # too few, as a warning says
+        if self.drawn.by_grades and self.n_test < USUAL_GRADES:  # too few, as a warning says
             return ""
         methods = [row for row in self.rows if ", " not in row.router and row.curve.has_gap]
         best = max(methods, key=lambda row: row.curve.apgr, default=served)
@@ -156,7 +163,9 @@ class Evaluation:
         """Whether more grades by hand would tell what these do not: whether the served router is better than random."""
         served = next(row.curve for row in self.rows if row.router == self.served)
         low, high = served.interval("apgr")
-        return self.headline.by_grades and (not served.has_gap or low <= RANDOM <= high)
+        return self.headline.by_grades and (
+            self.believed_line is not None or not served.has_gap or low <= RANDOM <= high
+        )
 
     @property
     def n_test(self) -> int:

@@ -101,7 +101,7 @@ def _mark(axes: Any, share: float, quality: float, name: str, offset: tuple[int,
 
 def _mark_operating_point(axes: Any, found: Evaluation) -> None:
     """Where the served router stands at its threshold, as the headline says it."""
-    headline = found.headline
+    headline = found.drawn
     if headline.quality is None:
         return
     share = headline.strong_share if headline.judged_share is None else headline.judged_share

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from demur.evaluation.report import figures
 from demur.evaluation.report.decisions import decisions_html, digits_of
-from demur.evaluation.report.headline_record import DECIDED, HeadlineBlock, short
+from demur.evaluation.report.headline_record import DECIDED, Headline, HeadlineBlock, short
 from demur.evaluation.report.kinds_table import COLUMNS as COLUMNS_OF_KINDS
 from demur.evaluation.report.kinds_table import HEAD, MEANING, SEE_TABLE
 from demur.evaluation.report.tables import (
@@ -116,7 +116,7 @@ def _cards(found: Evaluation) -> str:
         routed, low, high = map(short, line.quality)
         about = f"95 % interval {low} to {high}; always {strong}: {short(line.strong_quality)}"
         if line.judged is not None:
-            about += f"; {'measured on' if line.by_grades else 'of the'} {line.judged:,} {_judged_prompts(found)}"
+            about += f"; {'measured on' if line.by_grades else 'of the'} {line.judged:,} {_judged_prompts(line)}"
         cards.append((line.quality_name, routed, about))
     if line.usd is not None:
         cards.append(("cost per 1,000 calls", dollars(line.usd), f"always {strong}: {dollars(line.usd_strong or 0.0)}"))
@@ -139,12 +139,12 @@ def _kinds(found: Evaluation) -> str:
 
 def _about_choices(found: Evaluation) -> str:
     """What the table of other shares counts."""
-    line, by = found.headline, "By the served router's score alone"
+    line, by = found.drawn, "By the served router's score alone"
     if line.judged is None:
         return f"{by}; choose a share with demur calibrate --strong-share."
     if not found.choices:
         return (
-            f"{by}. Every row is of the {found.n_test:,} {_judged_prompts(found)}. demur calibrate --strong-share "
+            f"{by}. Every row is of the {found.n_test:,} {_judged_prompts(line)}. demur calibrate --strong-share "
             f"counts all {line.prompts:,} prompts, so its shares are not those of the rows: ask it for a share with "
             "--dry-run to see what that gives."
         )
@@ -155,22 +155,22 @@ def _about_choices(found: Evaluation) -> str:
     )
     return (
         f"Shares and costs are of all {line.prompts:,} prompts, as demur calibrate --strong-share counts them; quality "
-        f"is of the {line.judged:,} {_judged_prompts(found)}.{least}"
+        f"is of the {line.judged:,} {_judged_prompts(line)}.{least}"
     )
 
 
-def _judged_prompts(found: Evaluation) -> str:
+def _judged_prompts(line: Headline) -> str:
     """Which prompts quality is of, where that is not all."""
-    return "graded prompts" if found.headline.by_grades else f"prompts {DECIDED}"
+    return "graded prompts" if line.by_grades else f"prompts {DECIDED}"
 
 
 def _set_of_curve(found: Evaluation) -> str:
     """Which prompts the curve is of, where the headline's share is of more of them."""
-    line = found.headline
+    line = found.drawn
     if line.judged is None or line.judged_share is None:
         return ""
     return (
-        f" All of it is of the {line.judged:,} {_judged_prompts(found)}: {line.judged_share:.0%} of these go to "
+        f" All of it is of the {line.judged:,} {_judged_prompts(line)}: {line.judged_share:.0%} of these go to "
         f"{found.strong}, and {line.strong_share:.0%} of all {line.prompts:,}, as the first line says."
     )
 
@@ -183,9 +183,9 @@ def _curve(found: Evaluation) -> str:
         "from always to always (random routing) calls are well chosen."
         f"{_set_of_curve(found)}"
     )
-    if found.headline.by_setting and found.headline.judged is None:
+    if found.drawn.by_setting and found.drawn.judged is None:
         about += (
-            f" It stands off the line, because {found.headline.by_setting:.0%} of the prompts go to one model "
+            f" It stands off the line, because {found.drawn.by_setting:.0%} of the prompts go to one model "
             "whatever their score, because samples do not show which model they need (the setting `unknown`)."
         )
     wide, narrow = (_svg(figures.curve_figure(found, *size)) for size in (WIDE, NARROW))
@@ -224,17 +224,25 @@ def _lead(found: Evaluation) -> tuple[str, ...]:
     alone = f"{found.weak} alone reaches {curve.weak_quality:.3f}, {found.strong} alone {curve.strong_quality:.3f}."
     if found.believed:
         return works, (
-            "No prompt is graded, so quality is believed: how often an answer means the same as the strong model's own "
-            f"samples say. On {_believed_prompts(found)}, each scored by a fit that did not see it, {alone}"
+            f"{_why_believed(found)}, so quality is believed: how often an answer means the same as the strong model's "
+            f"own samples say. On {_believed_prompts(found)}, each scored by a fit that did not see it, {alone}"
         )
     graded = "training prompts graded by hand, each scored by a fit that did not see it"
     on = graded if found.headline.by_grades else found.headline.on
     return works, f"Measured on {found.n_test} {on}: {alone}"
 
 
+def _why_believed(found: Evaluation) -> str:
+    """Why the curve and the tables go by belief."""
+    if found.believed_line is None:
+        return "No prompt is graded"
+    given = count_of(found.headline.judged or 0, "graded prompt is", "graded prompts are")
+    return f"{given} too few for the curve and the tables"
+
+
 def _believed_prompts(found: Evaluation) -> str:
     """The training prompts that quality is believed of, in the words of the first line."""
-    line = found.headline
+    line = found.drawn
     among = f"the {line.judged:,} of {line.prompts:,}" if line.judged is not None else f"{found.n_test:,}"
     return f"{among} training prompts{f' {DECIDED}' if line.judged is not None else ''}"
 

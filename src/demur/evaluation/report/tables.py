@@ -24,7 +24,7 @@ def router_rows(found: Evaluation) -> list[tuple[str, ...]]:
 
 def choice_columns(found: Evaluation) -> tuple[str, ...]:
     """Names of the columns of `choice_rows`."""
-    quality, line = "believed quality" if found.believed else "quality", found.headline
+    quality, line = "believed quality" if found.believed else "quality", found.drawn
     among = "" if line.judged is None or found.choices else f", of the {found.n_test:,} prompts"
     of_some = f", of {line.judged:,} prompts" if line.judged is not None and found.choices else ""
     return f"calls to {found.strong}{among}", f"{quality}{of_some}", "of the gap", "USD per 1,000 calls", "saved"
@@ -35,9 +35,9 @@ def choice_rows(found: Evaluation) -> list[tuple[str, ...]]:
     `Evaluation.choices`, or, where grades of two parts are weighed, of the graded prompts alone and without the first.
     """
     curve = next(row.curve for row in found.rows if row.router == found.served)
-    rows = [_served_row(found, curve)] if found.headline.quality and not found.headline.weighed else []
+    rows = [_served_row(found, curve)] if found.drawn.quality and not found.drawn.weighed else []
     if found.choices:
-        return rows + [_choice_row(found.headline, point, curve) for point in found.choices]
+        return rows + [_choice_row(found.drawn, point, curve) for point in found.choices]
     for share in CHOICES:
         quality, cost = float(np.interp(share, curve.strong_shares, curve.qualities)), usd_at_share(curve, share)
         rows.append((f"{share:.0%}", number(quality), _part(curve, quality), usd(cost), _savings(curve, cost)))
@@ -46,11 +46,11 @@ def choice_rows(found: Evaluation) -> list[tuple[str, ...]]:
 
 def served_share(found: Evaluation) -> str:
     """The name of the row of `choice_rows` that is served now."""
-    return f"{found.headline.strong_share:.0%}, as served"
+    return f"{found.drawn.strong_share:.0%}, as served"
 
 
 def _served_row(found: Evaluation, curve: CostQualityCurve) -> tuple[str, ...]:
-    line = found.headline
+    line = found.drawn
     assert line.quality is not None, "a row of what is served has a quality"
     saved = "unknown" if line.saved is None else f"{line.saved:.0%}"
     return served_share(found), number(line.quality[0]), _part(curve, line.quality[0]), usd(line.usd), saved
@@ -91,7 +91,7 @@ def reference_rows(found: Evaluation) -> list[tuple[str, ...]]:
 
 def base_of(found: Evaluation) -> str:
     """Which prompts the table counts, where the first line counts more; empty where they are the same."""
-    line = found.headline
+    line = found.drawn
     if line.judged is None:
         return ""
     return (
@@ -103,6 +103,8 @@ def base_of(found: Evaluation) -> str:
 def terms(found: Evaluation) -> tuple[str, ...]:
     """What the table's words mean, and by what its figures were measured."""
     over = "believed quality" if found.believed else "the mean over all samples of a prompt"
+    if found.drawn.by_grades:
+        over = "that of one answer of each model, as a person graded it"
     return (
         "APGR: share of the quality gap between the models that is recovered, averaged over all shares of calls to the "
         "strong model; .500 for random routing. CPT50, CPT80: share of calls that recovers 50 %, 80 % of the gap. "

@@ -1,0 +1,110 @@
+"""A run of which a person has graded some prompts: too few for a curve, or enough."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import demur
+from demur.cli.main import app
+from demur.config import load_run
+from demur.evaluation.grades import GRADES_FILE, grade_more
+from demur.evaluation.held_out import evaluate_without_gold
+from demur.evaluation.report.page import page
+from demur.evaluation.report.tables import router_rows
+from demur.evaluation.results import Evaluation
+from demur.models.encoders.encoder import LetterEncoder
+from demur.runs import run as opened
+from demur.runs.run import open_run
+from pairs import questions, running_pair, write_questions
+
+
+@pytest.fixture(autouse=True)
+def letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opened, "load_encoder", lambda spec, progress: LetterEncoder())
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A run of 60 questions with a router and a threshold; the pair is not asked again."""
+    folder = tmp_path_factory.mktemp("few")
+    prompts, run = write_questions(folder / "prompts.jsonl", gold=False), folder / "run"
+    with pytest.MonkeyPatch.context() as patch, running_pair() as pair:
+        patch.setattr(opened, "load_encoder", lambda spec, progress: LetterEncoder())
+        demur.sample(prompts, **pair.names, run=str(run), n=4, weak_usd="0", strong_usd="10/10")
+        demur.label(run=str(run), entailment="exact")
+        demur.train(run=str(run), methods=("sw", "logistic"), serve="logistic")
+        demur.calibrate(prompts, router=f"{run}/router", strong_share=0.5, anyway=True)
+        yield run
+
+
+def shown(run: Path) -> Evaluation:
+    """What `demur report` draws."""
+    with open_run(load_run(run)) as found:
+        return evaluate_without_gold(found)
+
+
+def grade(run: Path, texts: list[str], small: float) -> None:
+    rows = ({"prompt": text, "weak_quality": small, "strong_quality": 1.0} for text in texts)
+    (run / GRADES_FILE).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def asked(word: str) -> list[str]:
+    return [str(row["prompt"]) for row in questions() if word in str(row["prompt"])]
+
+
+def test_few_grades_stand_beside_what_is_believed_and_take_nothing_from_it(made: Path) -> None:
+    """25 graded colours, which both models know, do not show which model is better."""
+    (made / GRADES_FILE).unlink(missing_ok=True)
+    before = shown(made)
+    grade(made, asked("colour")[:25], 1.0)
+    after = shown(made)
+    assert (after.headline.by_grades, after.headline.judged) == (True, 25)
+    assert after.headline.quality == (1.0, 1.0, 1.0)
+    assert router_rows(after) == router_rows(before)
+    assert "-" not in {cell for row in router_rows(after) for cell in row}
+    assert (after.choices, after.n_test, after.believed, after.drawn) == (
+        *(before.choices, before.n_test, True, before.headline),
+    )
+    text = page(after)
+    assert "25 graded prompts are too few for the curve and the tables, so quality is believed" in text
+    assert "measured on 25 graded prompts" in text
+
+
+def test_grades_that_show_a_better_large_model_are_drawn_although_they_are_few(made: Path) -> None:
+    grade(made, [*asked("plus")[:15], *asked("colour")[:5]], 0.0)
+    found = shown(made)
+    assert (found.believed, found.n_test, found.drawn) == (False, 20, found.headline)
+    text = page(found)
+    assert "Quality is that of one answer of each model, as a person graded it" in text
+    assert "the mean over all samples" not in text
+
+
+def test_as_many_grades_as_are_asked_for_are_drawn(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grade(made, asked("colour")[:25], 1.0)
+    monkeypatch.setattr("demur.evaluation.held_out.USUAL_GRADES", 25)
+    assert (shown(made).believed, shown(made).n_test) == (False, 25)
+
+
+def test_one_number_of_grades_is_advised_everywhere(made: Path) -> None:
+    grade(made, asked("colour")[:25], 1.0)
+    said = CliRunner().invoke(app, ["evaluate", "--run", str(made)], env={"COLUMNS": "300"}).output
+    command = f"demur grade --run {made}"
+    assert said.count("demur grade") == said.count(command) == 2  # the warning, and the next command
+    assert "--number" not in said
+    assert f"next: {command}" in said
+    grade(made, asked("colour")[:28], 1.0)
+    assert grade_more(made) == command
+
+
+def test_the_next_hundred_is_advised_where_a_hundred_do_not_tell(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 60 prompts 28 are graded: in steps of 20 the next one is 40."""
+    grade(made, asked("colour")[:28], 1.0)
+    monkeypatch.setattr("demur.evaluation.grades.USUAL_GRADES", 20)
+    assert grade_more(made) == f"demur grade --run {made} --number 40"
+    grade(made, [*asked("colour"), *asked("plus")], 1.0)
+    assert grade_more(made) == ""
