@@ -661,7 +661,11 @@ def test_every_command_ends_with_the_next_one() -> None:
             "of 50% keeps 97% of the large model's quality (believed) and costs 10%",
             0.5,
         ),
-        (KeptPoint(0.5, 0.97, None), "of 50% keeps 97% of the large model's quality (believed)", 0.5),
+        (
+            KeptPoint(0.5, 0.97, None),
+            "(believed), the least that keeps 95% and four fifths of what the large model gains",
+            0.5,
+        ),
         (
             KeptPoint(0.0, 1.02, 1.0),
             "the small model alone keeps 102% of the large model's quality (believed)",

@@ -799,6 +799,8 @@ def test_a_key_that_is_none_is_named_and_an_end_without_verdicts_is_no_result(tm
     assert any("[q] stop" in line and len(line) <= 80 for line in wrong.output.splitlines())
     assert "'x' is not a key here" in wrong.output
     assert "nothing to undo" in wrong.output
+    assert "earlier grades" not in wrong.output
+    assert any("good enough to send" in line and len(line) <= 80 for line in wrong.output.splitlines())
     for said in (wrong, RUNNER.invoke(app, ["grade", "--run", run, "--number", "3"], input="")):
         assert said.exit_code == 0
         assert "nothing is graded yet" in said.output
@@ -872,6 +874,18 @@ def test_the_number_of_a_prompt_counts_those_that_were_skipped_and_no_line_end(t
     run = trained(tmp_path, pair, gold=False)
     shown = RUNNER.invoke(app, ["grade", "--run", run, "--number", "5"], input="s\ns\ns\nq\n").output
     assert re.findall(r"Prompt \d of \d", shown) == [f"Prompt {i} of 5" for i in (1, 2, 3, 4)]
+
+
+def test_a_session_that_goes_on_says_where_the_earlier_grades_are_instead_of_undoing_them(
+    tmp_path: Path, pair: Pair
+) -> None:
+    run = trained(tmp_path, pair, gold=False)
+    RUNNER.invoke(app, ["grade", "--run", run, "--number", "5"], input="1bq")
+    again = RUNNER.invoke(app, ["grade", "--run", run, "--number", "5"], input="uq").output
+    assert f"nothing to undo in this session; earlier grades are lines of {run}/grades.jsonl" in again.replace(
+        "\n", " "
+    )
+    assert len((Path(run) / GRADES_FILE).read_text().splitlines()) == 2
 
 
 def test_grades_by_gold_need_gold_answers_and_no_router(tmp_path: Path, pair: Pair) -> None:

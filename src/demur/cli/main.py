@@ -202,7 +202,8 @@ def calibrate(
     prompts: Annotated[
         str | None,
         typer.Argument(
-            help="Your own prompts; graded ones for --risk, such as run/graded.jsonl.  [default: those of the run]"
+            help="Your own prompts; for --risk graded ones that did not train the router: run/graded.jsonl (held "
+            "back), or those of another run, such as unseen/grades.jsonl.  [default: those of the run]"
         ),
     ] = None,
     router: RouterFolder = "run/router",

@@ -166,6 +166,8 @@ def share_note(folder: Path) -> str:
     if point.share >= 1:
         return f"no share keeps {KEPT:.0%} of the large model's quality{whose} (believed); {begin}"
     found = f"a strong share of {point.share:.0%} keeps {kept}{paid}"
+    if round(point.kept, 2) > KEPT:  # `least_quality` asks for both, of which the second is more here
+        found += f", the least that keeps {KEPT:.0%} and four fifths of what the large model gains"
     return f"{found}; {begin}" if run_file_of(folder) else found
 
 

@@ -15,7 +15,7 @@ from demur.evaluation.graded_file import USUAL_GRADES
 from demur.evaluation.grades import FEWEST_GRADED, QUALITIES_OF_KEYS, UNKNOWN_FIRST, Grading
 from demur.runs.steps import is_router
 
-QUESTION = "Which answers are right?"
+QUESTION = "Which answers are right? Of texts without a right answer: good enough to send."
 KEYS = "[1] first  [2] second  [b] both  [n] neither   [s] skip  [u] undo  [q] stop"
 LONGEST = 3000  # characters of a text that are shown
 
@@ -88,7 +88,8 @@ def _ask(grading: Grading) -> bool:
             grading.take_back()
             at = done.pop()
         elif key.strip():
-            note = "nothing to undo" if key == "u" else f"{key!r} is not a key here"
+            earlier = f" in this session; earlier grades are lines of {grading.file}" if grading.graded else ""
+            note = f"nothing to undo{earlier}" if key == "u" else f"{key!r} is not a key here"
     return False
 
 
