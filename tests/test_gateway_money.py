@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from demur.gateway.ledger.ledger import SqliteBackend
 from demur.gateway.ledger.read import read_ledger
 from demur.gateway.ledger.record import LedgerRecord
 from demur.gateway.ledger.totals.bills import Bill, bill_of, bills, parse_since
+from demur.gateway.ledger.totals.series import series
 from demur.gateway.protocols.openai import CHAT
 from demur.gateway.settings import GatewaySettings
 from demur.gateway.upstreams.ask_upstreams import Sent
@@ -245,7 +247,8 @@ def test_thresholds_stand_in_order_with_the_share_that_each_sent_to_the_strong_m
     weak = replace(record_of(CASES[0]), role="weak", usd=0.001, usd_strong=0.004)
     strong = replace(weak, role="strong", usd=0.004)
     made = [(weak, 0.25), (weak, 0.25), (weak, 0.25001), (strong, 0.25), (strong, -1.0), (weak, None)]
-    SqliteBackend(path).write([replace(one, id=f"{n}", threshold=at) for n, (one, at) in enumerate(made)])
+    rows = [replace(one, id=f"{n}", threshold=at, score=at and 0.3) for n, (one, at) in enumerate(made)]
+    SqliteBackend(path).write(rows)
     found = bills(path, by="threshold")
     assert [one.name for one in found] == ["-1.0000", "0.2500", ""]
     assert [(one.requests, one.strong, one.saved) for one in found] == [
@@ -256,6 +259,31 @@ def test_thresholds_stand_in_order_with_the_share_that_each_sent_to_the_strong_m
     _, _, row, none, _ = bill_page(path, "threshold").lines
     assert row.split()[:3] == ["0.2500", "4", "25%"]
     assert none.startswith("(none) ")
+
+
+def test_the_strong_share_is_of_the_requests_that_were_routed(tmp_path: Path) -> None:
+    path = str(tmp_path / "l.sqlite")
+    weak = replace(record_of(CASES[0]), at=time.time(), role="weak", model="small", score=0.2, threshold=0.5)
+    strong = replace(weak, role="strong", model="big", score=0.8)
+    named = replace(strong, role="direct", score=None, threshold=None)  # the client named the large model
+    failed = replace(named, role="strong")  # the router failed: no score decided
+    made = [replace(one, id=f"{n}") for n, one in enumerate([weak, strong, strong, strong, named, named, failed])]
+    SqliteBackend(path).write(made)
+
+    def shares(by: str) -> dict[str, tuple[str, str]]:
+        return {row.split()[0]: (row.split()[1], row.split()[2]) for row in bill_page(path, by).lines[1:-1]}
+
+    assert "routed strong" in bill_page(path, "day").lines[0]
+    assert list(shares("day").values()) == [("7", "75%")]
+    assert shares("model") == {"big": ("6", "100%"), "small": ("1", "0%")}
+    assert shares("threshold") == {"0.5000": ("4", "75%"), "(none)": ("3", "-")}
+    assert "75% of those routed strong" in ledger(path).lines[-1]
+    (whole,) = bills(path)
+    assert (
+        (whole.requests, whole.routed, whole.strong) == (7, 4, 3) == (bill_of(made).requests, bill_of(made).routed, 3)
+    )
+    summed = series(path, "week").whole
+    assert (summed.bill.routed, summed.bill.strong, summed.as_dict()["strong_share"]) == (4, 3, 0.75)
 
 
 def test_a_request_that_no_model_answered_is_named_and_counted_apart(tmp_path: Path) -> None:

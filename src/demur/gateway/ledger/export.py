@@ -144,7 +144,7 @@ def _why(record: LedgerRecord) -> str:
 def _summary(records: Sequence[LedgerRecord]) -> str:
     asked = [record for record in records if record.role != DECIDED]
     routed = [record for record in asked if record.score is not None]
-    strong = sum(record.role == "strong" for record in routed) / len(routed) if routed else 0.0
+    bill = bill_of(records)
     untold = sum(record.stage == "unknown" for record in routed)
     unknown = f", {untold} unknown" if untold else ""
     guessed = sum(UNLIKE in record.reason and record.stage != "unknown" for record in routed)
@@ -152,8 +152,8 @@ def _summary(records: Sequence[LedgerRecord]) -> str:
     replaced = sum(record.outcome == "fallback" for record in asked)
     unknown += f", {replaced} {INSTEAD}" if replaced else ""
     alone = f", {count_of(len(records) - len(asked), 'decision')} alone" if len(asked) < len(records) else ""
-    routed_strong = f"{strong:.0%} of those routed strong{unknown}"
-    return f"{count_of(len(asked), 'request')}{alone}, {routed_strong}; {bill_of(records).sentence}"
+    strong = "none routed" if bill.strong_share is None else f"{bill.strong_share:.0%} of those routed strong"
+    return f"{count_of(len(asked), 'request')}{alone}, {strong}{unknown}; {bill.sentence}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ class BillPage:
         """The result as lines of text."""
         names = [_printable(one.name, 40) or NAMELESS.get(self.by, "-") for one in self.bills]
         width = max(len(self.by), *map(len, names), 0)
-        counted = f"{self.by:<{width}}  {'requests':>9}  {'strong':>6}"
+        counted = f"{self.by:<{width}}  {'requests':>9}  {'routed strong':>13}"
         head = f"{counted}  {'paid':>12}  {'checks':>10}  {'always strong':>14}  saved"
         rows = (
             _bill_line(one, name.ljust(width), self.replaced.get(one.name, 0))
@@ -221,7 +221,8 @@ def _bill_line(bill: Bill, name: str, replaced: int) -> str:
     saved = f"{dollars(bill.saved)}" + (f" +- {dollars(bill.margin)}" if bill.margin else "")
     unknown = f", {bill.unpriced:,} of unknown cost left out" if bill.unpriced else ""
     unknown += f", {replaced:,} {INSTEAD}" if replaced else ""
+    strong = "-" if bill.strong_share is None else f"{bill.strong_share:.0%}"
     return (
-        f"{name}  {bill.requests:>9,}  {bill.strong / max(1, bill.requests):>6.0%}  {dollars(bill.usd):>12}  "
+        f"{name}  {bill.requests:>9,}  {strong:>13}  {dollars(bill.usd):>12}  "
         f"{dollars(bill.usd_checks):>10}  {dollars(bill.usd_strong):>14}  {saved}{unknown}"
     )

@@ -23,7 +23,7 @@ STAGES = ("queue", "embed", "score", "gate", "first_byte", "total")
 SCORES = 1000  # bins of scores; the last holds 1 too
 
 # Columns of a minute: its number, sums, then bins.
-MINUTE, ERRORS, FALLBACKS, ROUTED, STRONG, UNPRICED, UNKNOWN, FIRST_SUM = range(8)
+MINUTE, ERRORS, FALLBACKS, UNPRICED, UNKNOWN, FIRST_SUM = range(6)
 FIRST_STAGE = FIRST_SUM + SUMS  # the sums are those of a `Bill`
 START_OF = {stage: FIRST_STAGE + i * BINS for i, stage in enumerate(STAGES)}
 FIRST_SCORE = FIRST_STAGE + len(STAGES) * BINS
@@ -61,8 +61,6 @@ class Hour:
 
     def _add_score(self, row: int, record: LedgerRecord, score: float) -> None:
         cells = self._cells
-        cells[row + ROUTED] += 1
-        cells[row + STRONG] += record.role == "strong"
         cells[row + UNKNOWN] += record.stage == "unknown"
         if record.usd is None or record.usd_strong is None:
             cells[row + UNPRICED] += 1
@@ -104,13 +102,11 @@ def stages_of(record: LedgerRecord) -> list[tuple[str, float]]:
 
 def dashboard_figures(total: FloatArray) -> dict[str, Any]:
     """What the dashboard draws of an hour's sums."""
-    bill, routed = bill_of_sums(total[FIRST_SUM:FIRST_STAGE]), total[ROUTED]
+    bill = bill_of_sums(total[FIRST_SUM:FIRST_STAGE])
     bins = total[FIRST_SCORE:].reshape(SCORES, PER_SCORE)
     return {
         **bill.as_dict(),
-        "routed": int(routed),
         "unknown": int(total[UNKNOWN]),  # of the routed ones, by the setting `unknown`
-        "strong_share": _share(total[STRONG], routed),
         "errors": _share(total[ERRORS], bill.requests),
         "fallbacks": _share(total[FALLBACKS], bill.requests),
         "latency_ms": {stage: percentiles(_stage(total, stage)) for stage in STAGES},

@@ -39,7 +39,7 @@ class Bill:
 
     name: str  # of the key, conversation, model, day (UTC) or threshold; empty for all
     requests: int = 0
-    strong: int = 0  # answered by the strong model because demur chose it
+    strong: int = 0  # of `routed`: answered by the strong model
     prompt_tokens: int = 0
     cached_tokens: int = 0  # of the prompts'
     cache_written_tokens: int = 0  # of the prompts'
@@ -56,6 +56,7 @@ class Bill:
     estimated: int = 0  # requests that cost something and a part of whose tokens the upstream did not count
     usd_estimated: float = 0.0  # of `usd`: what those cost
     held: int = 0  # stayed with the model of their conversation, although their score asked for a cheaper one
+    routed: int = 0  # demur decided by a score; the others named a model, or no model could be chosen
 
     @property
     def saved(self) -> float:
@@ -72,10 +73,16 @@ class Bill:
         """`saved` as a fraction of always-strong; None where that costs nothing."""
         return self.saved / self.usd_strong if self.usd_strong > 0 else None
 
+    @property
+    def strong_share(self) -> float | None:
+        """The share of `routed` that the strong model answered; None of none."""
+        return self.strong / self.routed if self.routed else None
+
     def as_dict(self) -> dict[str, object]:
         """All sums with what follows from them, for JSON."""
         sums = {one.name: getattr(self, one.name) for one in fields(self)}
-        return sums | {"saved": self.saved, "margin": self.margin, "saved_share": self.saved_share}
+        said = {"saved": self.saved, "margin": self.margin, "saved_share": self.saved_share}
+        return sums | said | {"strong_share": self.strong_share}
 
     @property
     def held_note(self) -> str:
@@ -123,15 +130,23 @@ def sums_of(record: LedgerRecord) -> tuple[float, ...]:
     """What a record adds to each sum of `Bill`, in their order; its name is none. A decision alone adds nothing."""
     if record.role == DECIDED:
         return (0.0,) * SUMS
+    routed = record.score is not None
     compared = record.usd is not None and record.usd_strong is not None
     usd, strong, spread = record.usd or 0.0, record.usd_strong or 0.0, record.usd_strong_spread or 0.0
     return (
-        *(1, record.role == "strong", record.prompt_tokens, record.cached_tokens, record.cache_written_tokens),
+        *(
+            1,
+            routed and record.role == "strong",
+            record.prompt_tokens,
+            record.cached_tokens,
+            record.cache_written_tokens,
+        ),
         *(record.completion_tokens, record.reasoning_tokens, not compared, usd, record.usd_checks or 0.0),
         *((usd, strong, record.usd_strong_error or 0.0, spread * spread) if compared else (0.0,) * 4),
         compared and record.usd_strong_error is None,
         *((1, usd) if usd and not record.tokens_counted else (0, 0.0)),
         record.role != "weak" and any(mark in record.reason for mark in HELD_MARKS),
+        routed,
     )
 
 
@@ -144,7 +159,7 @@ _COMPARED = "case when usd is not null and usd_strong is not null then {} else 0
 _HELD = " or ".join(f"replace(reason, '{mark}', '') <> reason" for mark in HELD_MARKS)
 _SUMS = (  # in the order of the fields of `Bill`
     "count(*)",
-    "sum(case when role = 'strong' then 1 else 0 end)",
+    "sum(case when role = 'strong' and score is not null then 1 else 0 end)",
     *(f"sum({name}_tokens)" for name in ("prompt", "cached", "cache_written", "completion", "reasoning")),
     "sum(case when usd is null or usd_strong is null then 1 else 0 end)",
     "coalesce(sum(usd), 0)",
@@ -156,6 +171,7 @@ _SUMS = (  # in the order of the fields of `Bill`
     f"sum({_COMPARED.format('case when usd_strong_error is null then 1 else 0 end')})",
     *(f"sum(case when usd <> 0 and not tokens_counted then {value} else 0 end)" for value in ("1", "usd")),
     f"sum(case when role <> 'weak' and ({_HELD}) then 1 else 0 end)",
+    "sum(case when score is not null then 1 else 0 end)",
 )
 
 

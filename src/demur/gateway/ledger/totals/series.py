@@ -32,8 +32,6 @@ class Sums:
     """Sums over the requests of a point, or of the whole; shares are fractions, None of no requests."""
 
     bill: Bill
-    routed: int  # of them demur decided by a score
-    routed_strong: int  # of those the strong model answered
     checked: int  # the gate looked at the weak model's answer
     fallbacks: int  # the other model answered because the chosen one failed
     errors: int  # the client was given an error, 400 or above
@@ -45,8 +43,6 @@ class Sums:
         bill, requests = self.bill, self.bill.requests
         return {
             **bill.as_dict(),
-            "routed": self.routed,
-            "strong_share": _share(self.routed_strong, self.routed),
             "checked": self.checked,
             "fallbacks": _share(self.fallbacks, requests),
             "errors": _share(self.errors, requests),
@@ -179,9 +175,9 @@ def _add_rows(rows: Iterable[FloatArray]) -> FloatArray:
 
 def _sums(values: FloatArray, latencies: FloatArray | None) -> Sums:
     bill = bill_of_sums(values[: len(BILLED)])
-    routed, strong, checked, fallbacks, errors, failures = map(int, values[len(BILLED) :])
+    checked, fallbacks, errors, failures = map(int, values[len(BILLED) :])
     found = None if latencies is None else percentiles(latencies, (0.95,))
-    return Sums(bill, routed, strong, checked, fallbacks, errors, failures, found[0] if found else None)
+    return Sums(bill, checked, fallbacks, errors, failures, found[0] if found else None)
 
 
 def _failed_share(here: Mapping[str, FloatArray], name: str, pair: tuple[str, str]) -> float | None:

@@ -21,8 +21,9 @@ from demur.gateway.ledger.totals.bills import Bill, sums_of
 MINUTE, QUARTER, HOUR = 60, 900, 3600
 KEPT_SECONDS = {MINUTE: 2 * 3600, QUARTER: 2 * 86_400, HOUR: 9 * 86_400}  # by the seconds that a row adds up
 REMOVE_SECONDS = 600.0  # between two removals of old rows
-BILLED = tuple(f"bill_{one.name}" for one in fields(Bill)[1:])
-COUNTED = ("routed", "routed_strong", "checked", "fallbacks", "errors", "failures")
+COLUMNS = {"routed": "routed", "strong": "routed_strong"}  # of sums of a bill; the others' begin with bill_
+BILLED = tuple(COLUMNS.get(one.name, f"bill_{one.name}") for one in fields(Bill)[1:])
+COUNTED = ("checked", "fallbacks", "errors", "failures")
 TABLE, LATENCIES = "decisions_sums", "decisions_latencies"
 _OF = '"grain", "start", "key", "model"'
 
@@ -107,8 +108,4 @@ def _sums_of_all(records: Sequence[LedgerRecord]) -> list[float]:
 
 def counts_of(record: LedgerRecord) -> tuple[bool, ...]:
     """What a record adds to COUNTED: errors are all that the client was told, failures those of a server."""
-    routed = record.score is not None and record.role != DECIDED
-    return (
-        *(routed, routed and record.role == "strong", record.stage == "gate", record.outcome == "fallback"),
-        *(record.status >= 400, record.status >= 500),
-    )
+    return (record.stage == "gate", record.outcome == "fallback", record.status >= 400, record.status >= 500)
