@@ -19,11 +19,12 @@ from demur.cli.main import app
 from demur.errors import InputError
 from demur.evaluation.replay import replay
 from demur.evaluation.thresholds.calibrate import calibrate
-from demur.gate.explanation import CHANCE, ENTROPY, SMOOTHED, TARGET, Explanation, need_in_words
+from demur.gate.explanation import CHANCE, ENTROPY, SMOOTHED, TARGET, Explanation
 from demur.gate.gate import SIGNALS, Gate, GateStep, GateVerdict
 from demur.gate.quality.two_stages import Rehearsal
 from demur.gate.router import Router
 from demur.gateway.decision.decider import Decider
+from demur.labels.targets import need_in_words
 from demur.measure.threshold import Calibration
 from demur.models.encoders.encoder import LetterEncoder
 from demur.models.prices import Price, serving_cost

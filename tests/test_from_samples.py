@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -25,7 +26,7 @@ from demur.labels.scores.measurement import (
     measure_sureness,
 )
 from demur.labels.scores.sureness import Sureness
-from demur.labels.targets import winner_of
+from demur.labels.targets import need_in_words, winner_of
 from demur.meaning.entailment import exact_match
 from demur.meaning.meanings import Meanings
 from demur.records import Preference, Prompt, Sample
@@ -126,26 +127,28 @@ def rows(*targets: float, kind: str = "agreement") -> tuple[Preference, ...]:
 
 def test_labels_are_counted_by_winner() -> None:
     found = Labels(rows(0.0, 0.25, 0.5, 0.75, 1.0, 1.0, 0.5, 0.5), ())
-    assert found.ties == 0.375
     assert found.sentence == (
-        "labelled 8 prompts: 38% need the large model, 25% are better with the small one, 38% neither"
+        "labelled 8 prompts: large model needed 38%, small model enough 25%, neither much better 38%"
     )
     assert found.details == (("kind of labels", "agreement"),)
     assert found.told == 1.0
-    assert (Labels((), ()).ties, Labels((), ()).told) == (0.0, 0.0)
+    assert Labels((), ()).told == 0.0
 
 
-def test_near_ties_are_told_from_winners() -> None:
-    """A target of .53 is a believed gain of .06: it names a winner, and hardly one. An exact tie is counted as such."""
-    found = Labels(rows(0.53, 0.55, 0.46, 0.56, 0.9, 0.5, 0.5, 0.5, 0.5, 0.1), ())
-    assert dict(found.details)["near ties"].startswith("30% of the targets ")
+def test_the_result_counts_by_the_words_that_explain_says_of_each_target() -> None:
+    """A target of .53 is a believed gain of .06: it names a winner, and hardly one, so no need is counted."""
+    targets = (0.53, 0.55, 0.46, 0.6, 0.4, 0.5, 0.5, 0.61, 0.39, 0.1)
+    said = Labels(rows(*targets), ()).sentence
+    for words, count in Counter(map(need_in_words, targets)).items():
+        assert f"{words} {count / 10:.0%}" in said
+    assert "neither much better 70%" in said
 
 
 def test_labels_of_samples_say_what_they_stand_on() -> None:
     unknown = (UnknownPrompt("x", "p", "why"),)
     found = Labels(rows(1.0, 0.0, 0.0), (), (), "discrete", Saturation(0.5, 0.25, 0.125), 1234, unknown, 0.1)
     assert found.told == 0.75
-    assert found.sentence.startswith("labelled 3 of 4 prompts (75%): 33% need the large model, 67% are better ")
+    assert found.sentence.startswith("labelled 3 of 4 prompts (75%): large model needed 33%, small model enough 67%")
     details = dict(found.details)
     assert details["semantic entropy"] == "by discrete"
     assert details["compared"] == "about 1,234 pairs of answers by the entailment model"

@@ -18,7 +18,14 @@ from demur.evaluation.report.kinds_table import cut_notes, kinds_note, kinds_tab
 from demur.evaluation.results import KindsTable
 from demur.evaluation.thresholds.calibrate import calibrate
 from demur.gate.router import Router
-from demur.labels.beliefs.unknown import GUESSED, NONE_EQUAL, UnknownPrompt
+from demur.labels.beliefs.unknown import (
+    GUESSED,
+    NO_QUESTION,
+    NONE_EQUAL,
+    UnknownPrompt,
+    unknown_details,
+    unknown_facts,
+)
 from demur.labels.prompt_kinds import (
     CODE,
     CUT_TEXTS,
@@ -86,8 +93,8 @@ def preference(text: str) -> Preference:
 def mixed(*, english: bool = True) -> PromptKinds:
     """Ten prompts with short answers, six labelled and three guessed; four texts, one labelled."""
     labelled, lost = [f"s{i}" for i in range(6)] + ["t0"], [f"s{i}" for i in range(6, 10)] + ["t1", "t2", "t3"]
-    names = {text: SHORT if text[0] == "s" else LONG for text in (*labelled, *lost)}
-    unknown = [UnknownPrompt(text, text, GUESSED if text in lost[:3] else NONE_EQUAL) for text in lost]
+    names = {text: SHORT if text[0] == "s" else LONG for text in (*labelled, *(f"{one}?" for one in lost))}
+    unknown = [UnknownPrompt(text, f"{text}?", GUESSED if text in lost[:3] else NONE_EQUAL) for text in lost]
     return PromptKinds.count(names, [preference(text) for text in labelled], unknown, english=english)
 
 
@@ -97,6 +104,20 @@ def test_what_became_of_the_prompts_is_counted_by_kind() -> None:
     assert [one.untold for one in found.kinds] == [1, 3]
     assert [one.mostly_untold for one in found.kinds] == [False, True]
     assert found.of == (0,) * 6 + (1,) + (0,) * 4 + (1,) * 3
+
+
+def test_only_questions_count_as_guessed_so_that_the_table_adds_up_with_the_lines_below() -> None:
+    """Short answers to a request that all differ go where texts go: neither the table nor the lines call it a guess."""
+    asked = {"who?": GUESSED, "Name a cat.": GUESSED, "Suggest a slogan.": GUESSED, "t": NONE_EQUAL}
+    unknown = [UnknownPrompt(text, text, why) for text, why in asked.items()]
+    kind = PromptKinds.count(dict.fromkeys([*asked, "s"], SHORT), [preference("s")], unknown, english=True).kinds[0]
+    assert (kind.labelled, kind.guessed, kind.untold) == (1, 1, 3)
+    lines = [line for _, line in unknown_facts(unknown)]
+    assert lines[1].startswith("1 are questions ")
+    assert lines[2].startswith("the other 3: ")
+    reasons = [line for _, line in unknown_details(unknown)]
+    assert f"2: {NO_QUESTION}" in reasons
+    assert f"1: {GUESSED}" in reasons
 
 
 def test_one_sentence_says_where_demur_cannot_tell() -> None:

@@ -176,7 +176,7 @@ def test_an_unknown_prompt_is_left_out_and_counted() -> None:
     assert found.sentence.startswith("labelled 2 of 3 prompts (67%): ")
     details = dict(found.details)
     assert details["answers all differ"] == "small model 67% of the prompts, large 33%, both 33%"
-    assert details["why no label"] == f"1: {GUESSED}"
+    assert details["why no label"] == f"1: {NO_QUESTION}"  # "question 1" is none
     assert details["in training"].startswith("1 without a label ")
     assert found.preferences[0].target == pytest.approx(0.75)  # a helpless weak model beside a sure strong one, lam 1/2
 

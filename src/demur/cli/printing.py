@@ -204,7 +204,7 @@ def decision(prompt: str, made: Decision) -> None:
     shown = " ".join(prompt.split())
     out.print(f"\n[bold]{_escape(shown[:100])}[/bold]")
     model = _one_line(made.model) + (", whose answer is then checked" if made.wants_samples else "")
-    from demur.gate.explanation import need_in_words
+    from demur.labels.targets import need_in_words
     from demur.routing.decision import apart
 
     score, threshold = apart(made.score, made.threshold)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from demur.gate.gate import Gate
+from demur.labels.targets import need_in_words
 from demur.records import Fact, count_of, dollars, fact_lines, on_one_line
 from demur.routing.decision import UnknownNeighbour
 from demur.routing.prompt_router import Decision, PromptRouter, TrainingPrompt
@@ -13,7 +14,6 @@ TARGET = "target: what a training prompt's samples showed, from 0 (small model e
 CHANCE = "score: the chance that the large model is right and the small one wrong; near 0 where neither is better"
 SMOOTHED = "score: on the scale of the targets, learned from all training prompts"
 ENTROPY = "nats: the semantic entropy of a model's samples, 0 where all mean the same, log n where all n differ"
-MUCH = 0.1  # a target that differs from 0.5 by less is not called a need
 WIDTH = 100  # of a text in a line
 
 
@@ -140,13 +140,6 @@ def second_stage(gate: Gate | None, decision: Decision, without: str) -> str:
 def _percent(share: float) -> str:
     """With a decimal where the whole number would be 0 or 100."""
     return f"{share:.1%}" if min(share, 1 - share) < 0.01 else f"{share:.0%}"
-
-
-def need_in_words(target: float) -> str:
-    """What a training prompt's target says, in words."""
-    if abs(target - 0.5) < MUCH:
-        return "neither model is much better"
-    return "the large model is needed" if target > 0.5 else "the small model is enough"
 
 
 def _unknown_lines(one: UnknownNeighbour) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ from demur.labels.targets import (
     hard_targets,
     label_warnings,
     margin_targets,
-    near_ties,
+    needs_in_words,
     winner_of,
 )
 from demur.mapping import Map
@@ -78,28 +78,18 @@ class Labels:
     made_by: tuple[Fact, ...] = ()  # how the targets came about
 
     @property
-    def ties(self) -> float:
-        """Share of targets that are exactly .5."""
-        return float(np.mean([row.winner == "tie" for row in self.preferences])) if self.preferences else 0.0
-
-    @property
     def sentence(self) -> str:
         """The result in one line."""
-        weak, strong = (np.mean([row.winner == side for row in self.preferences]) for side in ("model_a", "model_b"))
         asked = len(self.preferences) + len(self.unknown)
         labelled = f"{len(self.preferences):,} of {count_of(asked, 'prompt')} ({self.told:.0%})"
-        return (
-            f"labelled {labelled if self.unknown else count_of(asked, 'prompt')}: {strong:.0%} need the large model, "
-            f"{weak:.0%} are better with the small one, {self.ties:.0%} neither"
-        )
+        needs = needs_in_words([row.target for row in self.preferences])
+        return f"labelled {labelled if self.unknown else count_of(asked, 'prompt')}: {needs}"
 
     @property
     def details(self) -> tuple[Fact, ...]:
         """What changes nothing that one does next: how targets were made, what was measured, why some have no label."""
         kind = ("kind of labels", self.preferences[0].kind)
-        near = near_ties([row.target for row in self.preferences])
-        balance = [("near ties", near)] if near else []
-        return (kind, *balance, *self.made_by, *(self._measured if self.definition else []))
+        return (kind, *self.made_by, *(self._measured if self.definition else []))
 
     @property
     def _measured(self) -> list[Fact]:

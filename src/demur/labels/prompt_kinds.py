@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from demur.config import tier_name
-from demur.labels.beliefs.unknown import BY_SCORE, GUESSED, MOST_CUT, TEXT_WORDS, UnknownPrompt
+from demur.labels.beliefs.unknown import BY_SCORE, MOST_CUT, TEXT_WORDS, UnknownPrompt, is_guessed_question
 from demur.meaning.entailment import reader_of, reads_any
 from demur.meaning.rules.code import code_of
 from demur.meaning.rules.languages import language_of
@@ -70,7 +70,7 @@ class PromptKind:
     name: str  # one of KINDS
     prompts: int
     labelled: int  # their answers agree, so that they have a label
-    guessed: int  # both models guess: no two of their short answers mean the same
+    guessed: int  # questions on which both models guess: no two of their short answers mean the same
     languages: tuple[tuple[str, int], ...] = ()  # of FOREIGN: codes and their numbers of prompts, most frequent first
     tokens: tuple[float, ...] = ()  # of an answer of each model, cheapest first: the mean over its prompts
 
@@ -123,7 +123,7 @@ class PromptKinds:
         order = [name for name in KINDS if name in there]
         labelled = Counter(there[: len(preferences)])
         reasons = zip(there[len(preferences) :], unknown, strict=True)
-        guessed = Counter(name for name, one in reasons if one.reason == GUESSED)
+        guessed = Counter(name for name, one in reasons if is_guessed_question(one))
         foreign = (text for text, name in zip(texts, there, strict=True) if name == FOREIGN)
         languages = tuple(Counter(language_of(text) for text in foreign).most_common())
         kinds = tuple(

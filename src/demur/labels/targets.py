@@ -8,6 +8,7 @@ are `demur.labels.preference_files`'.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -19,7 +20,7 @@ from demur.records import FloatArray, Winner
 from demur.statistics import mean_ranks
 
 Delta = Literal["symmetric", "paper"]
-NEAR_TIE = 0.05  # from .5: a believed gain of a tenth of an answer
+MUCH = 0.1  # from .5, a believed gain of a fifth of an answer: a target that is nearer is not called a need
 WARNED_SHARE = 1 / 3  # of ties, or of prompts that the strong model is saturated on
 
 
@@ -77,12 +78,18 @@ def winner_of(target: float) -> Winner:
     return "tie" if target == 0.5 else "model_b" if target > 0.5 else "model_a"
 
 
-def near_ties(targets: Sequence[float]) -> str:
-    """How many targets name a winner by next to nothing; empty where none does."""
-    distance = np.abs(np.asarray(targets, dtype=float) - 0.5)
-    share = float(np.mean((distance > 0) & (distance <= NEAR_TIE + 1e-9))) if len(targets) else 0.0
-    between = f"{0.5 - NEAR_TIE:g} to {0.5 + NEAR_TIE:g}"
-    return f"{share:.0%} of the targets name a winner by next to nothing ({between})" if share else ""
+def need_in_words(target: float) -> str:
+    """What a prompt's target says, in words."""
+    if abs(target - 0.5) < MUCH:
+        return "neither much better"
+    return "large model needed" if target > 0.5 else "small model enough"
+
+
+def needs_in_words(targets: Sequence[float]) -> str:
+    """For which shares of the prompts which model is needed, counted with the words and bounds of `need_in_words`."""
+    said = Counter(map(need_in_words, targets))
+    shares = {need_in_words(value): said[need_in_words(value)] / max(1, len(targets)) for value in (1.0, 0.0, 0.5)}
+    return ", ".join(f"{words} {share:.0%}" for words, share in shares.items())
 
 
 def label_warnings(

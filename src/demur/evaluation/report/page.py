@@ -26,7 +26,7 @@ from demur.evaluation.report.tables import (
 from demur.evaluation.results import Evaluation
 from demur.files import write_whole
 from demur.gate.quality.extra_samples import COLUMNS as COLUMNS_OF_GATE
-from demur.labels.targets import near_ties
+from demur.labels.targets import needs_in_words
 from demur.records import count_of, dollars
 from demur.runs.lineage import REPORT, keep_report
 
@@ -320,11 +320,5 @@ def _entropies(found: Evaluation) -> str:
 
 
 def _balance(found: Evaluation) -> str:
-    n = len(found.preferences)
-    counts = {who: sum(row.winner == who for row in found.preferences) for who in ("model_a", "tie", "model_b")}
-    shares = {who: count / n for who, count in counts.items()}
-    said = (
-        f"Targets ({found.preferences[0].kind}): {found.weak} preferred {shares['model_a']:.0%}, tie "
-        f"{shares['tie']:.0%}, {found.strong} {shares['model_b']:.0%}"
-    )
-    return f"{'; '.join(filter(None, [said, near_ties([row.target for row in found.preferences])]))}."
+    needs = needs_in_words([row.target for row in found.preferences])
+    return f"Targets ({found.preferences[0].kind}): {needs}."

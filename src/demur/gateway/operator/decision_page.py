@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 from html import escape
 
 from demur.errors import DemurError
-from demur.gate.explanation import Explanation, need_in_words
+from demur.gate.explanation import Explanation
 from demur.gate.router import Router
 from demur.gateway.latencies import SHORTEST
 from demur.gateway.ledger.record import LedgerRecord
 from demur.gateway.ledger.totals.bills import bill_of
 from demur.gateway.operator.last_hour import stages_of
+from demur.labels.targets import need_in_words
 from demur.records import Role, count_of, dollars, on_one_line
 from demur.routing.decision import Neighbour, UnknownNeighbour
 

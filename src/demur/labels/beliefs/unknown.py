@@ -160,7 +160,12 @@ def check_told(unknown: Sequence[UnknownPrompt], prompts: int) -> None:
 
 def guessed_questions(unknown: Iterable[UnknownPrompt]) -> int:
     """How many are questions on which both models guess: their score decides unless a setting says otherwise."""
-    return sum(reason_of(one.reason, one.prompt) == GUESSED for one in unknown)
+    return sum(map(is_guessed_question, unknown))
+
+
+def is_guessed_question(one: UnknownPrompt) -> bool:
+    """Whether both models guess at it, and it asks for something that has a right answer to guess at."""
+    return reason_of(one.reason, one.prompt) == GUESSED
 
 
 def unknown_facts(unknown: Sequence[UnknownPrompt], setting: OnUnknown = ON_UNKNOWN) -> list[Fact]:
@@ -182,7 +187,7 @@ def unknown_facts(unknown: Sequence[UnknownPrompt], setting: OnUnknown = ON_UNKN
 
 def unknown_details(unknown: Sequence[UnknownPrompt]) -> list[Fact]:
     """Why they have none, most frequent reason first, and what routers learn of them."""
-    counts = Counter(one.reason for one in unknown).most_common()
+    counts = Counter(reason_of(one.reason, one.prompt) or one.reason for one in unknown).most_common()
     reasons = [("" if at else "why no label", f"{count:,}: {reason}") for at, (reason, count) in enumerate(counts)]
     learned = sum(one.target is not None for one in unknown)
     counted = f"{learned:,} without a label count as prompts on which neither model gains"
