@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 import demur
+from demur.errors import InputError
 from demur.evaluation.report.kinds_table import cut_notes
 from demur.models.encoders.encoder import LetterEncoder
-from demur.models.requests.cut_answers import CutAnswers, cut_answers
+from demur.models.requests.cut_answers import CutAnswers, cut_answers, remedy_words
 from demur.records import Sample
 from demur.runs import run as opened
 from demur.sampling.cost import cut_sentences
@@ -35,7 +36,23 @@ def test_answers_that_end_far_below_the_limit_were_cut_by_the_endpoint() -> None
     assert said.startswith("25% of small's answers were cut by the endpoint itself, at about 85 tokens")
     assert "sample with" not in said
     (said,) = cut_sentences(("small",), [OURS], 256)
-    assert said == "25% of small's answers were cut at 256 tokens: sample with a larger --max-tokens"
+    assert said == f"25% of small's answers were cut at 256 tokens: {remedy_words(256)}"
+
+
+def test_the_command_for_longer_answers_is_one_that_the_folder_does_not_refuse(tmp_path: Path) -> None:
+    """Other answers are another run: without --again the folder refuses the command, and says what is paid for."""
+    with running_pair() as pair:
+        asked = {"weak": f"small@{pair.weak.base_url}", "strong": f"large@{pair.strong.base_url}", "n": 2}
+        prompts, run = write_questions(tmp_path / "p.jsonl", 4, gold=False), str(tmp_path / "run")
+        demur.sample(prompts, **asked, run=run, max_tokens=64)
+        with pytest.raises(InputError, match=r"--again.* all are asked and paid for"):
+            demur.sample(prompts, **asked, run=run, max_tokens=256)
+        with pytest.raises(InputError, match=r"--again.* only those that are not there yet are asked and paid for"):
+            demur.sample(write_questions(tmp_path / "q.jsonl", 8, gold=False), **asked, run=run)
+        before = len(pair.weak.requests)
+        demur.sample(prompts, **asked, run=run, max_tokens=256, again=True)
+        assert len(pair.weak.requests) > before
+    assert "`--max-tokens 256 --again`" in remedy_words(64)
 
 
 def test_each_model_has_its_own_cause() -> None:

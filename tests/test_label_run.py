@@ -38,6 +38,7 @@ from demur.meaning.meanings import Meanings
 from demur.models.endpoint import Endpoint
 from demur.prompts import read_prompts, split_prompts
 from demur.records import Prompt, Sample
+from demur.runs.steps import in_folder
 from demur.sampling.pair import PairSamples
 from pairs import questions, running_pair, write_questions
 
@@ -123,7 +124,8 @@ def test_where_samples_cannot_tell_the_price_of_a_judge_is_named() -> None:
     """One call, the easy prompt's answers are equal: at most 24 tokens of reply, and $10,000 per million of them."""
     endpoint = Endpoint("large", "http://127.0.0.1:1/v1", usd_per_million_input=0.0, usd_per_million_output=10_000.0)
     said = judge_advice(Sampled(PROMPTS, SAMPLES, "small", "large"), endpoint)
-    assert "up to about $0.24 for 1 call to large: `demur label --from judge --judge MODEL`" in said
+    assert "up to about $0.24 for 1 call to large (1 prompt needs none, since both answers are equal): " in said
+    assert said.endswith("`demur label --from judge --judge large`")
     unpriced = judge_advice(Sampled(PROMPTS, SAMPLES, "small", "own"), Endpoint("own", "https://models.example/v1"))
     assert "at an unknown price for 1 call to own" in unpriced
 
@@ -161,6 +163,9 @@ def test_a_judge_that_is_the_strong_model_is_warned_of(tmp_path: Path) -> None:
         demur.sample(pairs.write_questions(tmp_path / "p.jsonl", 20, gold=False), **found.names, run=run, n=2)
         own = demur.label(run=run, source="judge", judge=found.names["strong"])
         other = demur.label(run=run, source="judge", judge=found.names["strong"].replace("large@", "third@"))
+        named = demur.label(run=run, source="judge", judge="large")
+    assert named == own  # the run knows its own model by its name
+    assert load_run(run).label.judge == found.names["strong"]
     assert {row.target for row in own.preferences if row.id.startswith("sum")} == {1.0}
     assert "the judge is large itself: models favour their own answers" in own.warnings
     assert not any("itself" in line for line in other.warnings)
@@ -281,6 +286,30 @@ def test_a_row_is_of_its_prompt_and_both_first_answers() -> None:
     row = Sampled(PROMPTS, SAMPLES, "w", "s").preference(PROMPTS[1], 0.25, "a kind", 7)
     assert (row.id, row.prompt, row.model_a, row.model_b, row.kind, row.n) == ("hard", "13*17?", "w", "s", "a kind", 7)
     assert (row.response_a, row.response_b, row.target, row.winner) == ("200", "221", 0.25, "model_a")
+
+
+def test_a_judge_that_is_mostly_not_understood_labels_nothing() -> None:
+    """One of three replies is a list: its label alone would replace those of every prompt."""
+    prompts = [Prompt(str(i), f"question {i}?") for i in range(3)]
+    samples = PairSamples(*({one.id: sampled(said) for one in prompts} for said in ("no", "yes")))
+    given = Sampled(prompts, samples, "w", "s")
+    with pytest.raises(InputError, match=r"^only 1 of wise's 3 replies .*'Both are fine'.*--judge-tokens") as refused:
+        from_judge(given, items_to_judge(given), ["LLM 1", "Both are fine", "Hm"], "wise")
+    assert "no label was changed" in str(refused.value)
+    assert from_judge(given, items_to_judge(given), ["LLM 1", "LLM 2", "Hm"], "wise").told == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("See `demur report`", "See `demur report --run 'two words'`"),
+        ("`demur label --from judge`, `demur doctor`", "`demur label --from judge --run 'two words'`, `demur doctor`"),
+        ("`demur label --run other`", "`demur label --run other`"),
+    ],
+)
+def test_the_commands_in_a_line_are_of_the_runs_folder(line: str, said: str) -> None:
+    assert in_folder(line, Path("two words")) == said
+    assert in_folder(line, Path("run")) == line
 
 
 def test_a_judges_replies_are_counted() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from demur.labels.scores.measurement import Clusters
+from demur.models.requests.cut_answers import remedy_words
 from demur.records import Prompt, Sample
 from demur.sampling.cost import cut_sentences
 from demur.sampling.packed_samples import PackedSamples, SamplesOf
@@ -43,4 +44,4 @@ def test_clusters_in_one_array_are_the_lists() -> None:
 def test_answers_that_were_cut_are_counted_one_after_another() -> None:
     sides = iter([FIRST, SECOND]), iter([FIRST])
     found = cut_sentences(("small", "large"), sides, 64)
-    assert found == ["50% of small's answers were cut at 64 tokens: sample with a larger --max-tokens"]
+    assert found == [f"50% of small's answers were cut at 64 tokens: {remedy_words(64)}"]

@@ -17,6 +17,7 @@ from demur.errors import BudgetError, EndpointError, InputError, PromptRefusedEr
 from demur.models.endpoint import Endpoint, is_private
 from demur.models.local import endpoint_of, parse_model
 from demur.models.prices import LOCAL, PRIVATE
+from demur.models.requests.cut_answers import remedy_words
 from demur.records import ChatRequest, Prompt, Sample, SamplingSettings, key_of
 from demur.sampling.budget import Budget, spent_before
 from demur.sampling.cost import PairEndpoints, PairSpend, cost_words, cut_sentences
@@ -194,7 +195,7 @@ def test_answers_that_were_cut_are_said() -> None:
     cut, whole = Sample(0, "x", None, "length", 1, 64), Sample(0, "x", None, "stop", 1, 3)
     sides = [[cut] * 77 + [whole] * 23, [whole] * 99 + [cut]]
     assert cut_sentences(("weak", "strong"), sides, 64) == [
-        "77% of weak's answers were cut at 64 tokens: sample with a larger --max-tokens"
+        f"77% of weak's answers were cut at 64 tokens: {remedy_words(64)}"
     ]
     longer = replace(cut, completion_tokens=1_024)
     (both,) = cut_sentences(("weak", "strong"), [[longer], [longer, whole]], 1_024)

@@ -40,7 +40,7 @@ from demur.measure.threshold import Calibration
 from demur.methods.classifier import Classifier
 from demur.models.allowed_endpoints import endpoint_names
 from demur.models.encoders.encoder import encoder_identity, load_encoder
-from demur.models.local import parse_model, with_price
+from demur.models.local import own_spec, parse_model, with_price
 from demur.records import Encoder, Entailment, Grader, OnUnknown, OnUnlike, Progress, no_progress
 from demur.routing.artifact import GATE_FILE, save_calibration, weights_hash
 from demur.routing.prompt_router import PromptRouter
@@ -288,11 +288,12 @@ def label(
     Raises InputError for an option that does not belong to the source, or a source without what it needs;
     EndpointError and BudgetError of a judge.
     """
+    before = load_run(run)
+    judge = judge and own_spec(judge, before.models)  # one of the run's own may be named by its name alone
     given: dict[str, object] = {"source": source, "kind": kind, "definition": definition, "delta": delta, "tau": tau}
     given |= {"file": file, "models": models and list_names(models), "tie_below": tie_below, "tiers": tiers}
     decides = own_name(entailment) if callable(entailment) else entailment
     given |= {"judge": judge, "max_usd": max_usd, "entailment": decides, "rules": rules, "state_answers": state_answers}
-    before = load_run(run)
     wanted = label_settings(before.label, given, preset)
     check_label(wanted)
     own = Own(

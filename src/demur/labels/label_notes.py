@@ -5,6 +5,7 @@ Nothing here changes a label.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 
 import numpy as np
@@ -27,7 +28,7 @@ from demur.prompts.pictures import has_pictures
 from demur.records import ON_UNKNOWN, Fact, OnUnknown, count_of, dollars
 from demur.runs.lineage import keep_swapped
 from demur.runs.run import Run
-from demur.runs.steps import swap_advice
+from demur.runs.steps import in_folder, swap_advice
 from demur.sampling.pair import sampling_notes
 
 
@@ -51,7 +52,10 @@ def label_and_note(run: Run) -> Labels:
     return replace(
         labels,
         warnings=(*filter(None, [swap_advice(run.config.folder)]), *labels.warnings),
-        notes=(*notes_of(run), *filter(None, [many]), *unlabelled, *labels.notes, *cut),
+        notes=tuple(
+            in_folder(note, run.config.folder)
+            for note in (*notes_of(run), *filter(None, [many]), *unlabelled, *labels.notes, *cut)
+        ),
         pairs_asked=asked,
         facts=(*labels.facts, *facts_of(run), *unknown_facts(labels.unknown, run.config.router.unknown)),
         made_by=(*labels.made_by, *filter(None, [few])),
@@ -122,9 +126,11 @@ def judge_advice(sampled: Sampled, judge: Endpoint) -> str:
         lengths += [len(fill(item, order, JUDGED_TASK)) for item, order in orders if len(order) > 1]
     tokens = sum(lengths) // CHARACTERS_PER_TOKEN, len(lengths) * JUDGE_SETTINGS.max_tokens
     usd = f"up to about {dollars(judge.price.usd(*tokens))}" if judge.price else "at an unknown price"
+    same = len(sampled.prompts) - len(lengths)
+    equal = f" ({count_of(same, 'prompt needs', 'prompts need')} none, since both answers are equal)" if same else ""
     return (
-        f"a judge labels all prompts, {usd} for {count_of(len(lengths), 'call')} to {judge.model}: "
-        "`demur label --from judge --judge MODEL`"
+        f"a judge labels all prompts, {usd} for {count_of(len(lengths), 'call')} to {judge.model}{equal}: "
+        f"`demur label --from judge --judge {shlex.quote(judge.model)}`"
     )
 
 

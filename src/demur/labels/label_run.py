@@ -29,6 +29,7 @@ from demur.labels.scores.uncertainty import has_tokens
 from demur.labels.state_answers import state_answers
 from demur.labels.targets import hard_targets, label_warnings, winner_of
 from demur.meaning.rules.declined_answers import says_nothing
+from demur.models.local import parse_model
 from demur.prompts.grading import grade, quality
 from demur.records import Fact, FloatArray, Grader, Preference, Prompt, count_of
 from demur.runs.run import Run
@@ -42,6 +43,7 @@ FROM_GRADES: Mapping[str, Callable[[FloatArray, FloatArray], FloatArray]] = {  #
     "quality-gap trans": partial(quality_gap_targets, variant="trans"),
 }
 JUDGED_TASK = "answers to questions"
+LEAST_UNDERSTOOD = 0.5  # share of a judge's replies: labels of fewer are of the prompts that it happened to obey on
 _JUDGED = {frozenset({"strong"}): 1.0, frozenset({"weak"}): 0.0, frozenset({"weak", "strong"}): 0.5}
 
 
@@ -212,7 +214,8 @@ def _from_judge(run: Run, sampled: Sampled) -> Labels:
         progress=run.progress,
     )
     found = from_judge(sampled, items, replies, judge)
-    if judge in (strong.model, f"{strong.model}@{strong.base_url}"):
+    named = parse_model(judge)
+    if (named.model, named.base_url) == (strong.model, strong.base_url):
         own = f"the judge is {sampled.strong} itself: models favour their own answers"
         return replace(found, warnings=(*found.warnings, own))
     return found
@@ -236,11 +239,11 @@ def items_to_judge(sampled: Sampled) -> list[JudgeItem]:
 def from_judge(sampled: Sampled, items: Sequence[JudgeItem], replies: Sequence[str | None], judge: str) -> Labels:
     """One preference per prompt from a judge's replies: 1 where the strong answer alone is best, 0 the weak, .5 both.
 
-    Replies not understood are left out and counted; raises InputError when none is understood.
+    Replies not understood are left out and counted; raises InputError when most are not understood.
     """
     best = [best_of(*one) for one in zip(items, orders_of(items), replies, strict=True)]
     spoke = [one is not None for one, reply in zip(best, replies, strict=True) if reply is not None]
-    check_understood(judge, replies, np.array(spoke, dtype=bool))
+    check_understood(judge, replies, np.array(spoke, dtype=bool), least=LEAST_UNDERSTOOD)
     rows = [
         sampled.preference(prompt, _JUDGED[one], "judge", 1)
         for prompt, one in zip(sampled.prompts, best, strict=True)

@@ -10,7 +10,7 @@ import asyncio
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -59,6 +59,15 @@ def model_spec(config: ModelConfig) -> str:
     if config.base_url is None:
         return config.model
     return f"{config.model}@{config.base_url}{f'#{config.api_key_env}' if config.api_key_env else ''}"
+
+
+def own_spec(name: str, models: Sequence[ModelConfig]) -> str:
+    """What `parse_model` reads of one of ``models``, its price too, where ``name`` is its name alone; else ``name``."""
+    own = next((one for one in reversed(models) if one.model == name), None)
+    if own is None or own.base_url is None:
+        return name
+    usd = own.usd_per_million_input, own.usd_per_million_output
+    return model_spec(own) + ("" if None in usd else f"#usd={usd[0]:g}/{usd[1]:g}")
 
 
 def with_price(config: ModelConfig, usd: str | None) -> ModelConfig:

@@ -46,9 +46,11 @@ def check_same_run(config: RunConfig, *, again: bool = False, by_file: bool = Fa
     if different and (there.store != config.store or _has_answers(there, different)):
         check_files(config.prompts)
         elsewhere = '`run = "..."` in the run file' if by_file else "--run"
+        of_store = (there.sampling.key, there.store) == (config.sampling.key, config.store)
+        paid = "only those that are not there yet" if of_store else "all"
         raise InputError(
-            f"{config.run} is another run: {', '.join(different)}; name another folder with {elsewhere}, or begin "
-            "this one again with --again (its samples stay in the store)"
+            f"{config.run} is another run: {', '.join(different)}; name another folder with {elsewhere}, or begin this "
+            f"one again with --again: the earlier answers are kept in the store, and {paid} are asked and paid for"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -41,6 +42,7 @@ SHARE_OPTION = "--strong-share "
 FIRST_SHARE = 0.3  # of calls to the strong model, where nothing is known of what a share keeps
 OTHER_SHARE = 0.02  # a strong share that differs by this much is another one than was asked for
 ANYWAY = " --anyway"  # as commands say it
+_OF_A_RUN = re.compile(r"`demur (?:sample|label|train|evaluate|grade|report)\b(?![^`]*--run)[^`]*`")
 SAMPLE = "demur sample prompts.jsonl --weak MODEL@http://HOST/v1 --strong MODEL@https://HOST/v1"
 
 
@@ -197,6 +199,12 @@ def swap_advice(folder: Path) -> str:
     else:
         command = swap_command(config)
     return swap_words(why, command)
+
+
+def in_folder(line: str, folder: Path) -> str:
+    """A line whose commands are of the usual folder, with the option that names another one."""
+    option = "" if str(folder) == USUAL else f" --run {shlex.quote(str(folder))}"
+    return _OF_A_RUN.sub(lambda found: f"{found[0][:-1]}{option}`", line)
 
 
 def share_command(folder: Path, share: float) -> str:

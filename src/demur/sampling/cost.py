@@ -8,7 +8,7 @@ from typing import Any
 
 from demur.models.endpoint import Endpoint
 from demur.models.prices import COUNTED_PRIVATE, PRIVATE, UNKNOWN, UNPRICED, usd_paid
-from demur.models.requests.cut_answers import CUT_SHARE, cut_answers, endpoint_words
+from demur.models.requests.cut_answers import CUT_SHARE, cut_answers, endpoint_words, remedy_words
 from demur.records import Fact, Prompt, Sample, count_of, dollars
 from demur.sampling.sample import OBSERVED, Estimate, Samples, distinct_prompts
 
@@ -263,7 +263,7 @@ def cut_sentences(models: Sequence[str], sides: Sequence[Iterable[Sample]], max_
     if not ours:
         return theirs
     of = " and ".join([f"{ours[0]} answers", *ours[1:]])
-    return [f"{of} were cut at {max_tokens:,} tokens: sample with a larger --max-tokens", *theirs]
+    return [f"{of} were cut at {max_tokens:,} tokens: {remedy_words(max_tokens)}", *theirs]
 
 
 def batch_factor(endpoint: Endpoint) -> float:

@@ -27,7 +27,7 @@ from demur.labels.prompt_kinds import (
 )
 from demur.meaning.entailment import reader_of
 from demur.meaning.rules.languages import language_of
-from demur.models.requests.cut_answers import CUT_SHARE, endpoint_words
+from demur.models.requests.cut_answers import CUT_SHARE, endpoint_words, remedy_words
 from demur.records import BoolArray, FloatArray, IntArray, Prompt
 from demur.routing.known.training_texts import training_texts
 
@@ -35,7 +35,6 @@ HEAD = "What your training prompts are, and what is known of them"
 COLUMNS = (*COLUMNS_OF_LABELS, "small model answers", "quality", "share of the cost")
 APART = 0.05  # by which the share of a kind among new prompts must differ to be said
 MUCH_LONGER = 2.0  # times the answers of another kind
-LONGER = 4  # times the limit at which answers were cut
 SEE_TABLE = "See `demur report`"
 UNKNOWN, NOT_SPLIT = "not known", "-"
 MEANING = (
@@ -189,7 +188,7 @@ def cut_notes(router: Router) -> tuple[str, ...]:
     ours = " and ".join(cut for role, cut in often.items() if role not in own)
     said = f"{ours} were cut at {limit} tokens while sampling, so whole answers cost more than this" if ours else ""
     if ours and limit:
-        said += f": sample with `--max-tokens {LONGER * limit}`"
+        said += f": {remedy_words(limit)}"
     theirs = (f"{cut} were {endpoint_words(own[role])}" for role, cut in often.items() if role in own)
     return (*filter(None, [said]), *theirs)
 

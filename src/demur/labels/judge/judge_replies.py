@@ -199,13 +199,20 @@ def judge_report(judge_name: str, items: Sequence[JudgeItem], replies: Sequence[
     )
 
 
-def check_understood(judge_name: str, replies: Sequence[str | None], understood: BoolArray) -> None:
-    """Raise InputError when a judge was asked and none of its replies is ``understood``, (asked,)."""
-    if len(understood) and not understood.any():
-        said = next(reply for reply in replies if reply is not None)
+def check_understood(
+    judge_name: str, replies: Sequence[str | None], understood: BoolArray, *, least: float = 0.0
+) -> None:
+    """Raise InputError when a judge was asked and none of its replies is ``understood``, (asked,), or a smaller share
+    than ``least``."""
+    if len(understood) and (not understood.any() or understood.mean() < least):
+        asked = [reply for reply in replies if reply is not None]
+        said = next(reply for reply, known in zip(asked, understood, strict=True) if not known)
+        count = f"only {int(understood.sum()):,}" if understood.any() else "none"
+        kept, tokens = ("; no label was changed", " (--judge-tokens 2000)") if least else ("", "")
         raise InputError(
-            f"none of {judge_name}'s {len(understood)} replies is a bare list of responses, the first "
-            f"is {said[:60]!r}; a larger model judges better, and one that thinks first needs more tokens than it got"
+            f"{count} of {judge_name}'s {len(understood)} replies is a bare list of responses, the first that is not "
+            f"is {said[:60]!r}{kept}; a larger model judges better, and one that thinks first needs more tokens than "
+            f"it got{tokens}"
         )
 
 

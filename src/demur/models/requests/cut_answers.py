@@ -17,6 +17,7 @@ CUT_SHARE = 0.02  # of a model's answers: from here on it is said that they were
 # Of max_tokens. A request's usage is shared among its answers by their characters, so that a count is not exact; the
 # median of many is nearer than this. An endpoint's limit just below ours counts as ours: a larger one tells them apart.
 REACHED = 0.75
+LONGER = 4  # times the limit at which answers were cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +46,8 @@ def cut_answers(samples: Iterable[Sample]) -> CutAnswers:
 def endpoint_words(tokens: int) -> str:
     """What ended answers whose endpoint has a limit of its own, and that no setting of demur changes it."""
     return f"cut by the endpoint itself, at about {tokens:,} tokens; a larger --max-tokens changes nothing"
+
+
+def remedy_words(max_tokens: int) -> str:
+    """How answers become longer that were cut at ``max_tokens``, and what that costs: the folder holds other ones."""
+    return f"sample with `--max-tokens {LONGER * max_tokens} --again`, which asks and pays for all answers again"
