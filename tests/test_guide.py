@@ -146,7 +146,7 @@ def test_training_advises_the_share_that_the_status_does_and_calibrate_takes_the
     keeps = re.search(r"a strong share of (\d+)% keeps (\d+)% of the large model's quality \(believed\)", trained)
     assert keeps is not None
     assert int(keeps[2]) >= 95
-    advised = re.search(r"--strong-share (\S+) --router mine/router", trained.splitlines()[-1])
+    advised = re.search(r"--strong-share (\S+) --run mine", trained.splitlines()[-1])
     assert advised is not None
     assert float(advised[1]) == int(keeps[1]) / 100
     assert keeps[0] in said("status", "--run", "mine")
@@ -227,7 +227,7 @@ def test_a_stage_that_is_older_than_what_it_was_made_from_is_next(pair: Pair) ->
 def test_another_folder_stands_in_the_commands(tmp_path: Path) -> None:
     commands = [step.command for step in steps_of(Path("other"))]
     assert commands[1:3] == ["demur label --run other", "demur train --run other"]
-    assert commands[3].endswith("--router other/router")
+    assert commands[3].endswith("--run other")
     assert commands[5] == "demur serve other/router"
 
 
@@ -438,7 +438,7 @@ def test_the_gateways_command_names_what_a_saved_router_may_ask(tmp_path: Path) 
     for low, said in ((0.01, ""), (-0.01, " --anyway")):  # a router that was not told from random is refused without
         (tmp_path / "router" / "router.json").write_text(json.dumps({"record": {"verdict": {"low": low}}}))
         assert serve_command(tmp_path / "router").endswith(f" --as-labelled{said}")
-        assert steps_of(tmp_path)[3].command.endswith(f" --router {tmp_path / 'router'}{said}")
+        assert steps_of(tmp_path)[3].command.endswith(f" --run {tmp_path}{said}")
     (tmp_path / "router" / "router.json").unlink()
     plain = SamplingSettings(chat=False)  # a chat can be asked so of models that demur starts itself
     for base_url in (None, "http://127.0.0.1:8000/v1"):
@@ -505,13 +505,13 @@ def test_route_explain_and_replay_take_the_run_and_pass_the_router_on(pair: Pair
     said(*sample_of(pair, "--run", "first"))
     said("label", "--run", "first")
     trained = said("train", "--run", "first")
-    assert re.search(r"next: demur calibrate prompts.jsonl --strong-share \S+ --router first/router", trained)
+    assert re.search(r"next: demur calibrate prompts.jsonl --strong-share \S+ --run first", trained)
     routed = said("route", "What is 34 plus 61?", "--run", "first")
-    assert routed.splitlines()[-1] == "next: demur explain 'What is 34 plus 61?' --router first/router"
+    assert routed.splitlines()[-1] == "next: demur explain 'What is 34 plus 61?' --run first"
     assert "next: demur serve first/router" in said("explain", "What is 34 plus 61?", "--run", "first")
     replayed = said("replay", "prompts.jsonl", "--run", "first")
     assert "next: demur calibrate prompts.jsonl --strong-share " in replayed
-    assert " --router first/router" in replayed.splitlines()[-1]
+    assert " --run first" in replayed.splitlines()[-1]
     tried = said("replay", "prompts.jsonl", "--run", "first", "--threshold", "0")
     assert "to keep the threshold that gives this share:" in tried
     refused = RUNNER.invoke(app, ["route", "x", "--run", "first", "--router", "second"])
@@ -735,3 +735,9 @@ def test_what_a_replay_advises_differs_from_what_was_asked_for_by_more_than_chan
     command, reason = advised(1.0, 100, least=1.0)
     assert "demur calibrate new.jsonl" not in command
     assert "of these it is at least 100% at every threshold" in reason
+
+
+@pytest.mark.parametrize(("command", "option"), [("label", "entropy"), ("train", "strong-unless-guessed")])
+def test_the_help_says_that_an_option_stays_as_it_was_given_before(command: str, option: str) -> None:
+    """`demur label` after one `--from judge` asks the judge again: its default is not the samples' entropy then."""
+    assert f"[default: as before, else {option}]" in " ".join(said(command, "--help").replace("- ", "-").split())

@@ -102,7 +102,7 @@ def demo(run: RunFolder = "run/demo", again: Again = False, json: AsJson = False
 
 
 @app.command()
-@with_options(LabelConfig, over_file=True)
+@with_options(LabelConfig, over_file=True, stays=True)
 def label(
     run: RunFolder = "run",
     preset: Preset = "",
@@ -129,7 +129,7 @@ def label(
 
 
 @app.command()
-@with_options(RouterConfig, over_file=True)
+@with_options(RouterConfig, over_file=True, stays=True)
 def train(
     run: RunFolder = "run",
     preset: Preset = "",

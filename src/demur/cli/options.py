@@ -28,10 +28,11 @@ LAST = ("max_usd", "allow_endpoint", "anyway", "again", "dry_run", "verbose", "j
 Command = TypeVar("Command", bound=Callable[..., None])
 
 
-def with_options(record: type, *, over_file: bool = False) -> Callable[[Command], Command]:
+def with_options(record: type, *, over_file: bool = False, stays: bool = False) -> Callable[[Command], Command]:
     """Give a command the options of a record; it takes their values as ``**given``.
 
-    ``over_file``: they override those of a file, so that an option that is not given is None.
+    ``over_file``: they override those of a file, so that an option that is not given is None; ``stays``: the file keeps
+    what an earlier command gave.
     """
 
     def decorate(command: Command) -> Command:
@@ -39,14 +40,14 @@ def with_options(record: type, *, over_file: bool = False) -> Callable[[Command]
         own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
         ends = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own if one.name in LAST]
         starts = [one for one in own if one.name not in LAST]
-        parameters = [*starts, *options_of(record, over_file=over_file), *ends]
+        parameters = [*starts, *options_of(record, over_file=over_file, stays=stays), *ends]
         command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         return command
 
     return decorate
 
 
-def options_of(record: type, *, over_file: bool = False) -> Iterator[inspect.Parameter]:
+def options_of(record: type, *, over_file: bool = False, stays: bool = False) -> Iterator[inspect.Parameter]:
     """A parameter for every field of a record that has a help text."""
     hints = get_type_hints(record)
     for one in fields(record):
@@ -56,7 +57,7 @@ def options_of(record: type, *, over_file: bool = False) -> Iterator[inspect.Par
             text = one.metadata["help"]
             if over_file:
                 shown = one.name.replace("_", "-") if default is True else default  # as typer shows a flag's
-                text += f"  [default: {shown}]" if default else ""
+                text += f"  [default: {'as before, else ' if stays else ''}{shown}]" if default else ""
                 hint, default = hint | None, None
             annotation: Any = Annotated[hint, typer.Option(*flags, help=text)]
             yield inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

@@ -228,8 +228,16 @@ def _asked_share(wish: tuple[str, str]) -> str:
 
 
 def _calibrate(prompts: str, options: str, router: Path) -> str:
-    at = "" if router == Path(USUAL) / "router" else f" --router {shlex.quote(str(router))}"
-    return f"demur calibrate {shlex.quote(prompts)} {options}{at}{_anyway(_json(router / 'router.json'))}"
+    anyway = _anyway(_json(router / "router.json"))
+    return f"demur calibrate {shlex.quote(prompts)} {options}{router_option(router)}{anyway}"
+
+
+def router_option(router: Path) -> str:
+    """The option that names a saved router: by its run's folder where it has one; empty for the usual one."""
+    if router == Path(USUAL) / "router":
+        return ""
+    option, folder = ("--run", router.parent) if router.name == "router" else ("--router", router)
+    return f" {option} {shlex.quote(str(folder))}"
 
 
 def measuring_command(folder: Path) -> str:

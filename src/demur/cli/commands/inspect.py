@@ -14,7 +14,7 @@ from demur.cli.progress import FILES_KEPT, NOTHING_KEPT, progress_bar
 from demur.config import A_MODEL, ANYWAY
 from demur.errors import InputError
 from demur.models.allowed_endpoints import ALLOW_HELP
-from demur.runs.steps import after_replay, serve_command
+from demur.runs.steps import after_replay, router_option, serve_command
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 AllowEndpoint = Annotated[
@@ -65,7 +65,7 @@ def route(
     if json:
         return printing.as_json(decision)
     printing.decision(text, decision)
-    return printing.next_step(f"demur explain {shlex.quote(text[:200])}{_option(router)}")
+    return printing.next_step(f"demur explain {shlex.quote(text[:200])}{router_option(Path(router))}")
 
 
 def explain(
@@ -122,11 +122,6 @@ def replay(
     if reason:
         printing.explanation(reason)
     return printing.next_step(command, Path(router))
-
-
-def _option(router: str) -> str:
-    """What the next command must say of the router."""
-    return "" if router == USUAL_ROUTER else f" --router {shlex.quote(router)}"
 
 
 models_app = typer.Typer(
