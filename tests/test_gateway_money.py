@@ -166,9 +166,9 @@ def test_a_loss_is_shown_as_a_loss() -> None:
 def test_a_saving_that_is_not_told_from_none_has_no_percentage() -> None:
     """$.0002 less than always strong: the error of the guess is larger in one case, and smaller in the other."""
     one = replace(record_of(CASES[0]), usd=0.0010, usd_strong=0.0012, usd_strong_error=0.0, usd_strong_spread=0.00011)
-    assert bill_of([one]).sentence.endswith("$0.0002 saved +- $0.000216, which is not told from 0: too few requests")
+    assert bill_of([one]).sentence.endswith("$0.0002 saved ± $0.000216, which is not told from 0: too few requests")
     told = bill_of([replace(one, usd_strong_spread=0.0001)]).sentence
-    assert told.endswith("$0.0002 saved +- $0.000196 (saves 17%)")
+    assert told.endswith("$0.0002 saved ± $0.000196 (saves 17%)")
 
 
 def test_what_is_estimated_is_said(tmp_path: Path) -> None:

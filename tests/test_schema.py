@@ -253,3 +253,7 @@ def test_an_unknown_key_names_the_closest_one(tmp_path: Path, text: str, said: s
     closest = str(raised.value).partition("known here: ")[2].split(", ")
     assert closest[0] == "port"
     assert 1 < len(closest) < 10  # of about 50
+    path.write_text("zzzzzz = 1")
+    with pytest.raises(InputError, match="unknown key 'zzzzzz'; `demur schema gateway` lists the ") as raised:
+        read_settings(path)
+    assert "port" not in str(raised.value)  # no key is like it, so none is named

@@ -26,6 +26,7 @@ _BOUNDS = {"at_least": "minimum", "above": "exclusiveMinimum", "at_most": "maxim
 _TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", NoneType: "null"}
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 MOST_SHOWN, CLOSEST_SHOWN = 16, 6  # keys that an error names
+OF_MANY = "demur schema gateway"  # what lists the keys of the tables that have more
 _Record = TypeVar("_Record")
 _Value = TypeVar("_Value")
 
@@ -42,9 +43,7 @@ def from_mapping(record: type[_Record], values: object, *, where: str = "run fil
     hints, known = get_type_hints(record), {f.name: f for f in fields(record)}  # type: ignore[arg-type]
     unknown = sorted(set(values) - set(known))
     if unknown:
-        closest = get_close_matches(str(unknown[0]), known, n=1)
-        meant = f"; did you mean {closest[0]!r}?" if closest else ";"
-        raise InputError(f"{where}: unknown key {unknown[0]!r}{meant} {_known_keys(str(unknown[0]), list(known))}")
+        raise InputError(f"{where}: unknown key {unknown[0]!r}; {_known_keys(str(unknown[0]), list(known))}")
     typed = {key: _check_value(hints[key], value, known[key], where) for key, value in values.items()}
     try:
         return record(**typed)
@@ -55,11 +54,15 @@ def from_mapping(record: type[_Record], values: object, *, where: str = "run fil
 
 
 def _known_keys(key: str, known: list[str]) -> str:
-    """All keys of a table, or of one with many those most like the key that it does not have."""
+    """The key that was meant, and all keys of a table; of one with many those most like it, if one is."""
+    meant = get_close_matches(key, known, n=1)
+    asked = f"did you mean {meant[0]!r}? " if meant else ""
     if len(known) <= MOST_SHOWN:
-        return f"known here: {', '.join(known)}"
+        return f"{asked}known here: {', '.join(known)}"
+    if not meant:
+        return f"`{OF_MANY}` lists the {len(known)} known here"
     closest = get_close_matches(key, known, n=CLOSEST_SHOWN, cutoff=0.0)
-    return f"the closest of the {len(known)} known here: {', '.join(closest)}"
+    return f"{asked}the closest of the {len(known)} known here: {', '.join(closest)}"
 
 
 def _check_value(hint: Any, value: Any, of: Field[Any], where: str) -> Any:

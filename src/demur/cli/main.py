@@ -293,7 +293,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):  # in ASCII too every text can be shown
             stream.reconfigure(errors="backslashreplace")
     try:
-        app()
+        app(prog_name="demur")  # by `python -m demur`, too: what its help and its completion call it
     except DemurError as error:
         said = as_options(" ".join(str(error).split()), typer.main.get_command(app), sys.argv[1:])
         typer.echo(f"demur: {printing.printable(said)}", err=True)

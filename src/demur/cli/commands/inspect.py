@@ -14,7 +14,7 @@ from demur.cli.progress import FILES_KEPT, NOTHING_KEPT, progress_bar
 from demur.config import A_MODEL, ANYWAY
 from demur.errors import InputError
 from demur.models.allowed_endpoints import ALLOW_HELP
-from demur.runs.steps import after_replay, router_option, serve_command
+from demur.runs.steps import after_replay, command_after_one_prompt, router_option
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 AllowEndpoint = Annotated[
@@ -85,7 +85,7 @@ def explain(
     if json:
         return printing.as_json(found)
     printing.lines(found.lines)
-    return printing.next_step(serve_command(Path(router)), Path(router))
+    return printing.next_step(command_after_one_prompt(Path(router)), Path(router))
 
 
 def replay(

@@ -218,7 +218,7 @@ def _held_note(bill: Bill) -> tuple[str, ...]:
 
 
 def _bill_line(bill: Bill, name: str, replaced: int) -> str:
-    saved = f"{dollars(bill.saved)}" + (f" +- {dollars(bill.margin)}" if bill.margin else "")
+    saved = f"{dollars(bill.saved)}" + (f" ± {dollars(bill.margin)}" if bill.margin else "")
     unknown = f", {bill.unpriced:,} of unknown cost left out" if bill.unpriced else ""
     unknown += f", {replaced:,} {INSTEAD}" if replaced else ""
     strong = "-" if bill.strong_share is None else f"{bill.strong_share:.0%}"

@@ -96,7 +96,7 @@ class Bill:
         """The result as one sentence."""
         if not self.requests:
             return "no requests"
-        margin = f" +- {dollars(self.margin)}" if self.margin else ""
+        margin = f" ± {dollars(self.margin)}" if self.margin else ""
         guess = "" if self.margin is not None else ", a guess of unknown error: the router was trained without samples"
         word, share = ("saved", "saves") if self.saved >= 0 else ("lost", "loses")
         part = "" if self.saved_share is None else f" ({share} {abs(self.saved_share):.0%})"
