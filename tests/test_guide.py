@@ -601,7 +601,7 @@ def test_a_run_that_is_begun_again_and_fails_is_not_shown_as_sampled(pair: Pair)
     assert "[ ] sample     small and large on prompts.jsonl, not finished" in interrupted
     priced = (*sample_of(pair), *other, "--again", "--max-usd", "2", "--strong-usd", "1/1", "--weak-usd", "0")
     assert RUNNER.invoke(app, priced).exit_code != 0
-    assert "on prompts.jsonl, at most $2.00 in all (raise --max-usd), not finished" in said("status")
+    assert "on prompts.jsonl, at most $2.00 in all, not finished" in said("status")
     assert f"next: demur sample prompts.jsonl --weak {pair.names['weak']}" in interrupted
     said(*sample_of(pair, "--again"))
     assert "[x] sample     small and large on prompts.jsonl" in said("status")
@@ -741,3 +741,44 @@ def test_what_a_replay_advises_differs_from_what_was_asked_for_by_more_than_chan
 def test_the_help_says_that_an_option_stays_as_it_was_given_before(command: str, option: str) -> None:
     """`demur label` after one `--from judge` asks the judge again: its default is not the samples' entropy then."""
     assert f"[default: as before, else {option}]" in " ".join(said(command, "--help").replace("- ", "-").split())
+
+
+def test_what_is_older_than_the_labels_is_not_shown_as_done(pair: Pair) -> None:
+    """Training again is what makes the router one of these labels, and a threshold one of that router."""
+    said(*sample_of(pair))
+    said("label", "--entailment", "exact")
+    said("train", "--methods", "logistic")
+    said("calibrate", "prompts.jsonl", "--strong-share", "0.5", "--anyway")
+    assert [step.name for step in steps_of(Path("run")) if step.finished] == ["sample", "label", "train", "calibrate"]
+    said("label", "--entailment", "exact", "--definition", "paper")
+    shown = said("status")
+    assert [step.name for step in steps_of(Path("run")) if step.finished] == ["sample", "label"]
+    for name in ("train", "calibrate"):
+        assert re.search(rf"\[ \] {name} .*older than the labels", shown), shown
+    said("train", "--methods", "logistic")
+    assert "older than" not in said("status")
+
+
+def test_beside_a_gateway_the_next_command_after_explain_is_about_prompts(pair: Pair) -> None:
+    """A ledger by day is no answer to a question about one decision."""
+    said(*sample_of(pair, "--run", "mine"))
+    said("label", "--entailment", "exact", "--run", "mine")
+    said("train", "--methods", "logistic", "--run", "mine")
+    said("calibrate", "prompts.jsonl", "--strong-share", "0.5", "--anyway", "--run", "mine")
+    asked = ("explain", "What is 2 plus 2?", "--run", "mine", "--allow-endpoint", "127.0.0.1")
+    assert said(*asked).splitlines()[-1].startswith("next: demur serve mine/router")
+    with serving_file(Path("mine"), "http://127.0.0.1:8111", lambda: Path("mine/router"), 4):
+        command = said(*asked).splitlines()[-1].removeprefix("next: demur ")
+        assert command == "replay prompts.jsonl --router mine/router"
+        assert said(*shlex.split(command))
+
+
+def test_the_completion_of_the_module_is_that_of_the_command() -> None:
+    """`python -m demur` is no name of a command that a shell can complete."""
+    environment = {**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    asked = [sys.executable, "-m", "demur", "--show-completion", "bash"]
+    script = subprocess.run(asked, env=environment, capture_output=True, text=True, check=True).stdout
+    checked = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
+    assert re.search(r"complete .*-F \w+ demur$", script.strip()), script
+    assert re.search(r"\b_DEMUR_COMPLETE=", script), script

@@ -20,6 +20,7 @@ from demur.config import runs_beside
 from demur.evaluation.report.headline_record import FORECAST, MEASURED, QUALITY, HeadlineBlock
 from demur.runs.lineage import headline_of
 from demur.runs.lock import work_on
+from demur.runs.rest_of_sampling import rest_of_sampling
 from demur.runs.steps import USUAL, next_command, steps_of, swap_advice
 
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # the library that typer stands on is its own business
@@ -197,7 +198,7 @@ def show_path(folder: str = USUAL) -> None:
     )
     for step in steps:
         mark = "[x]" if step.finished else "[ ]"
-        about = printing.printable(step.done or step.about)
+        about = printing.printable(step.state)
         typer.echo(f"  {mark} {step.name:<{width}}  {about}")
     typer.echo("")
     if block := HeadlineBlock.from_record(headline_of(Path(folder))):
@@ -212,7 +213,8 @@ def show_path(folder: str = USUAL) -> None:
         option = "" if folder == USUAL else f" --run {shlex.quote(folder)}"
         lines: tuple[str, ...] = (f"next: demur status{option}",)
     else:
-        lines = advice_lines(next_command(Path(folder)), Path(folder) / "router")
+        command = next_command(Path(folder))
+        lines = rest_of_sampling(Path(folder), command) or advice_lines(command, Path(folder) / "router")
     for line in lines:
         typer.echo(printing.printable(line))
     if not any(step.done for step in steps):

@@ -58,16 +58,28 @@ def outdated_stages(folder: Path) -> tuple[str, ...]:
     return lines
 
 
-def _outdated_lines(folder: Path, made: Mapping[str, Mapping[str, str]]) -> tuple[str, ...]:
-    """The same of labels and routers, whether or not a threshold is set."""
-    lines = tuple(
-        f"{folder}: the {before} are newer than the {stage}; make those again with `{command}`"
-        for stage, (before, command) in OUTDATED.items()
+def older_stages(folder: Path) -> Mapping[Stage, str]:
+    """The stages of a run's folder that are older than something they were made from, and what that is."""
+    return _older(folder, _read_lineage(folder))
+
+
+def _older(folder: Path, made: Mapping[str, Mapping[str, str]]) -> dict[Stage, str]:
+    found: dict[Stage, str] = {
+        stage: before
+        for stage, (before, _) in OUTDATED.items()
         if stage in made and before in made and made[stage]["source"] != made[before]["content"]
+    }
+    if "routers" in made and not found and _prices(folder / "run.json") != _prices(folder / "router" / "router.json"):
+        return {"routers": "prices"}
+    return found
+
+
+def _outdated_lines(folder: Path, made: Mapping[str, Mapping[str, str]]) -> tuple[str, ...]:
+    """The lines of labels and routers, whether or not a threshold is set."""
+    return tuple(
+        f"{folder}: the {newer} are newer than the {stage}; make those again with `{OUTDATED[stage][1]}`"
+        for stage, newer in _older(folder, made).items()
     )
-    if "routers" in made and not lines and _prices(folder / "run.json") != _prices(folder / "router" / "router.json"):
-        return (f"{folder}: the prices are newer than the routers; make those again with `demur train`",)
-    return lines
 
 
 def keep_report(folder: Path, threshold: float) -> None:

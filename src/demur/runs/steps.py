@@ -26,6 +26,7 @@ from demur.runs.lineage import (
     advice_of,
     advice_scope,
     least_share_of,
+    older_stages,
     outdated_report,
     outdated_stages,
     run_file_of,
@@ -54,11 +55,17 @@ class Step:
     about: str
     done: str  # what the folder has of it; empty: nothing
     command: str  # to be copied
+    newer: str = ""  # than that: what it was made from, made again since
 
     @property
     def finished(self) -> bool:
-        """Whether nothing of it is missing."""
-        return bool(self.done) and not self.done.endswith(UNFINISHED)
+        """Whether nothing of it is missing, or older than what it was made from."""
+        return bool(self.done) and not self.newer and not self.done.endswith(UNFINISHED)
+
+    @property
+    def state(self) -> str:
+        """What the folder has of it, or what it is for."""
+        return f"{self.done}, older than the {self.newer}" if self.done and self.newer else self.done or self.about
 
 
 def steps_of(folder: Path) -> tuple[Step, ...]:
@@ -77,19 +84,21 @@ def steps_of(folder: Path) -> tuple[Step, ...]:
     outdated = bool(outdated_report(folder))
     ledger, gateways = folder / "ledger.sqlite", serving_gateways(folder)
     served = "; ".join(one.sentence for one in gateways)
-    limit = f", at most {dollars(config.max_usd)} in all (raise --max-usd)" if config and config.max_usd else ""
+    limit = f", at most {dollars(config.max_usd)} in all" if config and config.max_usd else ""
     sample = (pair if "samples" in made else f"{pair}{limit}, {UNFINISHED}") if config else ""
     ask = sample_command(folder)[1] if config else SAMPLE + option
+    older = older_stages(folder)
+    newer_labels, newer = older.get("labels", ""), older.get("labels") or older.get("routers", "")
     return (
         Step("sample", "ask both models several times per prompt", sample, ask),
         Step("label", "compare the answers: which prompts need the large model",
-             count_of(labels, "preference") if labels else "", f"demur label{option}"),
-        Step("train", "learn a router from the labels", str(router) if record else "", f"demur train{option}"),
+             count_of(labels, "preference") if labels else "", f"demur label{option}", newer_labels),
+        Step("train", "learn a router from the labels", str(router) if record else "", f"demur train{option}", newer),
         Step("calibrate", "choose how many calls go to the large model",
              "" if threshold is None else f"threshold {threshold:.4f}",
-             _calibrate_as_before(folder) or calibrate_command(prompts, router, strong_share)),
+             _calibrate_as_before(folder) or calibrate_command(prompts, router, strong_share), newer),
         Step("report", f"{REPORT} is of an earlier router or threshold" if outdated else "see what it saves",
-             "" if outdated else ", ".join(measured), f"demur report{option}"),
+             "" if outdated else ", ".join(measured), f"demur report{option}", newer),
         Step("serve", f"an OpenAI-compatible endpoint{_served_before(ledger)}", served, _beside(gateways, ledger)
              or f"demur serve{f' {router}' if option else ''}{_serving(config) if config else ''}{anyway}"
              + port_option(folder)),
@@ -296,6 +305,17 @@ def _is_beyond_chance(share: float, asked: float, prompts: int) -> bool:
     count = round(share * prompts)
     below, above = binomial_cdf(count, prompts, asked), 1 - (binomial_cdf(count - 1, prompts, asked) if count else 0.0)
     return min(below, above) < (1 - LEVEL) / 2
+
+
+def command_after_one_prompt(router: Path) -> str:
+    """The command that comes next once a decision on one prompt was looked at: serve the router or, where a gateway
+    does, look at all prompts of the run."""
+    gateways = serving_gateways(router.parent) if router.name == "router" else ()
+    if not gateways or any(one.outdated for one in gateways):
+        return serve_command(router)
+    prompts, _ = sample_command(router.parent)
+    at = "" if router == Path(USUAL) / "router" else f" --router {shlex.quote(str(router))}"
+    return f"demur replay {shlex.quote(prompts)}{at}"
 
 
 def serve_command(router: Path) -> str:

@@ -127,6 +127,8 @@ class PairEstimate:
         left, most = self.usd_left, _sum(*(side.usd for side in self.all))
         if left is None or most is None or self.expected_usd is None or most <= left:
             return ""
+        if left <= 0:
+            return "--max-usd is spent: sampling goes on when it is raised"
         allows = (
             "enough for the expected cost, not for the largest" if self.expected_usd <= left else "less than expected"
         )
