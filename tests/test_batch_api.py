@@ -211,7 +211,7 @@ def test_a_batch_that_expired_half_done_gives_what_is_done_and_names_the_rest(
     notes = said(sample(server, tmp_path))
     assert "small: batch batch_0 ended as expired; what is done is taken" in notes
     assert "read 24 results: 36 new samples" in notes
-    assert "results that expired before they were answered: 12 (colour-0: 500: " in notes
+    assert "results that expired before they were answered: 12, such as colour-0: 500: " in notes
     assert "the same command, with --batch or without it, asks again" in notes
     assert (len(stored(tmp_path / "run")), len(server.batches)) == (36, 2)  # not sent again by itself
     kept = sorted((tmp_path / "run" / "batches").iterdir())
@@ -229,7 +229,7 @@ def test_errors_are_kept_apart_and_asked_directly_only_without_the_option(server
 
     server.result = broken
     notes = said(sample(server, tmp_path))
-    assert "results that are errors: 2 (colour-0: 500: " in notes
+    assert "results that are errors: 2, such as colour-0: 500: " in notes
     assert "requests that failed are in " in notes
     assert server.executed["directly"] == 0
     assert len(stored(tmp_path / "run")) == 66
@@ -245,7 +245,7 @@ def test_results_that_are_unknown_or_did_not_come_are_named(server: BatchServer,
     server.result = lambda row, found: found | {"custom_id": "mine"} if "picture 1?" in str(row["body"]) else found
     notes = said(sample(server, tmp_path))
     assert "results that have a custom_id of no prompt of this run" in notes
-    assert "results that did not come: 4 (colour-0 in batch batch_0; colour-1 in batch batch_0; " in notes
+    assert "results that did not come: 4, such as colour-0 in batch batch_0; " in notes
     assert len(stored(tmp_path / "run")) == 60
 
 

@@ -21,8 +21,6 @@ from demur.sampling.batches.batch_files import (
 from demur.sampling.sample import distinct_prompts
 from demur.store import Store
 
-NAMED = 3  # lines in a sentence
-
 
 class BatchReader:
     """Reads lines of results; what a prompt's samples are already there for changes nothing.
@@ -89,13 +87,12 @@ class BatchReader:
     def notes(self) -> Iterator[str]:
         """What was read, and what is wrong with some of it; one sentence each."""
         yield (
-            f"read {count_of(self._results, 'result')}: {count_of(self._fresh, 'new sample')}, {self._known:,} that "
-            "the "
-            "store had already"
+            f"read {count_of(self._results, 'result')}: {count_of(self._fresh, 'new sample')}, "
+            f"{self._known:,} that the store had already"
         )
         for (wrong, advice), lines in self._found.items():
-            more = "; ..." if len(lines) > NAMED else ""
-            yield f"results that {wrong}: {len(lines):,} ({'; '.join(lines[:NAMED])}{more}); {advice}"
+            one = f"{len(lines):,}, such as" if len(lines) > 1 else "1,"
+            yield f"results that {wrong}: {one} {lines[0]}; {advice}"
 
     def _note(self, wrong: str, advice: str, line: str) -> None:
         self._found.setdefault((wrong, advice), []).append(line)
