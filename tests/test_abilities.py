@@ -73,7 +73,7 @@ async def test_doctor_finds_what_an_endpoint_cannot_do() -> None:
     async with endpoint(can=False, spoken=("/chat/completions",), window={}) as url:
         report = await asyncio.to_thread(doctor, f"m@{url}")
     assert report.abilities.settings == {"speaks": ["chat"], "images": False, "tools": False, "json_schema": False}
-    assert "  images       no: the gateway asks the other model" in report.lines
+    assert "  images       no: the gateway asks the other model, and answers 400 where neither can" in report.lines
     assert "  context      unknown: refusals will show it" in report.lines
 
 

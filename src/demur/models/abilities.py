@@ -37,6 +37,7 @@ _NEEDS: Mapping[str, dict[str, Any]] = {
     },
 }
 _PLAIN: dict[str, Any] = {"messages": [{"role": "user", "content": _ASK}], "max_tokens": 1}
+NOT_ABLE = "no: the gateway asks the other model, and answers 400 where neither can"
 FEW_TOKENS = 16
 _COUNT = [{"role": "user", "content": "Count from 1 to 40 in words."}]
 _LONGEST = ("max_tokens", "max_completion_tokens")  # names of the longest answer, in tokens
@@ -63,7 +64,7 @@ class EndpointAbilities:
         """One each, with what follows for the gateway. Images and tools are accepted: whether they were heeded, an
         answer does not show.
         """
-        words = {None: "unknown: refusals will show it", True: "yes", False: "no: the gateway asks the other model"}
+        words = {None: "unknown: refusals will show it", True: "yes", False: NOT_ABLE}
         accepted = {"images": self.images, "tools": self.tools}
         context = f"{self.context_tokens:,} tokens" if self.context_tokens else "unknown: refusals will show it"
         return (
