@@ -67,7 +67,7 @@ def evaluate_by_gold(run: Run) -> Evaluation | None:
     preferences = read_preferences(config.preferences)
     meanings = run.meanings if trained_on_meanings(run, loaded) else None
     recipes = paper_routers(run, preferences, loaded.prompt_router.encoder)
-    staged, findings, sampled = measure_gate(loaded, config.router.served, test, recipes, meanings)
+    staged, findings, remarks, sampled = measure_gate(loaded, config.router.served, test, recipes, meanings)
     rows += staged
     firsts = [samples.weak[prompt.id][0] for prompt in prompts]
     unusable = unusable_sentence(prompts, firsts, graded.weak_quality, graded.strong_quality)
@@ -93,7 +93,7 @@ def evaluate_by_gold(run: Run) -> Evaluation | None:
         notes=record_of(run, preferences),
         trials=loaded.trials,
         tiers=tiers,
-        remarks=loaded.lines[1:],
+        remarks=remarks,
         verdict=verdict_by_grades(
             next(row for row in rows if row.router == serves), len(prompts), recorded_verdict(served.record)
         ),

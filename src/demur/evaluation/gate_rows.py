@@ -24,15 +24,15 @@ ABOUT = {PRESET: "the paper's preset (Eqs. 2, 3 and 6, SW)", HARD: "hard labels 
 
 def measure_gate(
     router: Router, served: str, test: TestSet, recipes: Mapping[str, PromptRouter], meanings: Clustering | None = None
-) -> tuple[list[EvaluationRow], tuple[str, ...], Headline | None]:
-    """Rows of the paper's routers and, last, of router and gate; the findings; and what a gate that serves did with the
-    sampled answers. ``served`` names the router.
+) -> tuple[list[EvaluationRow], tuple[str, ...], tuple[str, ...], Headline | None]:
+    """Rows of the paper's routers and, last, of router and gate; the findings; what else is known of the gate; and what
+    a gate that serves did with the sampled answers. ``served`` names the router.
 
     ``recipes``: the paper's routers, by a name of ABOUT. ``meanings`` as `demur.gate.router.drafts_of` takes them.
     """
     texts = [prompt.text for prompt in test.prompts]
     rows: list[EvaluationRow] = []
-    findings = [router.sentence]
+    findings, remarks = [gate_in_brief(router)], [*router.lines]
     looked = router.prompt_router.look_at(texts)
     scores, in_line = looked.scores, None
     quality, best = test.weak_quality, scores
@@ -52,10 +52,15 @@ def measure_gate(
             quality, best = drafted, staged.final
         if router.serving_gate:
             use, in_line = served_on_samples(router, looked, test, (staged, drafted))
-            findings.append(f"at its threshold, on the answers that were sampled, it {use.sentence}")
+            remarks.append(f"at its threshold, on the answers that were sampled, it {use.sentence}")
     if test.strong_quality.mean() > test.weak_quality.mean():
         findings += [_gain_over(name, best, paper, quality, test.strong_quality) for name, paper in theirs.items()]
-    return rows, tuple(findings), in_line
+    return rows, tuple(findings), tuple(remarks), in_line
+
+
+def gate_in_brief(router: Router) -> str:
+    """Whether a router's gate pays, in a short line; why there is none, where there is none."""
+    return f"{router.gate.verdict.brief} (believed)" if router.gate else router.sentence
 
 
 def sampled_answers(

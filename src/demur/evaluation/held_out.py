@@ -14,6 +14,7 @@ import numpy as np
 from demur.config import RunConfig
 from demur.errors import InputError
 from demur.evaluation.evaluate_run import keep_vectors, load_served, usd_per_1k
+from demur.evaluation.gate_rows import gate_in_brief
 from demur.evaluation.graded_file import BY_HAND, USUAL_GRADES
 from demur.evaluation.grades import (
     FEWEST_GRADED,
@@ -133,7 +134,7 @@ def evaluate_held_out(run: Run, *, graded: bool) -> Evaluation:
         pricing=price_line(price_facts(run.pair, config.label.entailment)),
         payback=payback(spent.usd, in_line),
         usd_alone=(usd_per_1k(costs[0]), usd_per_1k(costs[1])),  # of the table's own prompts
-        findings=(told, loaded.sentence),
+        findings=(told, gate_in_brief(loaded)),
         cautions=cautions_of(loaded, graded=not believed),
         choices=_choices(loaded, rows, quality, drawn),
         chance=scores_are_chances(served),

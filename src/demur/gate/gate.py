@@ -66,13 +66,15 @@ class GateVerdict:
         return self.low > 0
 
     @property
+    def brief(self) -> str:
+        """The result, without what it is measured against and how."""
+        more = f"{100 * self.gain:+.2f} [{100 * self.low:+.2f}, {100 * self.high:+.2f}]"
+        return f"The gate {'pays' if self.pays else 'does not pay'}: {more} right answers per 100 prompts"
+
+    @property
     def sentence(self) -> str:
         """The result as one sentence."""
-        more = f"{100 * self.gain:+.2f} [{100 * self.low:+.2f}, {100 * self.high:+.2f}]"
-        return (
-            f"The gate {'pays' if self.pays else 'does not pay'}: {more} right answers per 100 prompts beyond what "
-            "the prompt alone gains (believed without labels, mean over all shares)"
-        )
+        return f"{self.brief} beyond what the prompt alone gains (believed without labels, mean over all shares)"
 
 
 @dataclass(frozen=True, slots=True)
