@@ -38,7 +38,7 @@ from demur.records import SamplingSettings
 from demur.runs import run as opened
 from demur.runs.lineage import keep_advice, keep_made, keep_run_file, keep_wish
 from demur.runs.lock import lock_run
-from demur.runs.steps import after_replay, first_share, next_command, serve_command, share_note, steps_of
+from demur.runs.steps import after_replay, first_share, next_command, serve_command, share_notes, steps_of
 from demur.serving_file import serving_file
 from gateways import RECORD
 from pairs import Pair, running_pair, strong, write_questions
@@ -681,17 +681,17 @@ def test_the_share_to_begin_with_and_why(tmp_path: Path, point: KeptPoint | None
     keep_made(tmp_path, "routers", "these")
     keep_advice(tmp_path, point, least_share=0.0, scope="")
     assert first_share(tmp_path) == share
-    assert says in share_note(tmp_path)
+    assert says in "; ".join(map(str.strip, share_notes(tmp_path)))
     weak, strong = ModelConfig("w", "http://gpu:8000/v1"), ModelConfig("s", "https://api.example/v1")
     RunConfig("prompts.jsonl", weak, strong, run=str(tmp_path), strong_share=0.4).save()
     Path("run.toml").write_text("")
     keep_run_file(tmp_path, "run.toml")
-    assert share_note(tmp_path).endswith("; the run file asks for a strong share of 40%")
+    assert share_notes(tmp_path)[-1].strip() == "the run file asks for a strong share of 40%"
     keep_run_file(tmp_path, "")
     keep_made(tmp_path, "routers", "others")  # trained again by an earlier version, which keeps no advice
     assert first_share(tmp_path) == 0.3
     (tmp_path / "router" / "router.json").write_text('{"calibration": {"threshold": 0.5}}')
-    assert share_note(tmp_path) == ""  # it is chosen
+    assert share_notes(tmp_path) == ()  # it is chosen
 
 
 def test_a_share_that_a_new_router_cannot_give_is_not_asked_for_again(tmp_path: Path) -> None:
@@ -714,9 +714,13 @@ def test_of_which_prompts_an_advised_share_keeps_the_quality(tmp_path: Path) -> 
     keep_made(tmp_path, "routers", "these")
     scope = "the 54% of the prompts that could be judged"
     keep_advice(tmp_path, KeptPoint(0.3, 0.96, 0.7), least_share=0.0, scope=scope)
-    assert f"keeps 96% of the large model's quality on {scope} (believed) and saves 70%" in share_note(tmp_path)
+    kept, whose = share_notes(tmp_path)
+    assert "keeps 96% of the large model's quality (believed) and saves 70%" in kept
+    assert whose.endswith(scope)
     keep_advice(tmp_path, KeptPoint(1.0, 1.0, 0.0), least_share=0.0, scope=scope)
-    assert f"no share keeps 95% of the large model's quality on {scope} (believed)" in share_note(tmp_path)
+    kept, whose, _ = share_notes(tmp_path)
+    assert "no share keeps 95% of the large model's quality (believed)" in kept
+    assert whose.endswith(scope)
 
 
 def test_what_a_replay_advises_differs_from_what_was_asked_for_by_more_than_chance_gives(tmp_path: Path) -> None:

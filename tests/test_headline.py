@@ -117,6 +117,15 @@ def test_a_block_is_the_result_then_facts_in_columns_then_cautions() -> None:
     assert HeadlineBlock.from_record({}) is None
 
 
+def test_a_caution_that_is_too_long_for_a_line_is_broken_between_sentences() -> None:
+    """Inside of one a command would be cut, which could then not be copied."""
+    first, command, last = f"{'Long ' * 19}first.", f"Then `demur {'x' * 60} --option 3.5 Value`.", "Short."
+    assert HeadlineBlock("", cautions=(f"{first} {command} {last}",)).lines[1:] == (
+        *(f"- {first}", f"  {command} {last}"),
+    )
+    assert HeadlineBlock("", cautions=("One. Two.",)).lines[1:] == ("- One. Two.",)
+
+
 WIDEST = 110  # columns
 
 
@@ -824,7 +833,7 @@ def test_gold_answers_of_new_prompts_are_named_and_measured_once_both_models_hav
     """Of the 60 new prompts the weak model knows the colours, the strong one knows all."""
     run = trained(tmp_path, pair, gold=True)
     questions = write_questions(tmp_path / "new.jsonl", gold=True)
-    said = demur.replay(questions, router=f"{run}/router").lines[-1]
+    said = " ".join(map(str.strip, demur.replay(questions, router=f"{run}/router").lines[-2:]))  # a line per sentence
     assert said.startswith("- 60 of these prompts have gold answers, which are not used")
     commands = [f"demur sample {questions} --n 2 --run unseen", "demur grade --run unseen --gold"]
     assert re.findall("`(.*?)`", said) == [*commands, "demur replay unseen/grades.jsonl"]

@@ -289,10 +289,11 @@ def test_a_kind_that_is_graded_often_enough_has_a_measured_quality() -> None:
 
 def test_kinds_that_are_mostly_unknown_are_named_after_training() -> None:
     said = kinds_note(routed())
-    assert "sentences and texts (50% of the prompts), 0% of which stay local" in said
+    assert "sentences and texts (50% of the prompts)" in said
+    assert "0% of them stay local" in said
     assert "short answers" not in said
     assert said.endswith("`demur report`")
-    assert "100% of which stay local" in kinds_note(routed("weak"))
+    assert "100% of them stay local" in kinds_note(routed("weak"))
     router = routed()
     before = replace(router, prompt_router=replace(router.prompt_router, calibration=None))
     assert "stay local" not in kinds_note(before)

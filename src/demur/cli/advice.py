@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from demur.routing.verdict import recorded_verdict
-from demur.runs.steps import ANYWAY, sample_command, share_note
+from demur.runs.steps import ANYWAY, sample_command, share_notes
 
 
 def advice_lines(command: str, router: Path | None) -> tuple[str, ...]:
@@ -15,8 +15,7 @@ def advice_lines(command: str, router: Path | None) -> tuple[str, ...]:
     """
     if router is None:
         return (f"next: {command}",)
-    why = (share_note(router.parent),) if " --strong-share " in command and router.name == "router" else ()
-    share = tuple(filter(None, why))
+    share = share_notes(router.parent) if " --strong-share " in command and router.name == "router" else ()
     verdict = recorded_verdict(_record(router)) if ANYWAY in command else None
     if verdict is None or verdict.learned:
         return (*share, f"next: {command}")

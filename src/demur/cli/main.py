@@ -35,7 +35,7 @@ from demur.errors import DemurError, InputError, of_the_system
 from demur.evaluation.thresholds.criterion import CRITERIA, USUAL_SHARE, Criterion
 from demur.limits import from_mapping
 from demur.runs.lineage import wish_of
-from demur.runs.steps import current_threshold, first_share, prompts_of_run, share_note, threshold_of
+from demur.runs.steps import current_threshold, first_share, prompts_of_run, share_notes, threshold_of
 
 OWN_PROMPTS = (
     "no prompts are given, so the threshold is set on the run's own, {prompts}; those that trained the router are "
@@ -275,8 +275,7 @@ def _ask_share(router: str, prompts: str) -> float:
     """The strong share that a person at a terminal asks for. Raises InputError elsewhere, with what is there now."""
     at, now = Path(router), current_threshold(Path(router))
     usual = first_share(at.parent) if at.name == "router" else USUAL_SHARE
-    said = share_note(at.parent) if at.name == "router" else ""
-    note = f"; {said}" if said else ""
+    note = "".join(f"; {line.strip()}" for line in (share_notes(at.parent) if at.name == "router" else ()))
     if not sys.stdin.isatty():
         raise InputError(
             f"{router}: {now}; say what you wish, such as demur calibrate {prompts} --strong-share {usual:.2g}, "

@@ -154,32 +154,32 @@ def first_share(folder: Path) -> float:
     return point.share if point and 0 < point.share < 1 else round(least + FIRST_SHARE * (1 - least), 2)
 
 
-def share_note(folder: Path) -> str:
-    """Why that share; empty where another was asked for, or a threshold is set."""
+def share_notes(folder: Path) -> tuple[str, ...]:
+    """Why that share, in short lines; none where another was asked for, or a threshold is set."""
     if not is_router(folder / "router") or threshold_of(folder / "router") is not None:
-        return ""
+        return ()
     config, point, wish = _config(folder), advice_of(folder), wish_of(folder)
     if wish and (point is None or not _asked_share(wish)):
-        return ""
+        return ()
     begin, least = f"{first_share(folder):.0%} is a share to begin with", least_share_of(folder)
     if least:
-        begin += f", since {least:.0%} of the prompts are unknown and go to the large model whatever the threshold"
+        begin += f": {least:.0%} of the prompts are unknown and go to the large model whatever the threshold"
     if run_file_of(folder) and config:
         begin = f"the run file asks for a strong share of {config.strong_share:.0%}"
     if point is None:
-        return f"what a share keeps is not known; {begin}"
+        return "what a share keeps is not known", f"  {begin}"
     paid = f" and {point.money}" if point.money else ""
-    whose = f" on {scope}" if (scope := advice_scope(folder)) else ""
-    kept = f"{point.kept:.0%} of the large model's quality{whose} (believed)"
+    whose = (f"  that is the quality of {scope}",) if (scope := advice_scope(folder)) else ()
+    kept = f"{point.kept:.0%} of the large model's quality (believed)"
     if point.share <= 0:
         small = "the smaller models alone keep" if config and config.between else "the small model alone keeps"
-        return f"{small} {kept}{paid}; {begin}"
+        return f"{small} {kept}{paid}", *whose, f"  {begin}"
     if point.share >= 1:
-        return f"no share keeps {KEPT:.0%} of the large model's quality{whose} (believed); {begin}"
+        return f"no share keeps {KEPT:.0%} of the large model's quality (believed)", *whose, f"  {begin}"
     found = f"a strong share of {point.share:.0%} keeps {kept}{paid}"
     if round(point.kept, 2) > KEPT:  # `least_quality` asks for both, of which the second is more here
-        found += f", the least that keeps {KEPT:.0%} and four fifths of what the large model gains"
-    return f"{found}; {begin}" if run_file_of(folder) else found
+        whose = (f"  the least that keeps {KEPT:.0%} and four fifths of what the large model gains", *whose)
+    return (found, *whose, f"  {begin}") if run_file_of(folder) else (found, *whose)
 
 
 def sample_command(folder: Path) -> tuple[str, str]:

@@ -4,6 +4,7 @@ about. Every command, the report and `demur status` say it so.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ from demur.records import Fact, Role, count_of, dollars, fact_lines
 DECIDED = "that could be judged"
 EXPECTED, SAMPLED = "as expected", "on the answers that were sampled"
 WORTH_SAYING = 0.01  # of the calls that stay local
+WIDTH = 110  # characters of a line of cautions
+SENTENCES = re.compile(r"(?<=\.) (?=[A-Z])")  # between two of them
 ENOUGH = 0.9  # of always-strong's quality; where less is served, a note says so
 SIZES: dict[Role, str] = {"weak": "small", "strong": "large"}
 MEASURED, FORECAST, QUALITY = "measured on", "forecast for", "quality"  # names of notes
@@ -46,7 +49,23 @@ class HeadlineBlock:
     @property
     def lines(self) -> tuple[str, ...]:
         """The block as lines of text."""
-        return (self.sentence, *fact_lines(self.notes), *(f"- {caution}" for caution in self.cautions))
+        return (
+            self.sentence,
+            *fact_lines(self.notes),
+            *(line for one in self.cautions for line in _caution_lines(one)),
+        )
+
+
+def _caution_lines(caution: str) -> tuple[str, ...]:
+    """A caution in as few lines as hold its sentences; none is cut, so that a command in it can be copied."""
+    first, *others = SENTENCES.split(caution)
+    lines = [f"- {first}"]
+    for sentence in others:
+        if len(lines[-1]) + 1 + len(sentence) <= WIDTH:
+            lines[-1] += f" {sentence}"
+        else:
+            lines.append(f"  {sentence}")
+    return tuple(lines)
 
 
 @dataclass(frozen=True, slots=True)

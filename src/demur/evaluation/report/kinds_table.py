@@ -121,7 +121,7 @@ def kinds_note(router: Router) -> str:
         f"{one.shown} ({one.prompts / kinds.prompts:.0%}{of})" for one, of in zip(lost, whole, strict=True)
     )
     return (
-        f"Do not trust it on {named}{_local_of(router, kinds)}: samples rarely show which model they need. {SEE_TABLE}"
+        f"Do not trust it on {named}. Samples rarely show which model they need{_local_of(router, kinds)}. {SEE_TABLE}"
     )
 
 
@@ -132,7 +132,7 @@ def _local_of(router: Router, kinds: PromptKinds) -> str:
     if first.tiers or first.calibration is None or len(kinds.of) != len(texts):
         return ""
     served, lost = _serving_of(router, kinds, texts, {}), [i for i, one in enumerate(kinds.kinds) if one.mostly_untold]
-    return f", {1 - served.strong[np.isin(served.of, lost)].mean():.0%} of which stay local"
+    return f", and {1 - served.strong[np.isin(served.of, lost)].mean():.0%} of them stay local"
 
 
 def new_kinds_notes(router: Router, prompts: Sequence[Prompt], *, priced: bool) -> tuple[str, ...]:
