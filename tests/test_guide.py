@@ -663,7 +663,7 @@ def test_every_command_ends_with_the_next_one() -> None:
         ),
         (
             KeptPoint(0.5, 0.97, None),
-            "(believed), the least that keeps 95% and four fifths of what the large model gains",
+            "the least that keeps 95% and four fifths of what the large model gains",
             0.5,
         ),
         (
@@ -714,7 +714,7 @@ def test_of_which_prompts_an_advised_share_keeps_the_quality(tmp_path: Path) -> 
     keep_made(tmp_path, "routers", "these")
     scope = "the 54% of the prompts that could be judged"
     keep_advice(tmp_path, KeptPoint(0.3, 0.96, 0.7), least_share=0.0, scope=scope)
-    kept, whose = share_notes(tmp_path)
+    kept, _, whose = share_notes(tmp_path)
     assert "keeps 96% of the large model's quality (believed) and saves 70%" in kept
     assert whose.endswith(scope)
     keep_advice(tmp_path, KeptPoint(1.0, 1.0, 0.0), least_share=0.0, scope=scope)
