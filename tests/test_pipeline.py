@@ -472,13 +472,17 @@ def test_what_a_judge_of_meanings_costs_is_said_to_be_left_out() -> None:
     assert dict(price_facts(pair, judge))["not counted"] == f"what {judge} costs as entailment"
 
 
-def test_a_decision_that_waits_for_an_answer_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    checked = Decision("small", "weak", 0.524, 0.509, "close", (), stage="gate", wants_samples=1)
+def test_a_decision_that_waits_for_an_answer_says_so_and_shows_its_score_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    close = "score 0.524 >= threshold 0.509; within 0.020 of it, so the weak model's answer is checked"
+    checked = Decision("small", "weak", 0.524, 0.509, close, (), stage="gate", wants_samples=1)
     printing.decision("Why?", checked)
-    printing.decision("Why?", replace(checked, score=0.3, wants_samples=0))
-    waits, settled = (line for line in capsys.readouterr().out.splitlines() if "->" in line)
-    assert waits == "  -> weak: small, whose answer is then checked   score 0.524, threshold 0.509"
-    assert settled == "  -> weak: small   score 0.300, threshold 0.509"
+    shown = capsys.readouterr().out
+    assert "  -> weak: small, whose answer is then checked\n" in shown
+    assert (shown.count("0.524"), shown.count("0.509")) == (1, 1)
+    printing.decision("Why?", replace(checked, reason="score 0.300 < threshold 0.509", score=0.3, wants_samples=0))
+    assert "  -> weak: small\n" in capsys.readouterr().out
 
 
 def test_a_full_disk_is_one_line_and_takes_no_record(tmp_path: Path, pair: Pair) -> None:
