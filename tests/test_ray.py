@@ -230,7 +230,7 @@ def test_a_budget_is_kept_by_all_workers_together(cluster: Any, pair: Pair, tmp_
     file = run_file(tmp_path, pair, "dear", "max_usd = 100")
     file.write_text(file.read_text().replace("[strong]", f"{price}\n[strong]"))
     pair.weak.requests.clear()
-    with pytest.raises(BudgetError, match=rf"node {socket.gethostname()}: small: .*limit of \$100\.00"):
+    with pytest.raises(BudgetError, match=rf"node {socket.gethostname()}: small: .*limit is \$100\.00"):
         demur.run(file, ray="auto")
     with closing(sqlite3.connect(tmp_path / "dear" / "store.sqlite")) as db:
         ((spent,),) = db.execute("select total(completion_tokens) from samples where model like 'small%'")
