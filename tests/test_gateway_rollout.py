@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import aiohttp
@@ -62,6 +64,30 @@ async def test_a_router_behind_a_link_is_followed_and_a_broken_one_refused(
         assert (await found.ask(EASY))[0] == 200
         swap(link, tmp_path / "router")
         await until(lambda: held.router.threshold == 0.5)
+
+
+async def test_a_reload_says_of_a_threshold_that_is_not_set_how_it_is_set(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    link = tmp_path / "current"
+    link.symlink_to(tmp_path / "router")
+    async with gateway(tmp_path, router=str(link)) as found:
+        held, said = found.gateway.decider, ""
+        for name, calibration in (("set", Calibration(0.25, 0.5, 18, "strong share 50%")), ("trained", None)):
+            shutil.copytree(tmp_path / "router", tmp_path / name)
+            written = json.loads((tmp_path / name / "router.json").read_text())
+            written["calibration"] = asdict(calibration) if calibration else None
+            (tmp_path / name / "router.json").write_text(json.dumps(written))
+            before, said = held.router, ""
+            swap(link, tmp_path / name)
+
+            def reloaded() -> bool:
+                nonlocal said
+                said += capfd.readouterr().err
+                return held.router is not before and "reloaded" in said  # noqa: B023  # awaited in this turn
+
+            await until(reloaded)
+            assert ("demur calibrate" in said) is (calibration is None)
 
 
 @pytest.mark.slow

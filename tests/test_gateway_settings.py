@@ -77,6 +77,18 @@ def test_options_override_the_file_only_where_they_are_given(monkeypatch: pytest
     }
 
 
+@pytest.mark.parametrize("ledger", ["run/ledger.sqlite", "my.sqlite", "postgresql://demur:secret@db/demur"])
+def test_the_start_names_the_ledgers_file_and_no_password(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ledger: str
+) -> None:
+    monkeypatch.setattr("demur.gateway.server.serve", lambda router, *, ready, **options: ready("here", "there", False))
+    (tmp_path / "g.toml").write_text(f'ledger = "{ledger}"\n')
+    said = CliRunner().invoke(app, ["serve", "other/router", "--config", str(tmp_path / "g.toml")])
+    assert said.exit_code == 0
+    assert (f"demur ledger {ledger}" in said.stdout) is (not ledger.startswith("postgresql"))
+    assert "secret" not in said.output
+
+
 def test_the_first_question_of_the_demo_is_one_that_its_models_answer(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from demur.cli.main import app
+from demur.errors import StoreError
+from demur.gateway.ledger.export import ledger
 from demur.measure.threshold import Calibration
 from demur.routing.artifact import save_calibration
 from demur.runs.steps import serve_command
@@ -37,6 +40,18 @@ async def test_a_gateway_is_seen_until_it_is_killed_and_says_which_router_it_has
             await until(lambda: not serving_gateways(tmp_path)[0].outdated)
             os.kill(seen.pid, signal.SIGKILL)
             await until(lambda: not serving_gateways(tmp_path))
+
+
+def test_who_looks_for_a_ledger_in_the_run_of_a_gateway_is_told_where_it_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other").mkdir()
+    serving = serving_file(tmp_path / "other", ADDRESS, lambda: Path("other/router"), 1234, ledger="run/ledger.sqlite")
+    with serving, pytest.raises(StoreError, match=re.escape("demur ledger run/ledger.sqlite")):
+        ledger("other/ledger.sqlite")
+    with pytest.raises(StoreError, match="`demur serve` writes one"):
+        ledger("other/ledger.sqlite")  # it has ended
 
 
 def test_the_status_says_who_serves_and_how_a_new_router_gets_there(

@@ -34,6 +34,7 @@ class ServingGateway:
     saved: float | None  # UNIX time at which the router that it has loaded was saved; None: none is learned yet
     content: str  # hash of that router
     operator: str = ""  # address of the operator's routes; empty: of a gateway of an earlier version
+    ledger: str = ""  # its file, absolute; empty: it keeps none, or not in a file
 
     @property
     def outdated(self) -> bool:
@@ -60,13 +61,20 @@ class ServingGateway:
 
 @contextmanager
 def serving_file(
-    folder: Path, address: str, router: Callable[[], Path], pid: int, *, operator: str = "", port: int = 0
+    folder: Path,
+    address: str,
+    router: Callable[[], Path],
+    pid: int,
+    *,
+    operator: str = "",
+    port: int = 0,
+    ledger: str = "",
 ) -> Iterator[Callable[[], None]]:
     """The file of a gateway as long as the block runs; yields what is called after each load of a router.
 
     ``router``: its folder; ``pid``: of the process that takes SIGHUP; ``operator``: address of its routes;
-    ``port``: that was asked for, 0 for any. A folder that is not there or cannot be written gets no file, and the
-    gateway serves as well.
+    ``port``: that was asked for, 0 for any; ``ledger``: its file, empty for none. A folder that is not there or cannot
+    be written gets no file, and the gateway serves as well.
     """
     path, since = folder / f"serving-{address.rpartition(':')[2]}.json", time.time()
     held = _lock(path)
@@ -74,7 +82,8 @@ def serving_file(
     def keep() -> None:
         if held is not None:
             found = router().absolute()
-            written = ServingGateway(address, pid, since, str(found), _time_saved(found), _content(found), operator)
+            state = (str(found), _time_saved(found), _content(found))
+            written = ServingGateway(address, pid, since, *state, operator, ledger and str(Path(ledger).absolute()))
             with suppress(OSError):  # the disk is full
                 data = json.dumps(asdict(written)).encode()
                 os.pwrite(held, data, 0)

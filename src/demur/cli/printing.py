@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import os
+import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
@@ -375,10 +376,12 @@ def models(known: Sequence[CatalogueModel]) -> None:
     out.print(table)
 
 
-def serving(address: str, operator: str, keyed: bool = False, *, question: str = "Why is the sky blue?") -> None:
+def serving(
+    address: str, operator: str, keyed: bool = False, *, ledger: str = "", question: str = "Why is the sky blue?"
+) -> None:
     """Where the gateway listens, and how to ask it; ``keyed``: clients need a key, which is nowhere printed.
 
-    ``question``: one that the served models can answer.
+    ``ledger``: its file, empty where it is none; ``question``: one that the served models can answer.
     """
     headers = "-H 'Authorization: Bearer YOUR_KEY' " if keyed else ""
     headers += "-H 'Content-Type: application/json'"
@@ -387,6 +390,8 @@ def serving(address: str, operator: str, keyed: bool = False, *, question: str =
     out.print(f"  curl {address}/v1/chat/completions {headers} -d '{body}'", markup=False)
     if keyed:
         out.print("  YOUR_KEY: one that `demur key add NAME` has printed", markup=False)
+    if ledger:
+        out.print(f"  demur ledger {shlex.quote(ledger)}", markup=False)
 
 
 def lines(found: Iterable[str]) -> None:

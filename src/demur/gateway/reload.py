@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -142,3 +143,12 @@ async def _take_over(gateway: Gateway) -> float:
     gateway.changes.begin_again()
     gateway.loaded()
     return fresh.threshold
+
+
+def uncalibrated_note(gateway: Gateway) -> str:
+    """What to say of a threshold that `demur calibrate` has not set, as a clause; empty where it has."""
+    settings = gateway.settings
+    if gateway.decider.router.prompt_router.calibration or router_in_force(settings) != settings.router:
+        return ""
+    command = f"demur calibrate PROMPTS --strong-share .3 --router {shlex.quote(settings.router)}"
+    return f", the middle of the training scores until one is set: {command}"

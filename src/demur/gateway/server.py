@@ -32,7 +32,7 @@ from demur.gateway.operator.last_hour import BYTES, Hour
 from demur.gateway.operator.metrics import Metrics
 from demur.gateway.operator.tracing import Tracer
 from demur.gateway.operator.webhook import check_webhook
-from demur.gateway.reload import reload_all, take_canary, usable_router
+from demur.gateway.reload import reload_all, take_canary, uncalibrated_note, usable_router
 from demur.gateway.replicas.join import follow, join
 from demur.gateway.routes import admin_application, application, introduce
 from demur.gateway.settings import GatewaySettings, import_object, read_settings
@@ -248,9 +248,9 @@ def _serving_mark(gateway: Gateway, addresses: tuple[str, str], pid: int) -> Abs
     """The file by which `demur status` sees that a run is served."""
     settings, (address, operator) = gateway.settings, addresses  # of a reload: the same router
     folder, usual = Path(settings.router).parent, settings.router
-    return serving_file(
-        *(folder, address, lambda: Path(router_in_force(settings) or usual), pid), operator=operator, port=settings.port
-    )
+    ledger = "" if settings.ledger.startswith(SCHEMES) else settings.ledger
+    where = (folder, address, lambda: Path(router_in_force(settings) or usual), pid)
+    return serving_file(*where, operator=operator, port=settings.port, ledger=ledger)
 
 
 async def _gateway(settings: GatewaySettings, router: Router, stack: AsyncExitStack, board: Board | None) -> Gateway:
@@ -387,6 +387,7 @@ async def _follow_links(gateway: Gateway, held: tuple[str, str, str]) -> None:
 
 async def _reload_and_say(gateway: Gateway) -> None:
     try:
-        print(f"demur: reloaded, threshold {await reload_all(gateway):.4f}", file=sys.stderr)
+        threshold = await reload_all(gateway)
+        print(f"demur: reloaded, threshold {threshold:.4f}{uncalibrated_note(gateway)}", file=sys.stderr)
     except DemurError as error:
         print(f"demur: what is new is refused, the old stays: {error}", file=sys.stderr)

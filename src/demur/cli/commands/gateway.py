@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
 from dataclasses import asdict
 from enum import StrEnum
 from functools import partial
@@ -17,9 +16,10 @@ from demur.cli.commands.inspect import Anyway, AsJson, Force
 from demur.cli.options import with_options
 from demur.cli.progress import progress_bar
 from demur.config import A_MODEL
+from demur.config.store_url import SCHEMES
 from demur.errors import InputError
 from demur.files import read_mapping
-from demur.gateway.settings import USUAL_KEYS, GatewaySettings
+from demur.gateway.settings import USUAL_KEYS, GatewaySettings, read_settings
 
 
 class Recorded(StrEnum):
@@ -60,18 +60,27 @@ def serve(
     from demur.models.local import parse_model
     from demur.quickstart import EXAMPLES, STRONG, WEAK, demo_router
 
-    ready: Callable[..., None] = printing.serving
+    shown: dict[str, Any] = {}
     if demo and learn:
         weak, strong = weak or WEAK, strong or STRONG
     elif demo:
         with progress_bar() as progress:
             router = demo_router(progress=progress)
         given |= {"anyway": True, "as_labelled": True}
-        ready = partial(printing.serving, question=EXAMPLES[0])  # its models answer in a few words
+        shown = {"question": EXAMPLES[0]}  # its models answer in a few words
     printing.outdated_stages_of(Path(router or "run/router").parent)
     given |= {"record_prompts": True if record else None, "learn": learning_table(config) if learn else None}
     given |= {role: asdict(parse_model(name)) for role, name in (("weak", weak), ("strong", strong)) if name}
-    serve(router, config=config, workers=workers, beside=learning_beside, ready=ready, **given)
+    kept = read_settings(config, router=router, **given).ledger
+    shown["ledger"] = "" if kept.startswith(SCHEMES) else kept  # a URL may hold a password
+    serve(
+        router,
+        config=config,
+        workers=workers,
+        beside=learning_beside,
+        ready=partial(printing.serving, **shown),
+        **given,
+    )
 
 
 def launch(

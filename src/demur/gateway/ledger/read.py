@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
@@ -10,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from demur.errors import StoreError, require
+from demur.files import named_from_here
 from demur.gateway.ledger.record import COLUMNS, LedgerRecord
+from demur.serving_file import serving_gateways
 
 _NAMES = ", ".join(f'"{name}"' for name in COLUMNS)
 
@@ -44,7 +47,7 @@ def query_ledger(url: str, query: str, values: Sequence[object] = ()) -> list[Se
     if url.startswith(("postgresql://", "postgres://")):
         return _query_postgres(url, query.replace("?", "%s"), values)
     if not Path(url).is_file():
-        raise StoreError(f"{url}: no ledger here; `demur serve` writes one")
+        raise StoreError(f"{url}: no ledger here; {_elsewhere(Path(url).parent) or '`demur serve` writes one'}")
     try:
         with closing(sqlite3.connect(f"{Path(url).absolute().as_uri()}?mode=ro", uri=True)) as db:
             return db.execute(query, values).fetchall()
@@ -52,6 +55,13 @@ def query_ledger(url: str, query: str, values: Sequence[object] = ()) -> list[Se
         raise StoreError(
             f"{url}: not a ledger that can be read ({error}); name the file that `demur serve` writes"
         ) from None
+
+
+def _elsewhere(folder: Path) -> str:
+    """Where the gateways that serve this folder's router keep their ledgers; empty where none does."""
+    kept = dict.fromkeys(named_from_here(one.ledger) for one in serving_gateways(folder) if one.ledger)
+    commands = " or ".join(f"demur ledger {shlex.quote(one)}" for one in kept)
+    return f"the gateway that serves its router keeps it elsewhere: {commands}" if kept else ""
 
 
 def _query_postgres(url: str, query: str, values: Sequence[object]) -> list[Sequence[Any]]:
