@@ -25,7 +25,7 @@ from demur.evaluation.grades import GRADES_FILE, grade_by_gold, grade_more, open
 from demur.evaluation.held_out import evaluate_held_out
 from demur.evaluation.report.cautions import unknown_setting_note
 from demur.evaluation.report.figures import curve_figure
-from demur.evaluation.report.headline import headline, sampled_headline, training_headline
+from demur.evaluation.report.headline import headline, learned_prompts, sampled_headline, training_headline
 from demur.evaluation.report.headline_record import EXPECTED, SAMPLED, Headline, HeadlineBlock
 from demur.evaluation.report.page import page
 from demur.evaluation.report.which_prompts import TRAINING
@@ -613,6 +613,26 @@ def test_calibrate_tells_believed_quality_of_other_prompts_and_with_few_grades(t
     grades = tmp_path / "run" / GRADES_FILE
     grades.write_text("".join(grades.read_text().splitlines(keepends=True)[:19]))
     assert by_share(tmp_path / "prompts.jsonl")[1].believed
+
+
+def test_a_headline_is_the_same_in_whatever_order_a_file_has_the_prompts(tmp_path: Path) -> None:
+    """`demur calibrate` and `demur replay` count a file's rows, `demur report` and `demur` the router's own."""
+    graded_run(tmp_path, 60, unknown=None)
+    router = Router.load(tmp_path / "run" / "router")
+    texts, _ = learned_prompts(router.prompt_router)
+    random = np.random.default_rng(1)
+    quality = random.random((len(texts), 2))
+    rows = list(zip(texts, quality.tolist(), strict=True))
+
+    def shown(prompts: list[tuple[str, list[float]]]) -> Headline:
+        own, (weak_quality, strong_quality) = [text for text, _ in prompts], np.array([both for _, both in prompts]).T
+        looked = router.prompt_router.look_held_out(own)
+        return headline(router, looked, own, on=TRAINING, quality=(weak_quality, strong_quality))
+
+    found = shown(rows)
+    assert found.quality
+    for order in (random.permutation(len(rows)) for _ in range(3)):
+        assert shown([rows[i] for i in order]).quality == pytest.approx(found.quality, abs=1e-9)
 
 
 def test_a_wish_for_quality_is_set_by_belief_and_what_grades_say_against_it_is_said(

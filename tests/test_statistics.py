@@ -23,6 +23,7 @@ from demur.statistics import (
     folds,
     held_out,
     interval,
+    mean_interval,
     mean_ranks,
     normal_interval,
     percentile_interval,
@@ -72,6 +73,15 @@ def test_the_statistic_is_of_the_rows_drawn_however_many_arrays_it_takes() -> No
     assert together == pytest.approx(by_number)
     assert together == pytest.approx(interval(x * y))
     assert interval(x, np.sum) == pytest.approx([60 * end for end in interval(x)])
+
+
+def test_the_interval_of_a_mean_does_not_depend_on_the_order_of_rows() -> None:
+    values = np.random.default_rng(5).beta(0.3, 0.9, 200)
+    found = mean_interval(values)
+    assert found[0] == pytest.approx(values.mean())
+    assert found[1:] == interval(np.sort(values))
+    assert {mean_interval(np.random.default_rng(seed).permutation(values)) for seed in range(5)} == {found}
+    assert len({interval(np.random.default_rng(seed).permutation(values)) for seed in range(5)}) == 5  # why it sorts
 
 
 def test_the_interval_of_a_mean_is_the_normal_one_of_many_rows() -> None:

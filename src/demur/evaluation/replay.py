@@ -32,7 +32,7 @@ from demur.records import Encoder, FloatArray, Progress, Prompt, dollars, no_pro
 from demur.routing.known.known_prompts import Looked
 from demur.routing.prompt_router import PromptRouter
 from demur.runs.run import Run, open_run
-from demur.statistics import interval
+from demur.statistics import mean_interval
 
 PRICES = "give it in the run file, or as --weak-usd or --strong-usd, then `demur train`"
 
@@ -288,4 +288,5 @@ def _is_graded(path: Path) -> bool:
 
 
 def _with_interval(usd: FloatArray) -> tuple[float, float, float]:
-    return float(usd.sum()), *interval(usd, np.sum)
+    mean, low, high = mean_interval(usd)
+    return len(usd) * mean, len(usd) * low, len(usd) * high

@@ -18,7 +18,7 @@ from demur.measure.tiers import take_chosen, threshold_keeping, threshold_within
 from demur.records import BoolArray, FloatArray, IntArray, dollars
 from demur.routing.prompt_router import PromptRouter
 from demur.routing.tiers import Tiers
-from demur.statistics import interval
+from demur.statistics import mean_interval
 
 PARTS = (0.1, 0.2, 0.5)  # of what the dearest model alone costs: budgets that a report shows
 
@@ -167,4 +167,4 @@ def measure_tiers(
 def _use(about: str, at: IntArray, quality: FloatArray, usd: FloatArray) -> TierUse:
     each = take_chosen(quality, at)
     shares = tuple(float(np.mean(at == m)) for m in range(quality.shape[1]))
-    return TierUse(about, shares, (float(each.mean()), *interval(each)), 1000 * float(take_chosen(usd, at).mean()))
+    return TierUse(about, shares, mean_interval(each), 1000 * float(take_chosen(usd, at).mean()))

@@ -44,14 +44,18 @@ def graded_headline(router: Router, grades: Mapping[str, tuple[float, float]]) -
     def mean_of(values: FloatArray, rows: IntArray) -> float:
         return weighed_mean(values[rows], by_score[rows], float(by_score.mean()))
 
+    def interval_of(values: FloatArray) -> tuple[float, float]:
+        ordered = of_part[np.lexsort((values[of_part], by_score[of_part]))]  # as `mean_interval` orders them
+        return interval(ordered, lambda rows: mean_of(values, rows))
+
     costs, few = expected_costs(router, texts), int(counted.sum()) < USUAL_GRADES
-    gap = interval(of_part, lambda rows: mean_of(strong - weak, rows))[0] > 0
+    gap = interval_of(strong - weak)[0] > 0
     known = gap and not few and not weighs
     return replace(
         whole,
         # By the same grades as the quality; with fewer no threshold is told from another.
         kept=kept_point(router, looked, (weak, strong), counted, costs) if known else None,
-        quality=(mean_of(served, of_part), *interval(of_part, lambda rows: mean_of(served, rows))),
+        quality=(mean_of(served, of_part), *interval_of(served)),
         strong_quality=mean_of(strong, of_part),
         weak_without_gap=None if gap else mean_of(weak, of_part),
         believed=False,

@@ -27,7 +27,7 @@ from demur.records import BoolArray, FloatArray
 from demur.routing.known.known_prompts import Looked
 from demur.routing.known.training_texts import training_texts
 from demur.routing.prompt_router import PromptRouter
-from demur.statistics import interval
+from demur.statistics import mean_interval
 
 WITHOUT_SAMPLES = "the router did not learn from samples of both models, by which quality is believed"
 
@@ -156,7 +156,7 @@ def tier_headline(
         prompts=len(values),
         on=on,
         strong_share=float(strong.mean()),
-        quality=(mean, mean, mean) if routed is None else (float(routed.mean()), *interval(routed)),
+        quality=(mean, mean, mean) if routed is None else mean_interval(routed),
         strong_quality=float(best[:, -1].mean()),
         believed=believed,
         weak_without_gap=None if quality is None or believed else weak_without_gap(quality[:, 0], quality[:, -1]),
@@ -193,7 +193,7 @@ def _headline(
         prompts=len(strong),
         on=on,
         strong_share=float(strong.mean()),
-        quality=None if routed is None else (float(routed.mean()), *interval(routed)),
+        quality=None if routed is None else mean_interval(routed),
         strong_quality=None if quality is None else float(quality[1][judged].mean()),
         believed=believed,
         usd=1000 * float(use.cost(weak_usd, strong_usd).mean()) if known else None,  # type: ignore[arg-type]

@@ -18,7 +18,7 @@ from demur.records import BoolArray, FloatArray
 from demur.routing.known.known_prompts import Looked
 from demur.routing.known.training_texts import training_texts
 from demur.routing.prompt_router import PromptRouter
-from demur.statistics import interval
+from demur.statistics import mean_interval
 
 Pair = tuple[FloatArray, FloatArray]  # of the weak and the strong model, (n,) each
 Costs = tuple[FloatArray | None, FloatArray | None]  # the same; None where a price is unknown
@@ -101,7 +101,7 @@ def scored_prompts(router: Router, looked: Looked) -> BoolArray:
 
 def weak_without_gap(weak: FloatArray, strong: FloatArray) -> float | None:
     """`Headline.weak_without_gap` by graded qualities, (n,) each."""
-    return None if interval(strong - weak)[0] > 0 else float(weak.mean())
+    return None if mean_interval(strong - weak)[1] > 0 else float(weak.mean())
 
 
 def _point_at(
