@@ -230,9 +230,15 @@ def test_the_cost_of_a_replay_has_a_95_percent_interval_over_its_prompts(saved: 
     costs = router.expected_usd(prompts)
     assert costs is not None
     each = np.where(router.score(prompts) >= 0.5, costs[1], costs[0])
-    found = replay(file, router=saved).usd
-    width = 1.96 * each.std() * 20
+    again = replay(file, router=saved)
+    found, width = again.usd, 1.96 * each.std() * 20
     assert found == pytest.approx((each.sum(), each.sum() - width, each.sum() + width), abs=0.1 * width)
+    part = each.sum() / costs[1].sum()  # of a ratio, by linearisation (Cochran 1977, ch. 6)
+    spread = 1.96 * (each - part * costs[1]).std() * 20 / costs[1].sum()
+    assert again.saved == pytest.approx((1 - part - spread, 1 - part + spread), abs=0.1 * spread)
+    assert dict(again.block.notes)["cost"].endswith(f"saving {again.saved[0]:.0%} to {again.saved[1]:.0%}")  # type: ignore[index]
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:1]))
+    assert replay(file, router=saved).saved is None  # one prompt tells no interval
 
 
 def test_a_replay_adds_up(saved: str, tmp_path: Path) -> None:

@@ -211,8 +211,11 @@ def test_what_a_file_of_prompts_leaves_out_is_said_once(pair: Pair, caplog: pyte
 
 def test_a_promise_on_prompts_that_nobody_has_graded_names_the_command_that_grades(tmp_path: Path) -> None:
     (tmp_path / "mine.jsonl").write_text('{"prompt": "Why?"}\n')
-    with pytest.raises(InputError, match=r"not graded: graded prompts hold .*`demur grade` RUN/grades"):
+    with pytest.raises(InputError, match=r"mine\.jsonl:1: this prompt is not graded") as refused:
         read_graded(tmp_path / "mine.jsonl")
+    assert "demur sample OTHER.jsonl --n 2 --run unseen" in str(refused.value)
+    assert "demur docs report" in str(refused.value)
+    assert len(str(refused.value).removeprefix(str(tmp_path)).split()) <= 40
 
 
 def test_a_stage_that_is_older_than_what_it_was_made_from_is_next(pair: Pair) -> None:
@@ -312,7 +315,11 @@ def test_a_dry_run_of_calibration_keeps_the_threshold(pair: Pair) -> None:
     assert output.startswith("At this threshold 90% of calls stay local")
     assert Path("run/router/router.json").read_bytes() == before
     refused = RUNNER.invoke(app, ["calibrate", "prompts.jsonl", "--risk", "0.1", "--dry-run"])
-    assert "counts as a promise" in str(refused.exception)
+    assert "prompts.jsonl:1: this prompt is not graded" in str(refused.exception), "what is missing first"
+    row = {"prompt": "Why?", "weak_quality": 1, "strong_quality": 1}
+    Path("graded.jsonl").write_text(json.dumps(row) + "\n")
+    refused = RUNNER.invoke(app, ["calibrate", "graded.jsonl", "--risk", "0.1", "--dry-run"])
+    assert "leave out --dry-run" in str(refused.exception)
 
 
 def test_calibrate_without_a_wish_shows_what_is_set_and_sets_nothing(pair: Pair) -> None:

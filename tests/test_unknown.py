@@ -424,7 +424,7 @@ def test_calibrate_and_replay_count_unknown_prompts_where_they_go(tmp_path: Path
     found = calibrate(tmp_path / "p.jsonl", strong_share=0.1, anyway=True, **given)  # type: ignore[arg-type]
     assert (found.strong_share, found.unknown) == (0.25, 0.25)
     again = replay(tmp_path / "p.jsonl", **given)  # type: ignore[arg-type]
-    assert (again.strong_share, again.unknown_share) == (0.25, 0.25)
+    assert (again.strong_share, again.unknown_share, again.unlabelled_share) == (0.25, 0.25, 0.25)
     assert any("25.0% resemble prompts that could not be labelled" in line for line in again.details)
     assert dict(again.block.notes)["unknown"].startswith("25% of the prompts go to the large model")
 

@@ -32,13 +32,9 @@ _COUNTED_BEHIND = re.compile(
     rf"(?:(?<=[.?!:;])\s*[(\[]?(?:{_MARK}\s*)?\d+[)\]]?|\s+[(\[](?:{_MARK}\s*)?\d+[)\]]|\s+(?:#|copy )\s*\d+)\W*\Z",
     re.I,
 )
-BY_HAND = (
-    "sample others into a folder of their own, both models as before (demur sample OTHER.jsonl --n 2 --run unseen), "
-    "grade them (demur grade --run unseen, or with --gold by their gold answers) and calibrate on unseen/grades.jsonl"
-)
-GRADED = (
-    "graded prompts hold the quality of both models' stored answers (`demur evaluate` writes RUN/graded.jsonl, `demur "
-    "grade` RUN/grades.jsonl); gold answers alone are not enough, both models must have answered"
+UNSEEN = (  # what follows the sampling stands in docs/report.md, "A guarantee from grades by hand"
+    "a guarantee needs graded prompts that have not trained the router. Begin with: demur sample OTHER.jsonl --n 2 "
+    "--run unseen (all steps: demur docs report)"
 )
 NEAR = 0.97  # cosine of two prompts that count as one
 FIELDS = ("weak_quality", "strong_quality")
@@ -110,8 +106,7 @@ def refuse_training_prompts(prompts: Sequence[str], training: Sequence[str]) -> 
     shared = [prompt for prompt in prompts if plain_text(prompt) in trained]
     if shared:
         raise InputError(
-            f"{len(shared)} of {len(prompts)} prompts trained this router (such as {shared[0][:60]!r}); a certificate "
-            f"needs prompts that it has not seen: {BY_HAND}"
+            f"{len(shared)} of {len(prompts)} prompts trained this router (such as {shared[0][:60]!r}); {UNSEEN}"
         )
 
 
@@ -141,10 +136,7 @@ def _is_number(value: object) -> bool:
 
 def _qualities(row: Mapping[str, Any], where: str) -> tuple[float, float]:
     if not any(name in row for name in FIELDS):
-        raise InputError(
-            f"{where}: this prompt is not graded: {GRADED}; a guarantee needs prompts "
-            f"that have not trained the router: {BY_HAND}"
-        )
+        raise InputError(f"{where}: this prompt is not graded; {UNSEEN}")
     found = []
     for name in FIELDS:
         value = row.get(name)

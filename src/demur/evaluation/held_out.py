@@ -15,7 +15,7 @@ from demur.config import RunConfig
 from demur.errors import InputError
 from demur.evaluation.evaluate_run import keep_vectors, load_served, usd_per_1k
 from demur.evaluation.gate_rows import gate_in_brief
-from demur.evaluation.graded_file import BY_HAND, USUAL_GRADES
+from demur.evaluation.graded_file import USUAL_GRADES
 from demur.evaluation.grades import (
     FEWEST_GRADED,
     GRADES_FILE,
@@ -58,8 +58,8 @@ def evaluate_by_grades(run: Run) -> Evaluation:
     """By a person's grades; raises InputError, with what to do, where there are none, or too few."""
     if not (run.config.folder / GRADES_FILE).is_file():
         raise InputError(
-            f"{run.config.prompts}: {why_untested(run.prompts, run.config.test_share)}; a guarantee (`demur calibrate "
-            f"--risk`) needs prompts that have not trained the router: {BY_HAND}"
+            f"{run.config.prompts}: {why_untested(run.prompts, run.config.test_share)} (for a guarantee grade prompts "
+            "that have not trained the router: demur docs report)"
         )
     return evaluate_held_out(run, graded=True)
 

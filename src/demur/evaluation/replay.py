@@ -32,7 +32,7 @@ from demur.records import Encoder, FloatArray, Progress, Prompt, dollars, no_pro
 from demur.routing.known.known_prompts import Looked
 from demur.routing.prompt_router import PromptRouter
 from demur.runs.run import Run, open_run
-from demur.statistics import mean_interval
+from demur.statistics import interval, mean_interval
 
 PRICES = "give it in the run file, or as --weak-usd or --strong-usd, then `demur train`"
 
@@ -45,7 +45,7 @@ class Replayed:
     threshold: float
     strong_share: float
     unfamiliar_share: float  # of prompts unlike any training prompt
-    unknown_share: float  # of prompts nearest to one whose samples could not tell
+    unknown_share: float  # of prompts that go to one model whatever the threshold, since their need is unknown
     checked_share: float  # of prompts whose weak answer the gate looks at
     extra_samples: float  # of the weak model a prompt: expected, or as sampled where the headline is
     usd: tuple[float, float, float] | None  # expected, low, high; None when a price is unknown
@@ -53,7 +53,9 @@ class Replayed:
     usd_strong: float | None  # always strong
     quality: tuple[float, float, float] | None  # routed, always weak, always strong; where prompts are graded
     headline: Headline
-    guessed_share: float = 0.0  # of the unknown ones those on which both models guess and that the score decides
+    unlabelled_share: float = 0.0  # of prompts nearest to one without a label; the score decides some of these
+    guessed_share: float = 0.0  # of these those on which both models guess and that the score decides
+    saved: tuple[float, float] | None = None  # ends of the interval of the headline's saving, as fractions
     unlike: str = ""  # how prompts unlike any training prompt go; empty where they are few
     cautions: tuple[str, ...] = ()  # what to be careful about with the router on these prompts, the gravest first
     kinds: tuple[str, ...] = ()  # how the prompts differ in kind from the training prompts
@@ -88,9 +90,9 @@ class Replayed:
     def details(self) -> tuple[str, ...]:
         """What else is known of the prompts, as lines of text."""
         found = [f"{self.unfamiliar_share:.1%} of the prompts are unlike any training prompt"]
-        if self.unknown_share:
+        if self.unlabelled_share:
             like = "resemble prompts that could not be labelled, or are in a language that was not learned"
-            found.append(f"{self.unknown_share:.1%} {like}{self._guessed}")
+            found.append(f"{self.unlabelled_share:.1%} {like}{self._guessed}")
         if self.checked_share:
             looks, how = "would look", " (estimated from drafts of training prompts)"
             if self.headline.gate == SAMPLED:
@@ -113,7 +115,8 @@ class Replayed:
         whole = "for this prompt" if self.prompts == 1 else f"for all {self.prompts:,}"
         if self.usd is not None:
             mean, low, high = map(dollars, self.usd)
-            return f"{mean} [{low}, {high}] {whole}"
+            saved = "" if self.saved is None else ", saving {:.0%} to {:.0%}".format(*self.saved)
+            return f"{mean} [{low}, {high}] {whole}{saved}"
         if self.usd_strong is None:
             return ""
         return f"about {dollars(self.strong_share * self.usd_strong)} {whole}, for the large model's part"
@@ -184,11 +187,13 @@ def replay(
         threshold=used,
         strong_share=float(strong.mean()),
         unfamiliar_share=1.0 - float(np.mean(looked.familiar)),
-        unknown_share=float(np.mean(looked.unknown)),
+        unknown_share=float(np.mean(prompt_router.unknown_setting.settled_rows(looked.untold))),
+        unlabelled_share=float(np.mean(looked.unknown)),
         guessed_share=_guessed_share(prompt_router, looked),
         checked_share=float(use.checked.mean()),
         extra_samples=float(use.extra.mean()),
         usd=None if cost is None else _with_interval(cost),
+        saved=None if cost is None or usd[1] is None else _saved_interval(cost, usd[1]),
         usd_weak=None if usd[0] is None else float(usd[0].sum()),
         usd_strong=None if usd[1] is None else float(usd[1].sum()),
         quality=_mean_quality(line, graded) if graded and not several else None,
@@ -285,6 +290,17 @@ def _is_graded(path: Path) -> bool:
     if first is None:
         raise InputError(f"{path}: no prompts in it")
     return all(field in first[1] for field in FIELDS)
+
+
+def _saved_interval(usd: FloatArray, usd_strong: FloatArray) -> tuple[float, float] | None:
+    """Ends of the interval of the fraction that is saved, over prompts: (n,) USD as routed and of always-strong.
+
+    None where it says nothing: of one prompt, or of prompts that cost nothing.
+    """
+    if len(usd) < 2 or not usd_strong.all():
+        return None
+    rows = np.column_stack([usd, usd_strong])[np.lexsort((usd, usd_strong))]
+    return interval(rows, lambda drawn: 1 - float(drawn[:, 0].sum() / drawn[:, 1].sum()))
 
 
 def _with_interval(usd: FloatArray) -> tuple[float, float, float]:

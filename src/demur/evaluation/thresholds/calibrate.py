@@ -121,8 +121,12 @@ def calibrate_and_measure(
     loaded = with_progress(loaded, progress)
     prompt_router = loaded.prompt_router
     if criterion.risk is not None:
-        check_promise(prompt_router, dry_run=dry_run)
-        given = read_graded(prompts)
+        check_promise(prompt_router)
+        given = read_graded(prompts)  # before a dry run is refused: where nothing is graded, that is what is missing
+        if dry_run:
+            raise InputError(
+                "each look at graded prompts counts as a promise, and so would a dry run; leave out --dry-run"
+            )
         found = _certify(prompt_router, Path(router), given, criterion.risk, criterion.confidence, criterion.loss)
         _keep_wish(Path(router), prompts, criterion)
         again = replay(
@@ -151,16 +155,12 @@ def calibrate_and_measure(
     return found, line, block
 
 
-def check_promise(router: PromptRouter, *, dry_run: bool) -> None:
-    """Raise InputError where no promise of risk can be given: for a router of several models, or in a dry run."""
+def check_promise(router: PromptRouter) -> None:
+    """Raise InputError where no promise of risk can be given: for a router of several models."""
     if router.tiers is not None:
         raise InputError(
             "a promise of risk compares two models, and this router chooses among several; ask for a share, a budget "
             "or a quality"
-        )
-    if dry_run:
-        raise InputError(
-            "a dry run with risk is a look at the graded prompts, which counts as a promise; leave out --dry-run"
         )
 
 
