@@ -286,10 +286,11 @@ def test_what_many_unlike_prompts_go_by_is_said(
     file.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in prompts))
     note = "their score is a guess"
     replayed = replay(file, router=saved)
-    lines = [line for line in replayed.lines if note in line]
-    assert [f"- {one}" for one in [replayed.unlike] if one] == lines
-    assert len(lines) == said
-    assert all("9% of the prompts" in line and line.endswith("`demur train --unlike unknown`") for line in lines)
+    told = " ".join(line.strip() for line in replayed.lines)  # a caution may be broken between its sentences
+    assert told.count(note) == said
+    assert bool(replayed.unlike) == said and replayed.unlike in told
+    assert not said or "9% of the prompts" in replayed.unlike
+    assert not said or replayed.unlike.endswith("`demur train --unlike unknown`")
     calibrate(file, router=saved, strong_share=0.5, dry_run=True, anyway=True)
     assert (note in caplog.text) is said
 
@@ -389,7 +390,8 @@ def test_an_explanation_ends_with_what_scores_targets_and_entropies_are(saved: s
 
 
 @pytest.mark.parametrize(
-    ("target", "said"), [(0.0, "small"), (0.35, "small"), (0.45, "neither"), (0.55, "neither"), (0.65, "large")]
+    ("target", "said"),
+    [(0.0, "small"), (0.35, "small"), (0.45, "no real difference"), (0.55, "no real difference"), (0.65, "large")],
 )
 def test_what_a_training_prompt_showed_is_said_in_words(target: float, said: str) -> None:
     assert said in need_in_words(target)

@@ -128,7 +128,7 @@ def rows(*targets: float, kind: str = "agreement") -> tuple[Preference, ...]:
 def test_labels_are_counted_by_winner() -> None:
     found = Labels(rows(0.0, 0.25, 0.5, 0.75, 1.0, 1.0, 0.5, 0.5), ())
     assert found.sentence == (
-        "labelled 8 prompts: large model needed 38%, small model enough 25%, neither much better 38%"
+        "labelled 8 prompts: large model better 38%, small model better 25%, no real difference 38%"
     )
     assert found.details == (("kind of labels", "agreement"),)
     assert found.told == 1.0
@@ -141,14 +141,14 @@ def test_the_result_counts_by_the_words_that_explain_says_of_each_target() -> No
     said = Labels(rows(*targets), ()).sentence
     for words, count in Counter(map(need_in_words, targets)).items():
         assert f"{words} {count / 10:.0%}" in said
-    assert "neither much better 70%" in said
+    assert "no real difference 70%" in said
 
 
 def test_labels_of_samples_say_what_they_stand_on() -> None:
     unknown = (UnknownPrompt("x", "p", "why"),)
     found = Labels(rows(1.0, 0.0, 0.0), (), (), "discrete", Saturation(0.5, 0.25, 0.125), 1234, unknown, 0.1)
     assert found.told == 0.75
-    assert found.sentence.startswith("labelled 3 of 4 prompts (75%): large model needed 33%, small model enough 67%")
+    assert found.sentence.startswith("labelled 3 of 4 prompts (75%): large model better 33%, small model better 67%")
     details = dict(found.details)
     assert details["semantic entropy"] == "by discrete"
     assert details["compared"] == "about 1,234 pairs of answers by the entailment model"

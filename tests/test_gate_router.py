@@ -539,7 +539,7 @@ def test_an_explanation_shows_the_nearest_prompts_with_both_answers() -> None:
         ["gate", "none (no gate)"],
     ]
     at = next(i for i, line in enumerate(found) if line.startswith("  0.99  a prompt xxx"))
-    assert found[at + 1] == "        showed: the large model is needed (target 0.76)"
+    assert found[at + 1] == "        showed: large model better (target 0.76)"
     assert [line.split() for line in found[at + 2 : at + 4]] == [
         ["weak", "0.50", "nats", "'yes", "it", "is'"],
         ["strong", "no", "entropy", "'no'"],

@@ -57,7 +57,7 @@ def test_labels_begin_with_the_result_and_go_on_with_the_table_facts_and_caution
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     lines = printed(capsys, labelled(*MIXED))
-    assert lines[0].startswith("labelled 3 of 6 prompts (50%): large model needed 33%, small model enough 33%")
+    assert lines[0].startswith("labelled 3 of 6 prompts (50%): large model better 33%, small model better 33%")
     assert lines[2].split() == ["kind", "of", "prompt", "prompts", "labelled", "both", "guess", "not", "shown"]
     assert lines[3].split() == ["short", "answers", "4", "2", "(50%)", "2", "(50%)", "0"]
     marks = [line[:2] for line in lines[7:]]

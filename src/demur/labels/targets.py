@@ -81,12 +81,12 @@ def winner_of(target: float) -> Winner:
 def need_in_words(target: float) -> str:
     """What a prompt's target says, in words."""
     if abs(target - 0.5) < MUCH:
-        return "neither much better"
-    return "large model needed" if target > 0.5 else "small model enough"
+        return "no real difference"
+    return "large model better" if target > 0.5 else "small model better"
 
 
 def needs_in_words(targets: Sequence[float]) -> str:
-    """For which shares of the prompts which model is needed, counted with the words and bounds of `need_in_words`."""
+    """On which shares of the prompts which model is better, counted with the words and bounds of `need_in_words`."""
     said = Counter(map(need_in_words, targets))
     shares = {need_in_words(value): said[need_in_words(value)] / max(1, len(targets)) for value in (1.0, 0.0, 0.5)}
     return ", ".join(f"{words} {share:.0%}" for words, share in shares.items())

@@ -140,7 +140,12 @@ def ledger(
             return printing.as_json(page)
         printing.lines(page.lines)
         replayed = f"demur ledger {url} --export ledger.jsonl, then demur replay ledger.jsonl"
-        return printing.next_step(replayed if page.recorded else f"demur serve --record prompts; later {replayed}")
+        if page.recorded:
+            return printing.next_step(replayed)
+        return printing.explanation(
+            "these requests hold no prompts; add --record prompts to the command that starts the gateway, and later: "
+            f"{replayed}"
+        )
     if since is not None:
         raise InputError("--since belongs to --by; give --by key, conversation, model, day or threshold")
     found = ledger(url, last=last, export=export, force=force)

@@ -181,7 +181,7 @@ def unknown_facts(unknown: Sequence[UnknownPrompt], setting: OnUnknown = ON_UNKN
     if others:
         lines.append(f"{f'the other {others:,}: ' if by_score else ''}such prompts {goes(setting)}")
     names = ("when served", *("" for _ in lines[1:]))
-    counted = ("without a label", f"{count_of(len(unknown), 'prompt')}, listed in {UNKNOWN_FILE}")
+    counted = ("without a label", f"{count_of(len(unknown), 'prompt')}, listed in {UNKNOWN_FILE} of the run's folder")
     return [counted, *zip(names, lines, strict=True)]
 
 
