@@ -42,7 +42,11 @@ def test_answers_that_end_far_below_the_limit_were_cut_by_the_endpoint() -> None
 def test_the_command_for_longer_answers_is_one_that_the_folder_does_not_refuse(tmp_path: Path) -> None:
     """Other answers are another run: without --again the folder refuses the command, and says what is paid for."""
     with running_pair() as pair:
-        asked = {"weak": f"small@{pair.weak.base_url}", "strong": f"large@{pair.strong.base_url}", "n": 2}
+        asked: dict[str, Any] = {
+            "weak": f"small@{pair.weak.base_url}",
+            "strong": f"large@{pair.strong.base_url}",
+            "n": 2,
+        }
         prompts, run = write_questions(tmp_path / "p.jsonl", 4, gold=False), str(tmp_path / "run")
         demur.sample(prompts, **asked, run=run, max_tokens=64)
         with pytest.raises(InputError, match=r"--again.* all are asked and paid for"):

@@ -368,6 +368,7 @@ def test_calibrate_and_the_report_say_the_same_of_the_same_prompts(tmp_path: Pat
     # The report's other shares are those that calibrate gives: of all prompts, from the least that can be had.
     assert [round(one.strong_share, 2) for one in evaluation.choices] == [0.25, 0.3, 0.4, 0.5, 0.7, 1.0]
     served = next(one for one in evaluation.choices if round(one.strong_share, 2) == 0.5)
+    assert said.quality is not None and said.strong_quality is not None
     assert served.kept == pytest.approx(said.quality[0] / said.strong_quality)
     assert served.saved == pytest.approx(said.saved)
     keeps = "this keeps 83% of the large model's quality on the 75% of the prompts that could be judged (believed)"
