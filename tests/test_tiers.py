@@ -334,7 +334,7 @@ def test_training_of_three_models_says_what_share_of_the_dearest_keeps_quality(t
     done = CliRunner().invoke(app, ["train"])
     said = re.search(
         r"a strong share of (\d+)% keeps (\d+)% of the large model's quality \(believed\) and saves "
-        r"\d+% of its cost\n +the run file asks for a strong share of 34%",
+        r"\d+% of its cost\n(?: .*\n)* +the run file asks for a strong share of 34%",
         done.stderr,
     )
     assert said is not None, done.stderr
