@@ -16,7 +16,7 @@ from itertools import combinations
 import numpy as np
 
 from demur.config import LabelConfig
-from demur.labels.from_samples import label_prompts
+from demur.labels.from_samples import Labels, label_prompts
 from demur.labels.pair_meanings import joint_clusters
 from demur.labels.scores.uncertainty import belief
 from demur.meaning.entailment import exact_match
@@ -78,14 +78,22 @@ def mean_grade(prompts: Sequence[Prompt], side: Side, judge: Judge) -> FloatArra
     return np.array([np.mean([judge(p, one.text) for one in each]) for p, each in zip(prompts, side, strict=True)])
 
 
-def measure(name: str, prompts: Sequence[Prompt], weak: Side, strong: Side, judge: Judge) -> None:
-    """Print a row for every fifth of the prompts by score, the lowest first, and one for all."""
-    ids, meanings = [prompt.id for prompt in prompts], Meanings(exact_match)
+def label_case(
+    prompts: Sequence[Prompt], weak: Side, strong: Side, meanings: Meanings
+) -> tuple[Labels, list[list[list[Sample]]], dict[str, float | None]]:
+    """Labels as `demur label` makes them, the samples of both models that they stand on, and each prompt's target."""
+    ids = [prompt.id for prompt in prompts]
     sides = [[list(each[:N]) for each in side] for side in (weak, strong)]
     samples = PairSamples(*(dict(zip(ids, side, strict=True)) for side in sides))
     labels = label_prompts(prompts, samples, meanings, LabelConfig(entailment="exact"), weak="weak", strong="strong")
     targets: dict[str, float | None] = {row.id: row.target for row in labels.unknown}
-    targets |= {row.id: row.target for row in labels.preferences}
+    return labels, sides, targets | {row.id: row.target for row in labels.preferences}
+
+
+def measure(name: str, prompts: Sequence[Prompt], weak: Side, strong: Side, judge: Judge) -> None:
+    """Print a row for every fifth of the prompts by score, the lowest first, and one for all."""
+    ids, meanings = [prompt.id for prompt in prompts], Meanings(exact_match)
+    labels, sides, targets = label_case(prompts, weak, strong, meanings)
     told = np.isin(ids, [row.id for row in labels.preferences])
     y = np.array([targets[id] for id in ids], dtype=float)
     order = np.argsort(~told, kind="stable")  # the unknown ones last

@@ -17,10 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from believed_level import Judge, N, Side, cases, mean_grade
-from demur.config import LabelConfig
+from believed_level import Judge, Side, cases, label_case, mean_grade
 from demur.labels.beliefs.unknown import GUESSED
-from demur.labels.from_samples import label_prompts
 from demur.labels.pair_meanings import joint_clusters
 from demur.labels.scores.uncertainty import belief
 from demur.meaning.entailment import exact_match
@@ -29,7 +27,6 @@ from demur.measure.threshold import threshold_for_quality
 from demur.methods.fit.cross_validate import held_out_scores
 from demur.methods.kernel import KernelRidge
 from demur.records import FloatArray, IntArray, Prompt
-from demur.sampling.pair import PairSamples
 from demur.statistics import normal_interval
 from environment import describe, on_one_thread
 from nq_open import embeddings
@@ -56,11 +53,7 @@ class Scored:
 def scored(prompts: Sequence[Prompt], weak: Side, strong: Side, judge: Judge) -> Scored:
     """Labels, held-out scores and beliefs as `demur label` and `demur train` make them."""
     ids, meanings = [prompt.id for prompt in prompts], Meanings(exact_match)
-    sides = [[list(each[:N]) for each in side] for side in (weak, strong)]
-    samples = PairSamples(*(dict(zip(ids, side, strict=True)) for side in sides))
-    labels = label_prompts(prompts, samples, meanings, LabelConfig(entailment="exact"), weak="weak", strong="strong")
-    targets: dict[str, float | None] = {row.id: row.target for row in labels.unknown}
-    targets |= {row.id: row.target for row in labels.preferences}
+    labels, sides, targets = label_case(prompts, weak, strong, meanings)
     told = np.isin(ids, [row.id for row in labels.preferences])
     by_score = told | np.isin(ids, [row.id for row in labels.unknown if row.reason == GUESSED])
     y = np.array([targets[id] for id in ids], dtype=float)
