@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -37,16 +38,17 @@ def main() -> None:
     print(describe())
     with tempfile.TemporaryDirectory() as folder:
         python = clean_install(Path(folder))
+        print(f"base install: {installed(python):.0f} MB")
+        run(python, IMPORT)  # the first one writes the bytecode
         seconds = sorted(float(run(python, IMPORT)) for _ in range(7))[3]
         print(f"import demur: {seconds:.3f} s CPU (median of 7)")
-        size = sum(p.stat().st_size for p in (Path(folder) / "env" / "lib").rglob("*") if p.is_file()) / 1e6
-        print(f"base install, with pip and setuptools: {size:.0f} MB")
         print("demur --help:", run(python, HELP).strip().splitlines()[0])
         save_router(Path(folder) / "router")
         memory, milliseconds = run(python, SERVE, str(Path(folder) / "router")).split()
         print(
             f"served router, N = {N:,}: peak {float(memory):.0f} MB, a decision {float(milliseconds):.2f} ms, embedded"
         )
+        print(f"base install after these, with the bytecode of the modules that they use: {installed(python):.0f} MB")
 
 
 def clean_install(folder: Path) -> Path:
@@ -56,14 +58,22 @@ def clean_install(folder: Path) -> Path:
     subprocess.run([sys.executable, "-m", "venv", str(folder / "env")], check=True)
     python = folder / "env" / "bin" / "python"
     wheel = next(folder.glob("*.whl"))
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(wheel)]
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile", str(wheel)]
     output_of(pip)
     return python
 
 
+def installed(python: Path) -> float:
+    """MB on disk of demur and all that it needs, without what every new environment has (pip, setuptools)."""
+    given = ("pip", "setuptools", "pkg_resources", "_distutils_hack")
+    packages = [p for p in (python.parents[1] / "lib").glob("python*/site-packages/*") if not p.name.startswith(given)]
+    return sum(f.stat().st_size for p in packages for f in (p, *p.rglob("*")) if f.is_file()) / 1e6
+
+
 def run(python: Path, code: str, *arguments: str) -> str:
     """What a fresh interpreter prints."""
-    return output_of([python, "-c", code, *arguments])
+    writes_bytecode = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return output_of([python, "-c", code, *arguments], env=writes_bytecode)
 
 
 def save_router(folder: Path) -> None:
