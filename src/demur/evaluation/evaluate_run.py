@@ -85,7 +85,7 @@ def evaluate_by_gold(run: Run) -> Evaluation | None:
         examples=examples(served, test),
         warnings=evaluation_warnings(run, rows[0], preferences),
         pricing=price_line(price_facts(run.pair, config.label.entailment)),
-        payback=payback(spent.usd, sampled or in_line),
+        payback=payback(spent.total_usd, sampled or in_line),
         usd_alone=(usd_per_1k(test.weak_usd), usd_per_1k(test.strong_usd)),
         findings=(*findings, *filter(None, [unusable])),
         cautions=cautions_of(loaded, graded=True),

@@ -132,7 +132,7 @@ def evaluate_held_out(run: Run, *, graded: bool) -> Evaluation:
             *label_warnings(np.array([one.target for one in preferences]), saturation_of(preferences, remembered)),
         ),
         pricing=price_line(price_facts(run.pair, config.label.entailment)),
-        payback=payback(spent.usd, in_line),
+        payback=payback(spent.total_usd, in_line),
         usd_alone=(usd_per_1k(costs[0]), usd_per_1k(costs[1])),  # of the table's own prompts
         findings=(told, gate_in_brief(loaded)),
         cautions=cautions_of(loaded, graded=not believed),

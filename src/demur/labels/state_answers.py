@@ -20,8 +20,9 @@ from demur.models.local import running_endpoint
 from demur.models.requests.client import EndpointClient
 from demur.records import Prompt, count_of
 from demur.runs.run import Run
-from demur.sampling.budget import Budget, spent_before
+from demur.sampling.budget import Budget
 from demur.sampling.cost import cost_words
+from demur.sampling.paid import spent_before, spent_on_run
 from demur.sampling.sample import Estimate, Samples, raise_first
 from demur.sampling.statements import STATED_TOKENS, Text, ask_statements, estimate_statements, statement_settings
 
@@ -99,10 +100,9 @@ def _is_worth_it(prompts: Sequence[Prompt], run: Run, sides: Sequence[_Side]) ->
 
 async def _ask(run: Run, sides: Sequence[_Side]) -> None:
     """Both models side by side, within the run's budget."""
-    settings = (run.config.sampling, statement_settings(chat=run.config.sampling.chat))
-    spent = sum(
-        spent_before(side.endpoint, each, run.store) for side in sides if side.endpoint.price for each in settings
-    )
+    stated = statement_settings(chat=run.config.sampling.chat)
+    spent = spent_on_run(run.config, (side.endpoint for side in sides), run.store)
+    spent += sum(spent_before(side.endpoint, stated, run.store) for side in sides)
     budget = Budget(run.config.max_usd, spent=spent, known_part=True)
     asked = [(side, run.allowed_model(side.config)) for side in sides if side.estimate.missing]
     work = [_ask_side(run, side, model, budget) for side, model in asked]

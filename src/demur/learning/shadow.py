@@ -15,8 +15,9 @@ from demur.gateway.settings import LearnSettings
 from demur.learning.traffic import SeenPrompt
 from demur.records import SERVED, Prompt, Sample, dollars
 from demur.runs.run import Run
-from demur.sampling.budget import can_limit, spent_before
+from demur.sampling.budget import can_limit
 from demur.sampling.local_servers import Turns, completer_of
+from demur.sampling.paid import spent_on_run
 from demur.sampling.pair import PairSamples, budget_of, sample_pair
 from demur.sampling.sample import sample_prompts
 
@@ -44,7 +45,7 @@ def sample_shadow(run: Run, learn: LearnSettings, taken: Sequence[SeenPrompt], m
 
 def spent_on_samples(run: Run) -> float:
     """USD that the samples of this folder have cost, of models whose price is known."""
-    return sum(spent_before(one, run.config.sampling, run.store) for one in (run.pair.weak, run.pair.strong))
+    return spent_on_run(run.config, (run.pair.weak, run.pair.strong), run.store)
 
 
 def _keep_served(run: Run, taken: Sequence[SeenPrompt]) -> None:

@@ -17,6 +17,7 @@ from demur.models.catalogue import is_known
 from demur.models.swapped_models import dearer_sentence
 from demur.prompts import absolute_prompts, check_files
 from demur.runs.lineage import forget_made, keep_swapped
+from demur.sampling.paid import keep_asked
 from demur.sampling.pair import endpoints_of
 from demur.store import Store
 
@@ -92,6 +93,7 @@ def _with_prices(before: ModelConfig, given: ModelConfig) -> ModelConfig:
 
 def keep_sampling(config: RunConfig) -> None:
     """Write the sampling into the record; the settings of an earlier labelling and training are kept."""
+    keep_asked(config)  # with those of the record that is there
     if (config.folder / RUN_RECORD).exists():
         there = load_run(config.run)
         if any(differences(there, config)):

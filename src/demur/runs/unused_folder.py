@@ -10,6 +10,7 @@ from demur.config import RUN_RECORD, RunConfig
 from demur.errors import EndpointError
 from demur.runs.lineage import MADE
 from demur.runs.lock import LOCK
+from demur.sampling.paid import SAMPLINGS
 from demur.sampling.pair import endpoints_of
 from demur.store import Store
 
@@ -23,7 +24,7 @@ def kept_if_used(config: RunConfig) -> Iterator[None]:
         yield
     except EndpointError:
         if new and not _is_used(config):
-            own = [RUN_RECORD, MADE, LOCK]
+            own = [RUN_RECORD, MADE, LOCK, SAMPLINGS]
             if not config.store:
                 own += [f"{Path(config.store_at).name}{end}" for end in ("", "-wal", "-shm")]
             for name in own:

@@ -10,7 +10,6 @@ from demur.limits import check_number
 from demur.models.endpoint import Endpoint
 from demur.models.prices import CHARACTERS_PER_TOKEN
 from demur.records import Prompt, SamplingSettings, dollars
-from demur.store import Store
 
 READ_AGAIN_SECONDS = 10.0  # what all samplers on a shared store have spent
 
@@ -115,20 +114,6 @@ def unknown_price(max_usd: float, *endpoints: Endpoint) -> BudgetError:
         "MODEL@URL#usd=IN/OUT (USD per million tokens; usd=0 if it is free), or usd_per_million_input and "
         "usd_per_million_output in the run file"
     )
-
-
-def spent_before(endpoint: Endpoint, settings: SamplingSettings, store: Store) -> float:
-    """USD that the stored samples of a model under settings cost, whatever their prompts; 0 for an unknown price.
-
-    An answer without a token count is assumed to have the maximum length.
-    """
-    if endpoint.price is None:
-        return 0.0
-    usd = 0.0
-    for batch, (asked, answered, uncounted) in store.tokens_paid(endpoint.name, settings.key).items():
-        found = endpoint.price.usd(asked, answered + uncounted * settings.max_tokens)
-        usd += (endpoint.price.batch_factor if batch else 1.0) * found
-    return usd
 
 
 def prompt_tokens(prompt: Prompt, settings: SamplingSettings) -> int:

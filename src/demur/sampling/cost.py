@@ -157,6 +157,7 @@ class PairSpend:
     models: tuple[str, ...]
     notes: tuple[str, ...] = ()  # answers cut, prompts refused, fields left out: one sentence each
     between_usd: tuple[float | None, ...] = ()  # of the models between them
+    unused_usd: float = 0.0  # that the run paid for other answers: of earlier settings, models or prompts
 
     @property
     def all_usd(self) -> tuple[float | None, ...]:
@@ -169,6 +170,11 @@ class PairSpend:
         return _sum(*self.all_usd)
 
     @property
+    def total_usd(self) -> float | None:
+        """All that the run has paid for sampling; None when a price is unknown."""
+        return None if self.usd is None else self.usd + self.unused_usd
+
+    @property
     def sentence(self) -> str:
         """The result in one line."""
         cost = cost_words(self.models, self.all_usd)
@@ -177,11 +183,15 @@ class PairSpend:
 
     @property
     def facts(self) -> tuple[Fact, ...]:
-        """Tokens and prices. How a private address gets a price was said before anything was asked."""
+        """Tokens, prices and what else was paid. How a private address is priced was said before anything was asked."""
         short = [
             (name, said.replace(PRIVATE, COUNTED_PRIVATE).replace(UNPRICED, UNKNOWN)) for name, said in self.prices
         ]
-        return (("tokens", f"{self.completion_tokens:,} of answers"), *short)
+        paid = (
+            f"{dollars(self.total_usd or 0.0)}, {dollars(self.unused_usd)} of it for answers that are not among these"
+        )
+        in_all = [("paid in all", paid)] if self.unused_usd else []
+        return (("tokens", f"{self.completion_tokens:,} of answers"), *in_all, *short)
 
     @property
     def cautions(self) -> tuple[str, ...]:

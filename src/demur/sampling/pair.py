@@ -20,7 +20,7 @@ from demur.models.local import endpoint_of
 from demur.models.requests.client import EndpointClient
 from demur.models.swapped_models import dearer_sentence, swap_command
 from demur.records import Progress, Prompt, SamplingSettings, count_of, no_progress
-from demur.sampling.budget import Budget, can_limit, spent_before, unknown_price
+from demur.sampling.budget import Budget, can_limit, unknown_price
 from demur.sampling.cost import (
     PairEndpoints,
     PairEstimate,
@@ -31,6 +31,7 @@ from demur.sampling.cost import (
     samples_in,
 )
 from demur.sampling.local_servers import LocalServers, Turns, completer_of
+from demur.sampling.paid import spent_on_run
 from demur.sampling.refused_prompts import refused_prompts, refused_sentence
 from demur.sampling.rounds import PairSamples as PairSamples
 from demur.sampling.rounds import Settle, sample_in_rounds, settle_none
@@ -182,19 +183,18 @@ def check_settings(settings: SamplingSettings) -> None:
 
 
 def budget_of(config: RunConfig, pair: PairEndpoints, store: Store) -> Budget:
-    """What the run may spend, and what its samples have cost; of the models whose price is known.
+    """What the run may spend, and what its sampling has cost in all; of the models whose price is known.
 
     Without a limit nothing is added up.
     """
     if config.max_usd is None:
         return Budget()
     sides = list(distinct_sides(pair).values())
-    priced = [endpoint for endpoint in sides if endpoint.price is not None]
     if not can_limit(sides):
         raise unknown_price(config.max_usd, *(endpoint for endpoint in sides if endpoint.price is None))
 
     def spent_by_all() -> float:
-        return sum(spent_before(endpoint, config.sampling, store) for endpoint in priced)
+        return spent_on_run(config, sides, store)
 
     return Budget(config.max_usd, spent=spent_by_all(), known_part=True, by_all=spent_by_all if store.shared else None)
 
@@ -230,7 +230,11 @@ def spend_of(
     once = distinct_sides(pair)
     found = [samples.all[at] for at in once]
     ends = PairEndpoints(pair.weak, pair.strong, tuple(list(once.values())[1:-1]))
-    return price_samples(ends, prompts, found[0], found[-1], prices, notes, found[1:-1])
+    spent = price_samples(ends, prompts, found[0], found[-1], prices, notes, found[1:-1])
+    if spent.usd is None or store.shared:  # other runs' answers are in a shared store, too
+        return spent
+    unused = spent_on_run(config, once.values(), store) - spent.usd
+    return replace(spent, unused_usd=max(0.0, round(unused, 9)))  # the sums are of floats
 
 
 def sampling_notes(

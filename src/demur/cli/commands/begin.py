@@ -121,7 +121,9 @@ def sample(
     ] = "",
     max_usd: Annotated[
         float | None,
-        typer.Option(help="Stop before the run's sampling costs more than this many USD, over all sessions."),
+        typer.Option(
+            help="Stop before the run's sampling costs more than this many USD, over all sessions and settings."
+        ),
     ] = None,
     weak_usd: Annotated[
         str | None, typer.Option(metavar="IN/OUT", help="The small model's price, USD per million tokens.")

@@ -1,0 +1,123 @@
+"""What a run's sampling has cost in all: also with settings and models that it was begun again without.
+
+A list in the run's folder names each model and its settings, with its price, before it is asked; what was paid for is
+read from the store.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from demur.config import RUN_RECORD, RunConfig, load_run
+from demur.errors import DemurError
+from demur.files import write_whole
+from demur.models.endpoint import Endpoint
+from demur.models.local import endpoint_of
+from demur.models.prices import GIVEN, Price
+from demur.records import SamplingSettings
+from demur.store import Store
+
+SAMPLINGS = "samplings.json"  # in the run's folder
+
+
+@dataclass(frozen=True, slots=True)
+class AskedModel:
+    """A model that a run has asked under some settings, and its price then; None: unknown."""
+
+    name: str  # what its samples are stored under
+    settings: str  # their key
+    max_tokens: int
+    store: str  # as the run's record names it
+    usd_per_input_token: float | None
+    usd_per_output_token: float | None
+    batch_factor: float = 1.0
+
+    @classmethod
+    def of(cls, endpoint: Endpoint, settings: SamplingSettings, store: str) -> AskedModel:
+        """A model of a run."""
+        price, named = endpoint.price, (endpoint.name, settings.key, settings.max_tokens, store)
+        if price is None:
+            return cls(*named, None, None)
+        return cls(*named, price.usd_per_input_token, price.usd_per_output_token, price.batch_factor)
+
+    @property
+    def price(self) -> Price | None:
+        """USD per token; None when unknown."""
+        if self.usd_per_input_token is None or self.usd_per_output_token is None:
+            return None
+        tiers = {"batch": self.batch_factor}
+        return Price(self.usd_per_input_token, self.usd_per_output_token, GIVEN, tiers=tiers)
+
+    def usd_paid(self, store: Store) -> float:
+        """USD that its stored samples cost, whatever their prompts; 0 for an unknown price. An answer without a token
+        count is assumed to have the maximum length."""
+        price, usd = self.price, 0.0
+        if price is None:
+            return usd
+        for batch, (asked, answered, uncounted) in store.tokens_paid(self.name, self.settings).items():
+            found = price.usd(asked, answered + uncounted * self.max_tokens)
+            usd += (price.batch_factor if batch else 1.0) * found
+        return usd
+
+
+def spent_before(endpoint: Endpoint, settings: SamplingSettings, store: Store) -> float:
+    """USD that the stored samples of a model under settings cost, as `AskedModel.usd_paid` counts them."""
+    return AskedModel.of(endpoint, settings, "").usd_paid(store)
+
+
+def spent_on_run(config: RunConfig, endpoints: Iterable[Endpoint], store: Store) -> float:
+    """USD that a run's sampling cost, by the models and settings of now and of before; 0 for an unknown price."""
+    found = {(one.name, one.settings): one for one in asked_models(config)}
+    for one in endpoints:
+        asked = AskedModel.of(one, config.sampling, config.store)
+        if asked.price is not None:
+            found[asked.name, asked.settings] = asked
+    return sum(one.usd_paid(store) for one in found.values())
+
+
+def keep_asked(config: RunConfig) -> None:
+    """Add a run's models under its settings to the list in its folder, before they are asked."""
+    there = {(one.name, one.settings, one.store): one for one in _listed(config)}
+    for one in (AskedModel.of(endpoint_of(model), config.sampling, config.store) for model in config.models):
+        there[one.name, one.settings, one.store] = one
+    config.folder.mkdir(parents=True, exist_ok=True)
+    write_whole(config.folder / SAMPLINGS, json.dumps([asdict(one) for one in there.values()], indent=1) + "\n")
+
+
+def asked_models(config: RunConfig) -> list[AskedModel]:
+    """What a run has asked through its store, the last at the end: the list in its folder, and the folder's record,
+    which may be of other settings than ``config``."""
+    return [one for one in _listed(config) if one.store == config.store]
+
+
+def _listed(config: RunConfig) -> list[AskedModel]:
+    found = [one for one in map(_read, _rows(config)) if one is not None]
+    listed = {(one.name, one.settings) for one in found}
+    return [one for one in _of_record(config) if (one.name, one.settings) not in listed] + found
+
+
+def _rows(config: RunConfig) -> list[Any]:
+    try:
+        rows = json.loads((config.folder / SAMPLINGS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return rows if isinstance(rows, list) else []
+
+
+def _read(row: Mapping[str, Any]) -> AskedModel | None:
+    try:
+        return AskedModel(**row)
+    except TypeError:
+        return None
+
+
+def _of_record(config: RunConfig) -> Iterator[AskedModel]:
+    """The models of the record in the folder: a run that an earlier version began has no list."""
+    if (config.folder / RUN_RECORD).is_file():
+        with suppress(DemurError):
+            there = load_run(config.run)
+            yield from [AskedModel.of(endpoint_of(one), there.sampling, there.store) for one in there.models]

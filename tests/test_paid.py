@@ -1,0 +1,102 @@
+"""What a run's sampling has cost in all: the answers of earlier settings were paid for, too."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import demur
+from demur.config import load_run
+from demur.errors import BudgetError
+from demur.models.encoders.encoder import LetterEncoder
+from demur.records import dollars
+from demur.sampling.cost import PairEstimate, PairSpend
+from demur.sampling.paid import SAMPLINGS, asked_models
+from pairs import Pair, running_pair, write_questions
+
+Sampled = Callable[..., PairSpend]
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    with running_pair() as found:
+        yield found
+
+
+@pytest.fixture
+def sampled(pair: Pair, tmp_path: Path) -> Sampled:
+    """`demur.sample` of a run of six prompts, with what a test gives beside."""
+    asked: dict[str, Any] = {"run": str(tmp_path / "run"), "n": 2, "weak_usd": "0/0", "strong_usd": "1000/1000"}
+    prompts = write_questions(tmp_path / "prompts.jsonl", 6, gold=False)
+    return lambda of=prompts, **given: demur.sample(of, **{**pair.names, **asked, **given})
+
+
+def test_answers_of_earlier_settings_are_paid_for(sampled: Sampled, tmp_path: Path) -> None:
+    first = sampled(max_tokens=64)
+    assert first.usd and first.unused_usd == 0.0
+    second = sampled(max_tokens=32, again=True)
+    assert second.usd == pytest.approx(first.usd)  # the same answers
+    assert second.unused_usd == pytest.approx(first.usd)
+    facts = dict(second.facts)
+    assert (
+        facts["paid in all"]
+        == f"{dollars(2 * first.usd)}, {dollars(first.usd)} of it for answers that are not among these"
+    )
+    back = sampled(max_tokens=64, again=True)
+    assert (back.usd, back.unused_usd) == (pytest.approx(first.usd), pytest.approx(first.usd))
+
+
+def test_a_limit_counts_what_was_paid_under_earlier_settings(sampled: Sampled) -> None:
+    first = sampled(max_tokens=64)
+    assert first.usd
+    said: list[PairEstimate] = []
+    limit = 3 * first.usd
+    sampled(max_tokens=32, again=True, max_usd=limit, dry_run=True, announce=said.append)
+    assert said[0].usd_left == pytest.approx(2 * first.usd)
+    with pytest.raises(BudgetError, match="spent on this run in all"):
+        sampled(max_tokens=32, again=True, max_usd=1.01 * first.usd)
+
+
+def test_a_model_that_was_replaced_was_paid_for_at_its_price(sampled: Sampled, pair: Pair) -> None:
+    first = sampled()
+    other = sampled(strong=f"huge@{pair.strong.base_url}", strong_usd="3000/3000", again=True)
+    assert other.unused_usd == pytest.approx(first.usd)
+
+
+def test_a_folder_of_an_earlier_version_is_counted_by_its_record(sampled: Sampled, tmp_path: Path) -> None:
+    first = sampled(max_tokens=64)
+    (tmp_path / "run" / SAMPLINGS).unlink()
+    assert sampled(max_tokens=32, again=True).unused_usd == pytest.approx(first.usd)
+    (tmp_path / "run" / SAMPLINGS).write_text('{"damaged": ', "utf-8")
+    assert len(asked_models(load_run(tmp_path / "run"))) == 2
+
+
+def test_the_list_holds_no_key(sampled: Sampled, tmp_path: Path) -> None:
+    sampled()
+    rows = json.loads((tmp_path / "run" / SAMPLINGS).read_text("utf-8"))
+    assert [row["usd_per_input_token"] for row in rows] == [0.0, pytest.approx(1e-3)]
+    assert {*rows[0]} == {
+        "name",
+        "settings",
+        "max_tokens",
+        "store",
+        "usd_per_input_token",
+        "usd_per_output_token",
+        "batch_factor",
+    }
+
+
+def test_routing_has_paid_back_when_all_that_was_paid_is_saved(sampled: Sampled, tmp_path: Path) -> None:
+    prompts, run = write_questions(tmp_path / "graded.jsonl", 40), str(tmp_path / "graded")
+    for longest in (32, 64):
+        spent = sampled(prompts, run=run, max_tokens=longest, again=True)
+    demur.label(run=run, entailment="exact")
+    demur.train(run=run, methods="logistic", encoder=LetterEncoder(), gate="off")
+    demur.calibrate(prompts, router=f"{run}/router", strong_share=0.5)
+    found = demur.evaluate(run=run, encoder=LetterEncoder())
+    assert spent.usd and spent.total_usd == pytest.approx(2 * spent.usd)
+    assert f"labelling cost {dollars(2 * spent.usd)};" in found.payback
