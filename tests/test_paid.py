@@ -15,7 +15,7 @@ from demur.errors import BudgetError
 from demur.models.encoders.encoder import LetterEncoder
 from demur.records import dollars
 from demur.sampling.cost import PairEstimate, PairSpend
-from demur.sampling.paid import SAMPLINGS, asked_models
+from demur.sampling.earlier.asked_models import SAMPLINGS, asked_models
 from pairs import Pair, running_pair, write_questions
 
 Sampled = Callable[..., PairSpend]

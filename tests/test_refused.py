@@ -21,7 +21,7 @@ from demur.models.requests.cut_answers import remedy_words
 from demur.records import ChatRequest, Prompt, Sample, SamplingSettings, key_of
 from demur.sampling.budget import Budget
 from demur.sampling.cost import PairEndpoints, PairSpend, cost_words, cut_sentences
-from demur.sampling.paid import spent_before
+from demur.sampling.earlier.asked_models import spent_before
 from demur.sampling.pair import PairSamples, estimate_pair, sample_pair, spend_of, stored_pair
 from demur.sampling.refused_prompts import MOST_IN_A_ROW, refused_prompts
 from demur.sampling.sample import estimate, sample_prompts, stored_samples

@@ -22,7 +22,7 @@ from demur.records import Prompt, count_of
 from demur.runs.run import Run
 from demur.sampling.budget import Budget
 from demur.sampling.cost import cost_words
-from demur.sampling.paid import spent_before, spent_on_run
+from demur.sampling.earlier.asked_models import spent_before, spent_on_run
 from demur.sampling.sample import Estimate, Samples, raise_first
 from demur.sampling.statements import STATED_TOKENS, Text, ask_statements, estimate_statements, statement_settings
 

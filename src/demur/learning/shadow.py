@@ -16,8 +16,8 @@ from demur.learning.traffic import SeenPrompt
 from demur.records import SERVED, Prompt, Sample, dollars
 from demur.runs.run import Run
 from demur.sampling.budget import can_limit
+from demur.sampling.earlier.asked_models import spent_on_run
 from demur.sampling.local_servers import Turns, completer_of
-from demur.sampling.paid import spent_on_run
 from demur.sampling.pair import PairSamples, budget_of, sample_pair
 from demur.sampling.sample import sample_prompts
 

@@ -17,7 +17,7 @@ from demur.models.catalogue import is_known
 from demur.models.swapped_models import dearer_sentence
 from demur.prompts import absolute_prompts, check_files
 from demur.runs.lineage import forget_made, keep_swapped
-from demur.sampling.paid import keep_asked
+from demur.sampling.earlier.asked_models import keep_asked
 from demur.sampling.pair import endpoints_of
 from demur.store import Store
 

@@ -10,7 +10,7 @@ from demur.config import RUN_RECORD, RunConfig
 from demur.errors import EndpointError
 from demur.runs.lineage import MADE
 from demur.runs.lock import LOCK
-from demur.sampling.paid import SAMPLINGS
+from demur.sampling.earlier.asked_models import SAMPLINGS
 from demur.sampling.pair import endpoints_of
 from demur.store import Store
 

@@ -30,8 +30,8 @@ from demur.sampling.cost import (
     price_samples,
     samples_in,
 )
+from demur.sampling.earlier.asked_models import spent_on_run
 from demur.sampling.local_servers import LocalServers, Turns, completer_of
-from demur.sampling.paid import spent_on_run
 from demur.sampling.refused_prompts import refused_prompts, refused_sentence
 from demur.sampling.rounds import PairSamples as PairSamples
 from demur.sampling.rounds import Settle, sample_in_rounds, settle_none

@@ -27,8 +27,8 @@ from demur.prompts.sets import rows_note
 from demur.records import ChatRequest, FloatArray, Grader, Prompt, Sample, SamplingSettings, count_of, on_one_line
 from demur.runs.run import Run
 from demur.sampling.budget import Budget
+from demur.sampling.earlier.asked_models import spent_before
 from demur.sampling.local_servers import Turns, completer_of
-from demur.sampling.paid import spent_before
 from demur.sampling.pair import budget_of
 from demur.sampling.sample import sample_prompts, stored_samples
 
