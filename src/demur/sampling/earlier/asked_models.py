@@ -81,7 +81,7 @@ def spent_on_run(config: RunConfig, endpoints: Iterable[Endpoint], store: Store)
 
 def keep_asked(config: RunConfig) -> None:
     """Add a run's models under its settings to the list in its folder, before they are asked."""
-    there = {(one.name, one.settings, one.store): one for one in _listed(config)}
+    there = {(one.name, one.settings, one.store): one for one in _listed_models(config)}
     for one in (AskedModel.of(endpoint_of(model), config.sampling, config.store) for model in config.models):
         there[one.name, one.settings, one.store] = one
     config.folder.mkdir(parents=True, exist_ok=True)
@@ -91,10 +91,10 @@ def keep_asked(config: RunConfig) -> None:
 def asked_models(config: RunConfig) -> list[AskedModel]:
     """What a run has asked through its store, the last at the end: the list in its folder, and the folder's record,
     which may be of other settings than ``config``."""
-    return [one for one in _listed(config) if one.store == config.store]
+    return [one for one in _listed_models(config) if one.store == config.store]
 
 
-def _listed(config: RunConfig) -> list[AskedModel]:
+def _listed_models(config: RunConfig) -> list[AskedModel]:
     found = [one for one in map(_read, _rows(config)) if one is not None]
     listed = {(one.name, one.settings) for one in found}
     return [one for one in _of_record(config) if (one.name, one.settings) not in listed] + found
