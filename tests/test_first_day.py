@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from demur.cli.groups import as_options
-from demur.cli.main import app
+from demur.cli.main import app, main
 from demur.evaluation.report.headline_record import Headline
 
 RUNNER = CliRunner()
@@ -34,6 +35,18 @@ RUNNER = CliRunner()
 def test_a_usage_error_is_one_line_with_the_next_step(command: str, said: str) -> None:
     done = RUNNER.invoke(app, command.split())
     assert (done.exit_code, done.stdout, done.stderr) == (2, "", f"demur: {said}\n")
+
+
+@pytest.mark.parametrize("option", ["--run mine/run", "--run=mine/run"])
+def test_the_commands_of_an_error_name_the_run_that_was_named(
+    option: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["demur", "label", *option.split()])
+    with pytest.raises(SystemExit):
+        main()
+    said = "demur: mine/run/run.json: no run here yet; start with `demur sample --run mine/run` or `demur run FILE`\n"
+    assert capsys.readouterr().err == said
 
 
 def test_a_value_that_cannot_be_read_is_named() -> None:

@@ -515,7 +515,9 @@ def test_route_explain_and_replay_take_the_run_and_pass_the_router_on(pair: Pair
     assert re.search(r"next: demur calibrate prompts.jsonl --strong-share \S+ --run first", trained)
     routed = said("route", "What is 34 plus 61?", "--run", "first")
     assert routed.splitlines()[-1] == "next: demur explain 'What is 34 plus 61?' --run first"
-    assert "next: demur serve first/router" in said("explain", "What is 34 plus 61?", "--run", "first")
+    explained = said("explain", "What is 34 plus 61?", "--run", "first")
+    assert explained.splitlines()[-1] == trained.splitlines()[-1]  # no threshold is set
+    assert "set its threshold: `demur calibrate --run first`" in explained
     replayed = said("replay", "prompts.jsonl", "--run", "first")
     assert "next: demur calibrate prompts.jsonl --strong-share " in replayed
     assert " --run first" in replayed.splitlines()[-1]
@@ -670,7 +672,7 @@ def test_every_command_ends_with_the_next_one() -> None:
         ),
         (
             KeptPoint(0.5, 0.97, None),
-            "the least that keeps 95% and four fifths of what the large model gains",
+            "the least share that keeps 95% and four fifths of what the large model gains over the small one",
             0.5,
         ),
         (
@@ -780,7 +782,8 @@ def test_beside_a_gateway_the_next_command_after_explain_is_about_prompts(pair: 
     assert said(*asked).splitlines()[-1].startswith("next: demur serve mine/router")
     with serving_file(Path("mine"), "http://127.0.0.1:8111", lambda: Path("mine/router"), 4):
         command = said(*asked).splitlines()[-1].removeprefix("next: demur ")
-        assert command == "replay prompts.jsonl --router mine/router"
+        assert command == "replay NEW.jsonl --run mine"  # what it learned from shows nothing new
+        Path("prompts.jsonl").rename("NEW.jsonl")
         assert said(*shlex.split(command))
 
 

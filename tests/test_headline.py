@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ from demur.gate.explanation import CHANCE
 from demur.gate.quality.two_stages import Use
 from demur.gate.router import Router
 from demur.labels.beliefs.unknown import NONE_EQUAL
-from demur.measure.threshold import Calibration, KeptPoint, threshold_for_quality, threshold_for_share
+from demur.measure.threshold import LEAST, Calibration, KeptPoint, threshold_for_quality, threshold_for_share
 from demur.methods import SimilarityWeighted
 from demur.models.encoders.encoder import LetterEncoder
 from demur.prompts import load_prompts
@@ -190,22 +191,37 @@ def test_a_private_address_counts_as_free_with_a_caution() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kept", "name", "says"),
+    ("kept", "says"),
     [
-        (KeptPoint(0.9, 0.952, 0.08), "to keep 95%", "10% of calls stay local, saving 8%"),
-        (KeptPoint(0.9, 0.95, -0.03), "to keep 95%", "10% of calls stay local, costing 3% more"),
-        (KeptPoint(0.9, 0.97, None), "to keep 97%", "10% of calls stay local"),
-        ((), "to keep 95%", "no threshold does so on these prompts"),
-        (None, "", ""),
+        (KeptPoint(0.9, 0.952, 0.08), ["a strong share of 90% keeps 95% (believed) and saves 8% of its cost"]),
+        (KeptPoint(0.9, 0.95, -0.03), ["a strong share of 90% keeps 95% (believed) and costs 3% more"]),
+        (KeptPoint(0.9, 0.97, None), ["a strong share of 90% keeps 97% (believed)", LEAST]),
+        ((), ["no threshold does so on these prompts"]),
+        (None, []),
     ],
 )
-def test_a_high_price_in_quality_is_said_in_words(kept: KeptPoint | tuple[()] | None, name: str, says: str) -> None:
+def test_a_high_price_in_quality_is_said_in_words(kept: KeptPoint | tuple[()] | None, says: list[str]) -> None:
     """.18 of .35 is 51 %. Before a threshold is set, the next command names the share that keeps more."""
-    said = replace(SAID, quality=(0.18, 0.15, 0.21), strong_quality=0.35, kept=kept)
-    notes = dict(said.notes)
-    assert notes["kept"] == "51% of the large model's quality"
-    assert {one: fact for one, fact in notes.items() if "to keep" in one} == ({name: says} if name else {})
+    said = replace(SAID, quality=(0.18, 0.15, 0.21), strong_quality=0.35, kept=kept, believed=True)
+    assert dict(said.notes)["kept"] == "51% of the large model's quality"
+    assert [fact for name, fact in said.notes if name == "to keep 95%"] == says
     assert not any("to keep" in one for one, _ in replace(said, calibrated=False).notes)
+
+
+@pytest.mark.parametrize(("of", "graded"), [({"by_grades": True, "judged": 100}, "100"), ({}, "86")])
+def test_a_share_found_by_grades_is_said_to_keep_less_elsewhere(of: dict[str, Any], graded: str) -> None:
+    """By 100 grades the threshold that seems to keep .95 keeps .90 to .95 of other prompts' quality."""
+    said = replace(SAID, quality=(0.18, 0.15, 0.21), strong_quality=0.35, kept=KeptPoint(0.9, 0.95, 0.08), **of)
+    told = f"keeps 95% by {graded} graded prompts and saves 8% of its cost; on other prompts it likely keeps less"
+    assert dict(said.notes)["to keep 95%"] == f"a strong share of 90% {told}"
+
+
+def test_the_commands_of_a_caution_name_the_run_or_the_router() -> None:
+    block = HeadlineBlock("x", cautions=("See `demur report`", "Set it: `demur calibrate`"))
+    of_run = block.of_router(Path("a b/router"))
+    assert of_run.lines[1:] == ("- See `demur report --run 'a b'`", "- Set it: `demur calibrate --run 'a b'`")
+    assert block.of_router(Path("run/router")) == block
+    assert block.of_router(Path("alone")).lines[2] == "- Set it: `demur calibrate --router alone`"
 
 
 def test_little_given_up_needs_no_words() -> None:
@@ -250,7 +266,8 @@ def test_the_share_that_keeps_most_quality_is_the_one_that_calibrate_would_set()
     assert said.kept
     found = said.kept.strong_share, said.kept.kept, said.kept.saved
     assert found == pytest.approx((25 / 300, 296 / 300, 273 / 300))
-    assert dict(said.notes)["to keep 99%"] == "91% of calls stay local, saving 91%"
+    told = "a strong share of 9% keeps 99% by 300 graded prompts and saves 91% of its cost"
+    assert next(fact for name, fact in said.notes if name == "to keep 95%").startswith(told)
     again = threshold_for_quality(looked.scores, *quality, 294 / 300, on="prompts")
     assert again.strong_share == pytest.approx(25 / 300)
     assert threshold_for_share(looked.scores, said.kept.share).strong_share == pytest.approx(27 / 300)
@@ -749,7 +766,7 @@ def test_signals_without_gold_are_measured_by_belief(tmp_path: Path, pair: Pair)
 
 def test_without_gold_evaluate_says_how_to_get_it_and_takes_grades_by_hand(tmp_path: Path, pair: Pair) -> None:
     run = trained(tmp_path, pair, gold=False)
-    with pytest.raises(InputError, match=r"no prompt has gold answers or grades.*: demur grade "):
+    with pytest.raises(InputError, match=r"no prompt has gold answers or grades.*: `demur grade`"):
         demur.evaluate(run=run)
     grading = open_grading(run, number=30)
     assert (len(grading.waiting), grading.graded) == (30, 0)
@@ -841,7 +858,7 @@ def test_that_a_guarantee_needs_unseen_prompts_is_said_before_any_is_graded(tmp_
     run = trained(tmp_path, pair, gold=False)
     with pytest.raises(InputError, match=r"not graded.*have not trained the router.* --n 2 --run unseen"):
         demur.calibrate(tmp_path / "prompts.jsonl", router=f"{run}/router", risk=0.2)
-    with pytest.raises(InputError, match=r"demur grade .*a guarantee .*have not trained the router.*demur docs report"):
+    with pytest.raises(InputError, match=r"demur grade`.*a guarantee .*have not trained the router.*demur docs report"):
         demur.evaluate(run=run)
 
 

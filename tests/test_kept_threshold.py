@@ -101,7 +101,7 @@ def test_training_says_that_a_guarantee_was_of_the_router_before(tmp_path: Path,
     demur.run(run_file(tmp_path, pair))
     folder = tmp_path / "run"
     (folder / "router" / CERTIFICATE).write_text("{}")
-    said = "the earlier threshold and its guarantee were of the router before; calibrate this one"
+    said = "the earlier threshold and its guarantee were of the router before\n"
     assert said in RUNNER.invoke(app, ["train", "--run", str(folder), "--quiet"]).output
     assert not (folder / "router" / CERTIFICATE).exists()
     assert "earlier" not in RUNNER.invoke(app, ["train", "--run", str(folder)]).output  # there is no threshold now
@@ -115,14 +115,15 @@ def test_what_was_wished_for_is_the_next_step_after_training_again(
     demur.run(run_file(tmp_path, pair))
     again = RUNNER.invoke(app, ["train"]).output
     assert again.splitlines()[-1] == "next: demur calibrate prompts.jsonl --strong-share 0.4"
-    for wish in ("--keep-quality 0.9", "--usd-per-1k 0.02", "--strong-share 0.25"):
+    wishes = {"--keep-quality 0.9": "the same", "--usd-per-1k 0.02": "the same", "--strong-share 0.25": "25%"}
+    for wish, asked in wishes.items():
         done = RUNNER.invoke(app, ["calibrate", "prompts.jsonl", *wish.split()])
         assert done.exit_code == 0, done.output
         again = RUNNER.invoke(app, ["train"]).output
-        assert (
-            "the earlier threshold was of the router before; the command below asks for the same of this one" in again
-        )
-        assert again.splitlines()[-1] == f"next: demur calibrate prompts.jsonl {wish}"
+        assert "the earlier threshold was of the router before\n" in again
+        *_, why, command = again.splitlines()
+        assert command == f"next: demur calibrate prompts.jsonl {wish}"
+        assert why.strip() == f"the command below asks for {asked}, as for the router before"
     dry = RUNNER.invoke(app, ["calibrate", "prompts.jsonl", "--strong-share", "0.7", "--dry-run"])
     assert dry.exit_code == 0
     assert wish_of(Path("run")) == ("prompts.jsonl", "--strong-share 0.25")

@@ -16,6 +16,7 @@ import demur.labels.label_run as module
 import demur.labels.pair_meanings as pair_meanings
 import pairs
 from demur.config import KINDS, LabelConfig, load_run
+from demur.config.named_run import in_folder
 from demur.config.names import IMAGES
 from demur.errors import ArtifactError, InputError
 from demur.labels.beliefs.unknown import GUESSED, NONE_EQUAL, UnknownPrompt
@@ -38,7 +39,6 @@ from demur.meaning.meanings import Meanings
 from demur.models.endpoint import Endpoint
 from demur.prompts import read_prompts, split_prompts
 from demur.records import Prompt, Sample
-from demur.runs.steps import in_folder
 from demur.sampling.pair import PairSamples
 from pairs import questions, running_pair, write_questions
 

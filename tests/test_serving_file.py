@@ -6,7 +6,9 @@ import asyncio
 import os
 import re
 import signal
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,24 @@ def test_who_looks_for_a_ledger_in_the_run_of_a_gateway_is_told_where_it_keeps_i
         ledger("other/ledger.sqlite")
     with pytest.raises(StoreError, match="`demur serve` writes one"):
         ledger("other/ledger.sqlite")  # it has ended
+
+
+def test_the_next_command_beside_a_gateway_is_a_request_until_its_ledger_has_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("kept").mkdir()
+    router = tmp_path / "run" / "router"
+    router.mkdir(parents=True)
+    (router / "router.json").write_text("{}")
+    with serving_file(Path("run"), ADDRESS, lambda: router, 1234, ledger="kept/l.sqlite"):
+        assert serve_command(Path("run/router")).startswith(f"curl {ADDRESS}/v1/chat/completions ")
+        with closing(sqlite3.connect("kept/l.sqlite")) as ledger:
+            ledger.execute("create table decisions (id text)")
+            assert serve_command(Path("run/router")).startswith("curl ")
+            ledger.execute("insert into decisions values ('one')")
+            ledger.commit()
+        assert serve_command(Path("run/router")) == "demur ledger kept/l.sqlite --by day"
 
 
 def test_the_status_says_who_serves_and_how_a_new_router_gets_there(

@@ -108,6 +108,13 @@ def serving_gateways(folder: Path) -> tuple[ServingGateway, ...]:
     return tuple(sorted(found, key=lambda one: -one.since))
 
 
+def request_command(address: str, *, keyed: bool = False, question: str = "Why is the sky blue?") -> str:
+    """The command that asks a gateway; ``keyed``: it needs a client's key, which is nowhere printed."""
+    headers = "-H 'Authorization: Bearer YOUR_KEY' " if keyed else ""
+    body = json.dumps({"model": "demur", "messages": [{"role": "user", "content": question}]})
+    return f"curl {address}/v1/chat/completions {headers}-H 'Content-Type: application/json' -d '{body}'"
+
+
 def port_option(folder: Path) -> str:
     """The option, after a space, that serves a run on the port on which it was served last; empty: none is needed."""
     try:

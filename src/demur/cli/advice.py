@@ -15,7 +15,7 @@ def advice_lines(command: str, router: Path | None) -> tuple[str, ...]:
     """
     if router is None:
         return (f"next: {command}",)
-    share = share_notes(router.parent) if " --strong-share " in command and router.name == "router" else ()
+    share = share_notes(router.parent, command) if "demur calibrate " in command and router.name == "router" else ()
     verdict = recorded_verdict(_record(router)) if ANYWAY in command else None
     if verdict is None or verdict.learned:
         return (*share, f"next: {command}")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,11 +17,12 @@ from demur.cli import printing
 from demur.cli.advice import advice_lines
 from demur.cli.examples import EXAMPLES
 from demur.config import runs_beside
+from demur.config.named_run import USUAL, run_option
 from demur.evaluation.report.headline_record import FORECAST, MEASURED, QUALITY, HeadlineBlock
 from demur.runs.lineage import headline_of
 from demur.runs.lock import work_on
 from demur.runs.rest_of_sampling import rest_of_sampling
-from demur.runs.steps import USUAL, next_command, steps_of, swap_advice
+from demur.runs.steps import next_command, steps_of, swap_advice
 
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # the library that typer stands on is its own business
 GROUPS = {
@@ -126,6 +127,13 @@ def as_options(message: str, root: Any, arguments: Sequence[str]) -> str:
     return message
 
 
+def run_of(arguments: Sequence[str]) -> Path:
+    """The folder that --run names among a command's words; else the usual one."""
+    named = [word.removeprefix("--run=") for word in arguments if word.startswith("--run=")]
+    after = [then for word, then in pairwise(arguments) if word == "--run"]
+    return Path(next(iter((*named, *after)), USUAL))
+
+
 def _commands_with(option: str, context: Any) -> list[str]:
     """The other commands that have an option of this name; none where these are many."""
     commands = leaves(context.find_root().command)
@@ -205,13 +213,12 @@ def show_path(folder: str = USUAL) -> None:
         shown = replace(
             block, notes=tuple(note for note in block.notes if note[0] in SHOWN), cautions=block.cautions[:2]
         )
-        typer.echo(printing.printable("\n".join((*shown.lines, ""))))
+        typer.echo(printing.printable("\n".join((*shown.of_router(Path(folder) / "router").lines, ""))))
     if swapped := swap_advice(Path(folder)):
         typer.echo(printing.printable(f"{swapped}\n"))
     if work := work_on(Path(folder)):
         typer.echo(f"{work} is at work on this run; once it has ended, the command below shows what comes next")
-        option = "" if folder == USUAL else f" --run {shlex.quote(folder)}"
-        lines: tuple[str, ...] = (f"next: demur status{option}",)
+        lines: tuple[str, ...] = (f"next: demur status{run_option(Path(folder))}",)
     else:
         command = next_command(Path(folder))
         lines = rest_of_sampling(Path(folder), command) or advice_lines(command, Path(folder) / "router")

@@ -27,14 +27,14 @@ from demur.cli.commands.learning import add_commands as learning_commands
 from demur.cli.commands.pages import add_commands as pages_commands
 from demur.cli.commands.paper import add_commands as paper_commands
 from demur.cli.examples import DEMO
-from demur.cli.groups import CommandGroups, as_options, show_path
+from demur.cli.groups import CommandGroups, as_options, run_of, show_path
 from demur.cli.options import with_options
 from demur.cli.progress import NOTHING_KEPT, progress_bar
 from demur.config import LabelConfig, RouterConfig
+from demur.config.named_run import in_folder
 from demur.errors import DemurError, InputError, of_the_system
 from demur.evaluation.thresholds.criterion import CRITERIA, USUAL_SHARE, Criterion
 from demur.limits import from_mapping
-from demur.runs.lineage import wish_of
 from demur.runs.steps import current_threshold, first_share, prompts_of_run, share_notes, threshold_of
 
 OWN_PROMPTS = (
@@ -97,7 +97,7 @@ def demo(run: RunFolder = "run/demo", again: Again = False, json: AsJson = False
     for answered in answer_examples(run):
         printing.print_answered(answered)
     if outcome.evaluation is not None:
-        printing.lines(["", *outcome.evaluation.block.lines])
+        printing.lines(["", *outcome.evaluation.shown_block.lines])
     return printing.next_step("demur serve --demo")
 
 
@@ -147,8 +147,7 @@ def train(
     with progress_bar(TRAINED_ANEW) as progress:
         router = train(run=run, preset=preset, allow_endpoints=allow_endpoint or (), progress=progress, **given)
     if earlier is not None:
-        same = "the command below asks for the same of this one" if wish_of(Path(run)) else "calibrate this one"
-        printing.err.print(f"the earlier threshold {promised} of the router before; {same}", soft_wrap=True)
+        printing.err.print(f"the earlier threshold {promised} of the router before", soft_wrap=True)
     if json:
         return printing.as_json(router.describe())
     return printing.print_trained(router, Path(run), verbose=verbose)
@@ -238,7 +237,7 @@ def calibrate(
     if json:
         return printing.as_json(calibration)
     kept = ("saved in", "nowhere: this is a dry run" if dry_run else router)
-    printing.lines(replace(block, notes=(*block.notes, kept)).lines)
+    printing.lines(replace(block, notes=(*block.notes, kept)).of_router(Path(router)).lines)
     if dry_run:
         return printing.next_step("the same command without --dry-run")
     printing.outdated_of(Path(router).parent)
@@ -294,7 +293,8 @@ def main() -> None:
     try:
         app(prog_name="demur")  # by `python -m demur`, too: what its help and its completion call it
     except DemurError as error:
-        said = as_options(" ".join(str(error).split()), typer.main.get_command(app), sys.argv[1:])
+        said = in_folder(" ".join(str(error).split()), run_of(sys.argv[1:]))
+        said = as_options(said, typer.main.get_command(app), sys.argv[1:])
         typer.echo(f"demur: {printing.printable(said)}", err=True)
         raise SystemExit(2) from None
     except OSError as error:  # errors that no module handles, such as a full disk or an unreadable file

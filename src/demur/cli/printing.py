@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from demur.cli.advice import advice_lines
+from demur.config.named_run import in_folder
 from demur.evaluation.grades import FEWEST_GRADED
 from demur.evaluation.report.headline_record import HeadlineBlock
 from demur.evaluation.report.kinds_table import COLUMNS as KIND_COLUMNS
@@ -32,7 +33,7 @@ from demur.models.swapped_models import swap_words
 from demur.records import count_of, fact_lines
 from demur.runs.lineage import REPORT, headline_of, outdated_report, outdated_stages
 from demur.runs.steps import next_command, serve_command, swap_advice
-from demur.serving_file import serving_gateways
+from demur.serving_file import request_command, serving_gateways
 
 if TYPE_CHECKING:
     from demur.evaluation.results import Evaluation, KindsTable
@@ -136,7 +137,7 @@ def evaluation(
     pricing_said: bool = False,
 ) -> None:
     """The headline, unless it is to stand elsewhere, the table of routers, the findings, and the path of the report."""
-    lines((*found.block.lines, "") if headline else ())
+    lines((*found.shown_block.lines, "") if headline else ())
     served = found.drawn
     what = "graded" if served.by_grades else "training" if found.believed else "test"
     some = served.judged is not None and not served.by_grades  # of those that are judged by hand, all are graded
@@ -268,7 +269,7 @@ def spend(spent: PairSpend) -> None:
 def outdated_stages_of(folder: Path) -> None:
     """Stages of a run that are older than what they were made from."""
     for line in outdated_stages(folder):
-        err.print(line, markup=False)
+        err.print(in_folder(line, folder), markup=False, soft_wrap=True)
 
 
 def outdated_of(folder: Path) -> None:
@@ -280,7 +281,7 @@ def outdated_of(folder: Path) -> None:
 def outdated_report_of(folder: Path) -> None:
     """A report of an earlier router or threshold alone."""
     if line := outdated_report(folder):
-        err.print(line, markup=False, soft_wrap=True)
+        err.print(in_folder(line, folder), markup=False, soft_wrap=True)
 
 
 def labels(made: Labels, *, verbose: bool = False) -> None:
@@ -302,7 +303,7 @@ def print_trained(router: Router, run: Path, *, verbose: bool = False) -> None:
     if block:
         swapped = filter(None, [swap_advice(run)])
         notes, cautions = (*block.notes, *_notes_of(router, run)), (*swapped, *block.cautions)
-        lines(replace(block, notes=notes, cautions=cautions).lines)
+        lines(replace(block, notes=notes, cautions=cautions).of_router(run / "router").lines)
     if verbose:
         lines([router.sentence])
         prompt_kinds(kinds_table(router))
@@ -331,7 +332,7 @@ def outcome(found: Outcome, *, headline: bool = True) -> None:
         evaluation(found.evaluation, Path(found.folder), headline=headline, pricing_said=True)  # by `spend`
     elif not found.sets and block:
         cautions = (*block.cautions, *filter(None, [_caution_on_grades(found)]))
-        lines(replace(block, cautions=cautions).lines)
+        lines(replace(block, cautions=cautions).of_router(Path(found.folder) / "router").lines)
     elif found.verdict:
         out.print(found.verdict.sentence, markup=False)
     lines([""])
@@ -344,10 +345,9 @@ def outcome(found: Outcome, *, headline: bool = True) -> None:
 
 def _caution_on_grades(found: Outcome) -> str:
     """Why quality is not measured; empty where a person has graded enough prompts."""
-    if found.headline.by_grades:
-        return ""
     few = f", and of {FEWEST_GRADED} prompts graded by hand {found.graded:,} are there" if found.graded else ""
-    return f"No test prompt has gold answers{few}, so quality is not measured: `demur grade --run {found.folder}`"
+    said = f"No test prompt has gold answers{few}, so quality is not measured: `demur grade`"
+    return "" if found.headline.by_grades else said
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> None:
@@ -383,11 +383,8 @@ def serving(
 
     ``ledger``: its file, empty where it is none; ``question``: one that the served models can answer.
     """
-    headers = "-H 'Authorization: Bearer YOUR_KEY' " if keyed else ""
-    headers += "-H 'Content-Type: application/json'"
-    body = json.dumps({"model": "demur", "messages": [{"role": "user", "content": question}]})
     out.print(f"demur serves {address}/v1 (dashboard: {operator}/)", markup=False)
-    out.print(f"  curl {address}/v1/chat/completions {headers} -d '{body}'", markup=False)
+    out.print(f"  {request_command(address, keyed=keyed, question=question)}", markup=False)
     if keyed:
         out.print("  YOUR_KEY: one that `demur key add NAME` has printed", markup=False)
     if ledger:

@@ -99,6 +99,7 @@ def evaluate_by_gold(run: Run) -> Evaluation | None:
         ),
         chance=scores_are_chances(served),
         reliability=reliability_of(served, test),
+        folder=config.folder,
     )
     keep_headline(config.folder, asdict(found.block))
     return found

@@ -146,6 +146,7 @@ def evaluate_held_out(run: Run, *, graded: bool) -> Evaluation:
         believed=believed,
         verdict=_verdict_sentence(verdict) if believed else verdict_by_grades(row, len(rows), verdict),
         believed_line=drawn if few else None,
+        folder=config.folder,
     )
     keep_headline(config.folder, asdict(found.block))
     return found
@@ -183,7 +184,7 @@ def _believed_quality(run: Run, router: Router) -> tuple[IntArray, Pair]:
     if router.beliefs is None:
         raise InputError(
             f"{run.config.prompts}: no prompt has gold answers, and nothing is believed of a router that was trained "
-            "without samples or with --gate off; grade some answers by hand: demur grade"
+            "without samples or with --gate off; grade some answers by hand: `demur grade`"
         )
     texts, looked = learned_prompts(router.prompt_router)
     learned = len(router.prompt_router.training)

@@ -8,10 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from demur.config.named_run import USUAL, in_folder
 from demur.evaluation.graded_file import USUAL_GRADES
 from demur.evaluation.report.headline_record import Headline, HeadlineBlock
 from demur.evaluation.tiers import TiersMeasured
@@ -118,6 +120,7 @@ class Evaluation:
     choices: tuple[KeptPoint, ...] = ()
     # Where grades are still too few for curve and tables: the headline by belief, of which these are.
     believed_line: Headline | None = None
+    folder: Path = Path(USUAL)  # of the run, which the commands name that are proposed
 
     @property
     def drawn(self) -> Headline:
@@ -135,10 +138,16 @@ class Evaluation:
         return self.headline.block(notes=[("verdict", self.verdict)], cautions=self.cautions)
 
     @property
+    def shown_block(self) -> HeadlineBlock:
+        """The same as it is shown, with commands of its run; what is kept is shown from wherever the run is later."""
+        return self.block.of_router(self.folder / "router")
+
+    @property
     def told(self) -> tuple[str, ...]:
         """Warnings, findings, why another router does not serve, and the lines of several models."""
         tiers = self.tiers.lines if self.tiers else ()
-        return (*self.warnings, *self.findings, *filter(None, [self.passed_over]), *tiers)
+        said = (*self.warnings, *self.findings, *filter(None, [self.passed_over]), *tiers)
+        return tuple(in_folder(line, self.folder) for line in said)
 
     @property
     def passed_over(self) -> str:

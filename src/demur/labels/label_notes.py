@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from demur.config.named_run import in_folder
 from demur.config.names import IMAGES
 from demur.labels.beliefs.unknown import NO_RIGHT_ANSWER, guessed_questions, unknown_facts
 from demur.labels.from_samples import Labels
@@ -28,7 +29,7 @@ from demur.prompts.pictures import has_pictures
 from demur.records import ON_UNKNOWN, Fact, OnUnknown, count_of, dollars
 from demur.runs.lineage import keep_swapped
 from demur.runs.run import Run
-from demur.runs.steps import in_folder, swap_advice
+from demur.runs.steps import swap_advice
 from demur.sampling.pair import sampling_notes
 
 

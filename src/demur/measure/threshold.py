@@ -20,6 +20,7 @@ from demur.records import BoolArray, FloatArray, IntArray, dollars
 TRIED = 401  # thresholds
 KEPT = 0.95  # of always-strong's quality
 RECOVERED = 0.8  # of what always-strong gains over always-weak
+LEAST = f"the least share that keeps {KEPT:.0%} and four fifths of what the large model gains over the small one"
 
 
 @dataclass(frozen=True, slots=True)

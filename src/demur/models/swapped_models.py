@@ -9,6 +9,7 @@ import shlex
 import numpy as np
 
 from demur.config import RunConfig
+from demur.config.named_run import USUAL
 from demur.files import named_from_here
 from demur.models.endpoint import Endpoint
 from demur.models.local import model_spec
@@ -17,7 +18,6 @@ from demur.statistics import normal_interval
 
 IF_SWAPPED = "If they are swapped"
 FEWEST = 30  # labels from which on they tell which model is better
-USUAL_FOLDER = "run"  # of a run, which commands need not name
 
 
 def dearer_sentence(weak: Endpoint, strong: Endpoint) -> str:
@@ -64,7 +64,7 @@ def swap_command(config: RunConfig) -> str:
             words += [f"--{name.replace('_', '-')}", str(getattr(asked, name))]
     words += [word for one in asked.stop for word in ("--stop", one)]
     words += [] if asked.chat else ["--no-chat"]
-    words += [] if config.run == USUAL_FOLDER else ["--run", config.run]
+    words += [] if config.run == USUAL else ["--run", config.run]
     words += ["--store", config.store] if config.store else []
     words += [] if config.max_usd is None else ["--max-usd", f"{config.max_usd:g}"]
     return shlex.join([*words, "--again"])

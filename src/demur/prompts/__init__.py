@@ -144,7 +144,7 @@ def why_untested(prompts: Sequence[Prompt], test_share: float) -> str:
     """The reason why a split has no test prompts."""
     gold = sum(bool(prompt.answers) for prompt in prompts)
     if not gold:
-        return "no prompt has gold answers or grades, so quality cannot be measured. Grade 100 by hand: demur grade"
+        return "no prompt has gold answers or grades, so quality cannot be measured. Grade 100 by hand: `demur grade`"
     return (
         f"{gold} prompts have gold answers, but none is kept for measuring (test_share {test_share:g}); give "
         "more, or raise test_share"

@@ -265,7 +265,7 @@ class PromptRouter:
     def _basis(self) -> str:
         if self.calibration:  # how it was done is the same for every prompt: no reason says it
             return "" if self.calibration.n else f" ({self.calibration.sentence})"
-        return " (not calibrated: the middle of the training scores; run `demur calibrate` on your prompts)"
+        return " (not calibrated: the middle of the training scores, until `demur calibrate` sets another)"
 
     @property
     def _alone(self) -> str:

@@ -9,13 +9,14 @@ import math
 from pathlib import Path
 
 from demur.config import RunConfig, load_run
+from demur.config.named_run import run_option
 from demur.errors import DemurError
 from demur.models.endpoint import Endpoint
 from demur.records import count_of, dollars
 from demur.runs.lineage import run_file_of, stages_made
 from demur.runs.record import PRICES
 from demur.runs.run import Run, open_run
-from demur.runs.steps import USUAL, sample_command
+from demur.runs.steps import sample_command
 from demur.sampling.budget import prompt_tokens
 from demur.sampling.cost import PairEstimate
 from demur.sampling.pair import distinct_sides, estimate_pair
@@ -55,9 +56,8 @@ def _lines(run: Run, folder: Path, command: str) -> tuple[str, ...]:
     complete = sum(map(run.is_complete, run.train_prompts))
     if not complete:
         return lines
-    option = "" if str(folder) == USUAL else f" --run {folder}"
     have = "1 prompt that has" if complete == 1 else f"{count_of(complete, 'prompt')} that have"
-    return (*lines, f"or:   demur label{option}   (of the {have} all answers)")
+    return (*lines, f"or:   demur label{run_option(folder)}   (of the {have} all answers)")
 
 
 def _kept_words(config: RunConfig) -> str:

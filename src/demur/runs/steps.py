@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -13,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from demur.config import RunConfig, load_run, tier_name
+from demur.config.named_run import USUAL, router_option, run_option
 from demur.errors import DemurError, InputError
 from demur.files import named_from_here
-from demur.measure.threshold import KEPT, Calibration
+from demur.measure.threshold import KEPT, LEAST, Calibration
 from demur.models.allowed_endpoints import serving_options
 from demur.models.local import model_spec
-from demur.models.swapped_models import USUAL_FOLDER, swap_command, swap_words
+from demur.models.swapped_models import swap_command, swap_words
 from demur.prompts import load_prompts
 from demur.records import count_of, dollars
 from demur.runs.lineage import (
@@ -34,16 +34,15 @@ from demur.runs.lineage import (
     swapped_of,
     wish_of,
 )
-from demur.serving_file import ServingGateway, port_option, serving_gateways
+from demur.serving_file import ServingGateway, port_option, request_command, serving_gateways
 from demur.statistics import LEVEL, binomial_cdf
 
-USUAL = USUAL_FOLDER
 UNFINISHED = "not finished"
 SHARE_OPTION = "--strong-share "
+NEW = "NEW.jsonl"  # prompts of a user's that the run does not hold
 FIRST_SHARE = 0.3  # of calls to the strong model, where nothing is known of what a share keeps
 OTHER_SHARE = 0.02  # a strong share that differs by this much is another one than was asked for
 ANYWAY = " --anyway"  # as commands say it
-_OF_A_RUN = re.compile(r"`demur (?:sample|label|train|evaluate|grade|report)\b(?![^`]*--run)[^`]*`")
 SAMPLE = "demur sample prompts.jsonl --weak MODEL@http://HOST/v1 --strong MODEL@https://HOST/v1"
 
 
@@ -71,7 +70,7 @@ class Step:
 def steps_of(folder: Path) -> tuple[Step, ...]:
     """Every step in order, for a run's folder."""
     config = _config(folder)
-    option = "" if str(folder) == USUAL else f" --run {folder}"
+    option = run_option(folder)
     router = folder / "router"
     record, made = _json(router / "router.json"), stages_made(folder)
     prompts = named_from_here(str(config.prompts)) if config else "prompts.jsonl"
@@ -99,7 +98,7 @@ def steps_of(folder: Path) -> tuple[Step, ...]:
              _calibrate_as_before(folder) or calibrate_command(prompts, router, strong_share), newer),
         Step("report", f"{REPORT} is of an earlier router or threshold" if outdated else "see what it saves",
              "" if outdated else ", ".join(measured), f"demur report{option}", newer),
-        Step("serve", f"an OpenAI-compatible endpoint{_served_before(ledger)}", served, _beside(gateways, ledger)
+        Step("serve", f"an OpenAI-compatible endpoint{_served_before(ledger)}", served, _beside(gateways)
              or f"demur serve{f' {router}' if option else ''}{_serving(config) if config else ''}{anyway}"
              + port_option(folder)),
     )  # fmt: skip
@@ -109,12 +108,19 @@ def _served_before(ledger: Path) -> str:
     """How many requests a ledger holds; empty without one. A ledger may be a copy: it does not show that one serves."""
     if not ledger.is_file():
         return ""
-    try:
-        with closing(sqlite3.connect(f"{ledger.resolve().as_uri()}?mode=ro", uri=True)) as found:
-            requests = int(found.execute("select count(*) from decisions").fetchone()[0])
-    except sqlite3.Error:
+    requests = _requests_in(ledger)
+    if requests is None:
         return "; a ledger that cannot be read is there"
     return f"; served before: {count_of(requests, 'request')}" if requests else ""
+
+
+def _requests_in(ledger: Path) -> int | None:
+    """How many requests a ledger's file holds; None where it cannot be read."""
+    try:
+        with closing(sqlite3.connect(f"{ledger.resolve().as_uri()}?mode=ro", uri=True)) as found:
+            return int(found.execute("select count(*) from decisions").fetchone()[0])
+    except sqlite3.Error:
+        return None
 
 
 def prompts_of_run(router: Path, *, graded: bool = False) -> str:
@@ -133,13 +139,18 @@ def prompts_of_run(router: Path, *, graded: bool = False) -> str:
     return named_from_here(str(folder / "graded.jsonl"))
 
 
-def _beside(gateways: Sequence[ServingGateway], ledger: Path) -> str:
-    """The command that comes next where gateways serve a run already; empty where none does."""
+def _beside(gateways: Sequence[ServingGateway]) -> str:
+    """The command that comes next where gateways serve a run already: load what is newer, ask something, or see what
+    was saved; empty where none serves."""
     late = next((one for one in gateways if one.outdated), None)
-    if late:
-        return late.reload
-    known = f"demur ledger{f' {ledger}' if ledger.parent != Path(USUAL) else ''} --by day"
-    return (known if ledger.is_file() else f"curl {gateways[0].address}/v1/models") if gateways else ""
+    if late or not gateways:
+        return late.reload if late else ""
+    ledger = next(
+        (named_from_here(one.ledger) for one in gateways if one.ledger and _requests_in(Path(one.ledger))), ""
+    )
+    if not ledger:
+        return request_command(gateways[0].address)
+    return f"demur ledger{f' {shlex.quote(ledger)}' if ledger != f'{USUAL}/ledger.sqlite' else ''} --by day"
 
 
 def calibrate_command(prompts: str, router: Path, strong_share: float) -> str:
@@ -154,18 +165,23 @@ def first_share(folder: Path) -> float:
     return point.share if point and 0 < point.share < 1 else round(least + FIRST_SHARE * (1 - least), 2)
 
 
-def share_notes(folder: Path) -> tuple[str, ...]:
-    """Why that share, in short lines; none where another was asked for, or a threshold is set."""
+def share_notes(folder: Path, command: str = "") -> tuple[str, ...]:
+    """Why that share, in short lines, and why the ``command`` that follows asks for another, or for something else;
+    none where a threshold is set."""
     if not is_router(folder / "router") or threshold_of(folder / "router") is not None:
         return ()
     config, point, wish = _config(folder), advice_of(folder), wish_of(folder)
-    if wish and (point is None or not _asked_share(wish)):
-        return ()
+    asked = _asked_share(wish) if wish else ""
+    again = bool(command) and command == _calibrate_as_before(folder)
+    if wish and (point is None or not asked):
+        return ("the command below asks for the same, as for the router before",) if again else ()
     begin, least = f"{first_share(folder):.0%} is a share to begin with", least_share_of(folder)
     if least:
         begin += f": {least:.0%} of the prompts are unknown and go to the large model whatever the threshold"
     if run_file_of(folder) and config:
         begin = f"the run file asks for a strong share of {config.strong_share:.0%}"
+    if again:
+        begin = f"the command below asks for {float(asked):.0%}, as for the router before"
     if point is None:
         return "what a share keeps is not known", f"  {begin}"
     paid = f" and {point.money}" if point.money else ""
@@ -178,8 +194,9 @@ def share_notes(folder: Path) -> tuple[str, ...]:
         return f"no share keeps {KEPT:.0%} of the large model's quality (believed)", *whose, f"  {begin}"
     found = f"a strong share of {point.share:.0%} keeps {kept}{paid}"
     if round(point.kept, 2) > KEPT:  # `least_quality` asks for both, of which the second is more here
-        whose = (f"  the least that keeps {KEPT:.0%} and four fifths of what the large model gains", *whose)
-    return (found, *whose, f"  {begin}") if run_file_of(folder) else (found, *whose)
+        whose = (f"  {LEAST}", *whose)
+    another = run_file_of(folder) or (again and round(float(asked), 2) != point.share)
+    return (found, *whose, f"  {begin}") if another else (found, *whose)
 
 
 def sample_command(folder: Path) -> tuple[str, str]:
@@ -193,8 +210,7 @@ def sample_command(folder: Path) -> tuple[str, str]:
     pair = " ".join(
         f"--{role} {shlex.quote(model_spec(one))}" for role, one in (("weak", config.weak), ("strong", config.strong))
     )
-    option = "" if str(folder) == USUAL else f" --run {shlex.quote(str(folder))}"
-    return prompts, f"demur sample {shlex.quote(prompts)} {pair}{option}"
+    return prompts, f"demur sample {shlex.quote(prompts)} {pair}{run_option(folder)}"
 
 
 def swap_advice(folder: Path) -> str:
@@ -208,12 +224,6 @@ def swap_advice(folder: Path) -> str:
     else:
         command = swap_command(config)
     return swap_words(why, command)
-
-
-def in_folder(line: str, folder: Path) -> str:
-    """A line whose commands are of the usual folder, with the option that names another one."""
-    option = "" if str(folder) == USUAL else f" --run {shlex.quote(str(folder))}"
-    return _OF_A_RUN.sub(lambda found: f"{found[0][:-1]}{option}`", line)
 
 
 def share_command(folder: Path, share: float) -> str:
@@ -239,14 +249,6 @@ def _asked_share(wish: tuple[str, str]) -> str:
 def _calibrate(prompts: str, options: str, router: Path) -> str:
     anyway = _anyway(_json(router / "router.json"))
     return f"demur calibrate {shlex.quote(prompts)} {options}{router_option(router)}{anyway}"
-
-
-def router_option(router: Path) -> str:
-    """The option that names a saved router: by its run's folder where it has one; empty for the usual one."""
-    if router == Path(USUAL) / "router":
-        return ""
-    option, folder = ("--run", router.parent) if router.name == "router" else ("--router", router)
-    return f" {option} {shlex.quote(str(folder))}"
 
 
 def measuring_command(folder: Path) -> str:
@@ -308,14 +310,14 @@ def _is_beyond_chance(share: float, asked: float, prompts: int) -> bool:
 
 
 def command_after_one_prompt(router: Path) -> str:
-    """The command that comes next once a decision on one prompt was looked at: serve the router or, where a gateway
-    does, look at all prompts of the run."""
+    """The command that comes next once a decision on one prompt was looked at: set its threshold, serve the router or,
+    where a gateway does, look at many prompts that are new to it."""
     gateways = serving_gateways(router.parent) if router.name == "router" else ()
+    if threshold_of(router) is None:
+        return next_command(router.parent) if router.name == "router" else calibrate_command(NEW, router, FIRST_SHARE)
     if not gateways or any(one.outdated for one in gateways):
         return serve_command(router)
-    prompts, _ = sample_command(router.parent)
-    at = "" if router == Path(USUAL) / "router" else f" --router {shlex.quote(str(router))}"
-    return f"demur replay {shlex.quote(prompts)}{at}"
+    return f"demur replay {NEW}{router_option(router)}"
 
 
 def serve_command(router: Path) -> str:

@@ -18,10 +18,11 @@ from demur.cli.commands.inspect import AsJson
 from demur.cli.options import with_options
 from demur.cli.progress import progress_bar
 from demur.config import A_MODEL, RunConfig
+from demur.config.named_run import USUAL
 from demur.errors import InputError
 from demur.records import SamplingSettings
 from demur.runs.lineage import stages_made
-from demur.runs.steps import USUAL, measuring_command
+from demur.runs.steps import measuring_command
 
 RunFolder = Annotated[str, typer.Option(help="Folder of the run.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would happen and change nothing.")]

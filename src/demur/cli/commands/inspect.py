@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -12,9 +13,10 @@ from demur.cli import printing
 from demur.cli.options import Images, PromptArgument, read_prompt
 from demur.cli.progress import FILES_KEPT, NOTHING_KEPT, progress_bar
 from demur.config import A_MODEL, ANYWAY
+from demur.config.named_run import of_router, router_option
 from demur.errors import InputError
 from demur.models.allowed_endpoints import ALLOW_HELP
-from demur.runs.steps import after_replay, command_after_one_prompt, router_option
+from demur.runs.steps import after_replay, command_after_one_prompt
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 AllowEndpoint = Annotated[
@@ -64,7 +66,7 @@ def route(
     decision = Router.load(router, allow_endpoints=allow_endpoint or ()).route(text)
     if json:
         return printing.as_json(decision)
-    printing.decision(text, decision)
+    printing.decision(text, replace(decision, reason=of_router(decision.reason, Path(router))))
     return printing.next_step(f"demur explain {shlex.quote(text[:200])}{router_option(Path(router))}")
 
 
@@ -84,7 +86,7 @@ def explain(
     found = Router.load(router, allow_endpoints=allow_endpoint or ()).explain(read_prompt(prompt, image))
     if json:
         return printing.as_json(found)
-    printing.lines(found.lines)
+    printing.lines(of_router(line, Path(router)) for line in found.lines)
     return printing.next_step(command_after_one_prompt(Path(router)), Path(router))
 
 
@@ -111,7 +113,7 @@ def replay(
         )
     if json:
         return printing.as_json(found)
-    printing.lines((*found.lines, *(found.details if verbose else ())))
+    printing.lines((*found.block.of_router(Path(router)).lines, *(found.details if verbose else ())))
     line = found.headline
     command, reason = after_replay(
         *(str(file), Path(router), line.strong_share),

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from demur.measure.threshold import KEPT, KeptPoint
+from demur.config.named_run import of_router
+from demur.measure.threshold import KEPT, LEAST, KeptPoint
 from demur.records import Fact, Role, count_of, dollars, fact_lines
 
 DECIDED = "that could be judged"
@@ -45,6 +47,10 @@ class HeadlineBlock:
             return None
         notes = tuple((str(name), str(fact)) for name, fact in record["notes"])
         return cls(record["sentence"], notes, tuple(record["cautions"]))
+
+    def of_router(self, router: Path) -> HeadlineBlock:
+        """The block of the router that is saved in a folder: the commands that its cautions propose name it."""
+        return replace(self, cautions=tuple(of_router(one, router) for one in self.cautions))
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -255,10 +261,13 @@ class Headline:
             return (left,)
         if not self.kept:
             return left, (f"to keep {KEPT:.0%}", "no threshold does so on these prompts")
-        point, saved = self.kept, self.kept.saved
-        money = "" if saved is None else f", saving {saved:.0%}" if saved >= 0 else f", costing {-saved:.0%} more"
-        local = "stay with smaller models" if self.shares else "stay local"
-        return left, (f"to keep {point.kept:.0%}", f"{1 - point.share:.0%} of calls {local}{money}")
+        point, named, graded = self.kept, f"to keep {KEPT:.0%}", self.judged or self.prompts
+        money = f" and {point.money}" if point.money else ""
+        by = f"({self.quality_name.split()[0]})" if self.believed else f"by {count_of(graded, 'graded prompt')}"
+        # The share that seems the least one by grades is a lucky one: docs/method.md says by how much.
+        less = "" if self.believed else "; on other prompts it likely keeps less"
+        share = (named, f"a strong share of {point.share:.0%} keeps {point.kept:.0%} {by}{money}{less}")
+        return left, share, *([(named, LEAST)] if round(point.kept, 2) > KEPT else [])
 
     @property
     def _quality(self) -> str:

@@ -9,9 +9,10 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 
+from demur.config.named_run import in_folder
 from demur.evaluation.report import figures
 from demur.evaluation.report.decisions import decisions_html, digits_of
-from demur.evaluation.report.headline_record import DECIDED, Headline, HeadlineBlock, short
+from demur.evaluation.report.headline_record import DECIDED, Headline, short
 from demur.evaluation.report.kinds_table import COLUMNS as COLUMNS_OF_KINDS
 from demur.evaluation.report.kinds_table import HEAD, MEANING, SEE_TABLE
 from demur.evaluation.report.tables import (
@@ -56,7 +57,7 @@ def page(found: Evaluation) -> str:
         f"<h1>{escape(title)}</h1>",
         f'<p class="headline">{prose(found.headline.brief)}.</p>',
         _cards(found),
-        _block(found.block),
+        _block(found),
         *(f"<p>{prose(line)}</p>" for line in _lead(found)),
         _kinds(found),
         _curve(found),
@@ -100,10 +101,11 @@ def prose(text: str) -> str:
     return OPTION.sub(r"<span class=option>\g<0></span>", kept)
 
 
-def _block(block: HeadlineBlock) -> str:
+def _block(found: Evaluation) -> str:
     """The headline in the words of the commands: the result, what it rests on, what to be careful about."""
+    block = found.block
     notes = "".join(f"<dt>{escape(name)}</dt><dd>{prose(fact)}</dd>" for name, fact in block.notes)
-    told = (one.replace(SEE_TABLE, "See the table below") for one in block.cautions)
+    told = (in_folder(one.replace(SEE_TABLE, "See the table below"), found.folder) for one in found.block.cautions)
     cautions = _list(map(_sentence, told)) if block.cautions else ""
     return f'<p>{prose(block.sentence)}.</p><dl class="notes">{notes}</dl>{cautions}'
 
