@@ -108,3 +108,13 @@ def test_the_next_hundred_is_advised_where_a_hundred_do_not_tell(made: Path, mon
     assert grade_more(made) == f"demur grade --run {made} --number 40"
     grade(made, [*asked("colour"), *asked("plus")], 1.0)
     assert grade_more(made) == ""
+
+
+def test_training_and_replay_say_what_the_grades_measure(made: Path) -> None:
+    """As `demur calibrate` and `evaluate` do on the same prompts; the share that is proposed goes by belief."""
+    grade(made, asked("colour")[:25], 1.0)
+    prompts, measured = str(made.parent / "prompts.jsonl"), "measured on 25 graded prompts"
+    for command in (("replay", prompts), ("replay", prompts, "--threshold", "0.5"), ("train",)):
+        said = CliRunner().invoke(app, [*command, "--run", str(made)]).output
+        assert measured in said
+    assert "keeps 95% of the large model's quality (believed)" in said

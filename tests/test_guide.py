@@ -96,13 +96,13 @@ def test_the_path_leads_from_an_empty_folder_to_a_served_router(pair: Pair) -> N
     assert shown.count("[x]") == 5
     assert "small and large on prompts.jsonl" in shown
     assert "60 preferences" in shown
-    line = "run: the router or its threshold is newer than report.html; make that again with `demur report`"
+    line = "the router or its threshold is newer than run/report.html; make that again with `demur report`"
     set_again = said("calibrate", "prompts.jsonl", "--strong-share", "0.6", "--anyway")
     assert line in set_again
     assert set_again.endswith("next: demur report\n")
-    assert "[ ] report     report.html is of an earlier router or threshold" in said()
+    assert "[ ] report     run/report.html is of an earlier router or threshold" in said()
     assert "newer" not in said("report") + (Path("run") / "report.html").read_text()
-    assert "[x] report     report.html" in said()
+    assert "[x] report     run/report.html" in said()
 
 
 def facts(output: str) -> dict[str, str]:
@@ -596,7 +596,7 @@ def test_a_report_of_an_earlier_router_is_outdated_before_the_next_calibration_t
         assert "[x] report" not in said()
         said("calibrate", "prompts.jsonl", "--strong-share", "0.5", "--anyway")
         said("report")
-        assert "[x] report     report.html" in said()
+        assert "[x] report     run/report.html" in said()
 
 
 def test_a_run_that_is_begun_again_and_fails_is_not_shown_as_sampled(pair: Pair) -> None:

@@ -485,7 +485,7 @@ def test_how_many_prompts_told() -> None:
         check_told(rows, 3)
     check_told(rows, 4)
     assert unknown_details(rows) == [("why no label", f"2: {CUT_OFF}"), ("", f"1: {NONE_EQUAL}")]
-    assert unknown_facts(rows)[0] == ("without a label", "3 prompts, listed in unknown.jsonl of the run's folder")
+    assert unknown_facts(rows)[0] == ("without a label", "3 prompts, listed in unknown.jsonl")
     assert unknown_facts([]) == unknown_details([]) == []
 
 

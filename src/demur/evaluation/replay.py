@@ -20,6 +20,7 @@ from demur.evaluation.report.headline_record import SAMPLED, Headline, HeadlineB
 from demur.evaluation.report.kinds_table import new_kinds_notes
 from demur.evaluation.report.which_prompts import which_prompts
 from demur.evaluation.results import TestSet, grade_test_set
+from demur.evaluation.thresholds.measured_quality import measured_headline
 from demur.evaluation.tiers import tier_choices, tier_usd, tiers_of
 from demur.gate.quality.two_stages import Use
 from demur.gate.router import Router
@@ -168,7 +169,8 @@ def replay(
     sampled = _on_own_samples(loaded, Path(router), graded, looked, threshold, allow_endpoints) if graded else None
     use, line = sampled or (
         expected_use(loaded, looked, used),
-        headline(
+        (None if graded else measured_headline(loaded, Path(router), texts, threshold))
+        or headline(
             *(loaded, looked, texts),
             on=which_prompts(texts, prompt_router, graded=graded is not None),
             threshold=threshold,

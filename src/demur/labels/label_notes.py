@@ -12,7 +12,8 @@ import numpy as np
 
 from demur.config.named_run import in_folder
 from demur.config.names import IMAGES
-from demur.labels.beliefs.unknown import NO_RIGHT_ANSWER, guessed_questions, unknown_facts
+from demur.files import named_from_here
+from demur.labels.beliefs.unknown import NO_RIGHT_ANSWER, UNKNOWN_FILE, guessed_questions, unknown_facts
 from demur.labels.from_samples import Labels
 from demur.labels.judge.judge import SETTINGS as JUDGE_SETTINGS
 from demur.labels.judge.judge_replies import fill, orders_of
@@ -46,19 +47,22 @@ def label_and_note(run: Run) -> Labels:
     sampled = Sampled(run.complete(run.train_prompts), run.samples, weak.model, strong.model)
     of_samples = run.config.label.needs("samples")
     many, few = declined_note(sampled) if of_samples else ("", None)
-    unlabelled = unlabelled_notes(
+    advised = unlabelled_notes(
         labels, judge_advice(sampled, strong) if labels.unknown else "", run.config.router.unknown
     )
     cut = sampling_notes(run.config.sampling, run.pair, run.train_prompts, run.samples, run.store)
+    unlabelled = unknown_facts(
+        labels.unknown, run.config.router.unknown, file=named_from_here(str(run.config.folder / UNKNOWN_FILE))
+    )
     return replace(
         labels,
         warnings=(*filter(None, [swap_advice(run.config.folder)]), *labels.warnings),
         notes=tuple(
             in_folder(note, run.config.folder)
-            for note in (*notes_of(run), *filter(None, [many]), *unlabelled, *labels.notes, *cut)
+            for note in (*notes_of(run), *filter(None, [many]), *advised, *labels.notes, *cut)
         ),
         pairs_asked=asked,
-        facts=(*labels.facts, *facts_of(run), *unknown_facts(labels.unknown, run.config.router.unknown)),
+        facts=(*labels.facts, *facts_of(run), *unlabelled),
         made_by=(*labels.made_by, *filter(None, [few])),
     )
 

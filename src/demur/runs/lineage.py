@@ -98,7 +98,7 @@ def outdated_report(folder: Path) -> str:
     calibration = router.get("calibration")
     if calibration and made["report"]["source"] == _report_source(folder, calibration["threshold"]):
         return ""
-    return f"{folder}: the router or its threshold is newer than {REPORT}; make that again with `demur report`"
+    return f"the router or its threshold is newer than {folder / REPORT}; make that again with `demur report`"
 
 
 def keep_run_file(folder: Path, file: str | Path) -> None:

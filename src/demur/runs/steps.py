@@ -74,12 +74,12 @@ def steps_of(folder: Path) -> tuple[Step, ...]:
     router = folder / "router"
     record, made = _json(router / "router.json"), stages_made(folder)
     prompts = named_from_here(str(config.prompts)) if config else "prompts.jsonl"
-    pair = f"{' and '.join(map(tier_name, config.models))} on {Path(prompts).name}" if config else ""
+    pair = f"{' and '.join(map(tier_name, config.models))} on {prompts}" if config else ""
     labels = _lines(folder / "preferences.jsonl")
     threshold = threshold_of(router)
     anyway = _anyway(record)
     strong_share = config.strong_share if config and run_file_of(folder) else first_share(folder)
-    measured = [name for name in (REPORT, "graded.jsonl", "grades.jsonl") if (folder / name).is_file()]
+    measured = [str(folder / name) for name in (REPORT, "graded.jsonl", "grades.jsonl") if (folder / name).is_file()]
     outdated = bool(outdated_report(folder))
     ledger, gateways = folder / "ledger.sqlite", serving_gateways(folder)
     served = "; ".join(one.sentence for one in gateways)
@@ -96,7 +96,7 @@ def steps_of(folder: Path) -> tuple[Step, ...]:
         Step("calibrate", "choose how many calls go to the large model",
              "" if threshold is None else f"threshold {threshold:.4f}",
              _calibrate_as_before(folder) or calibrate_command(prompts, router, strong_share), newer),
-        Step("report", f"{REPORT} is of an earlier router or threshold" if outdated else "see what it saves",
+        Step("report", f"{folder / REPORT} is of an earlier router or threshold" if outdated else "see what it saves",
              "" if outdated else ", ".join(measured), f"demur report{option}", newer),
         Step("serve", f"an OpenAI-compatible endpoint{_served_before(ledger)}", served, _beside(gateways)
              or f"demur serve{f' {router}' if option else ''}{_serving(config) if config else ''}{anyway}"

@@ -8,10 +8,12 @@ from pathlib import Path
 from demur.evaluation.report.headline import training_headline
 from demur.evaluation.report.headline_record import Headline
 from demur.evaluation.report.kinds_table import cut_notes, kinds_note
+from demur.evaluation.thresholds.measured_quality import measured_headline
 from demur.gate.router import Router
 from demur.labels.beliefs.unknown import GUESSED, SETTING
 from demur.records import OnUnknown
 from demur.routing.known.known_prompts import Looked
+from demur.routing.known.training_texts import training_texts
 from demur.routing.known.unknown_setting import UNLIKE
 from demur.routing.prompt_router import UNLIKE_SETTING, PromptRouter
 from demur.routing.verdict import recorded_verdict
@@ -22,11 +24,12 @@ UNLESS_GUESSED: OnUnknown = "strong-unless-guessed"
 
 
 def keep_trained(router: Router, folder: Path) -> Headline:
-    """What a run's router does on its training prompts, kept in the run's folder as `demur train` says it, with the
-    strong share that is advised."""
-    line, verdict = training_headline(router), recorded_verdict(router.prompt_router.record)
-    scope = line.scope(" of the prompts")
-    keep_advice(folder, line.kept or None, least_share=line.least_share, scope=scope)
+    """What a run's router does on its training prompts, kept in the run's folder as `demur train` says it: by a
+    person's grades where enough are there. With it the strong share that is advised, which goes by belief."""
+    believed, verdict = training_headline(router), recorded_verdict(router.prompt_router.record)
+    scope = believed.scope(" of the prompts")
+    keep_advice(folder, believed.kept or None, least_share=believed.least_share, scope=scope)
+    line = measured_headline(router, folder / "router", training_texts(router.prompt_router)) or believed
     over = f"{verdict.gained} (held out, believed, mean over all shares)" if verdict and verdict.learned else ""
     cautions = (*cautions_of(router), unknown_setting_note(router))
     keep_headline(folder, asdict(line.block(notes=[("over random", over)], cautions=cautions)))

@@ -23,18 +23,20 @@ from demur.records import BoolArray, FloatArray, IntArray
 from demur.statistics import interval
 
 
-def graded_headline(router: Router, grades: Mapping[str, tuple[float, float]]) -> Headline:
+def graded_headline(
+    router: Router, grades: Mapping[str, tuple[float, float]], threshold: float | None = None
+) -> Headline:
     """As `training_headline`, with quality by ``grades``: prompt -> quality of the weak and of the strong answer.
 
     Grades are of two models: of a router of several the quality stays believed.
     """
-    whole, prompts = training_headline(router), router.prompt_router
+    whole, prompts = training_headline(router, threshold), router.prompt_router
     if prompts.tiers is not None:
         return whole
     texts, looked = learned_prompts(prompts)
     graded, by_score = np.array([text in grades for text in texts]), scored_prompts(router, looked)
     weak, strong = np.array([grades.get(text, (0.0, 0.0)) for text in texts]).T
-    chosen = expected_use(router, looked).strong.mean(axis=1)
+    chosen = expected_use(router, looked, threshold).strong.mean(axis=1)
     beside = int((graded & ~by_score).sum())
     weighs = beside >= FEWEST_GRADED
     counted = graded if weighs else graded & by_score

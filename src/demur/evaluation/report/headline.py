@@ -110,16 +110,21 @@ def expected_use(router: Router, looked: Looked, threshold: float | None = None)
     return router.use(router.expected_scores(looked.scores, router.serving_gate), looked, at)
 
 
-def training_headline(router: Router) -> Headline:
-    """A router on all prompts that it was to learn from, each by a fit that did not see it; quality is believed."""
+def training_headline(router: Router, threshold: float | None = None) -> Headline:
+    """A router on all prompts that it was to learn from, each by a fit that did not see it; quality is believed.
+
+    ``threshold``: another one than the router's.
+    """
     prompts = router.prompt_router
     if prompts.tiers is not None:
         texts, known = [one.prompt for one in prompts.training], prompts.tiers
-        found = tier_headline(prompts, known.training_values, texts, None, on=TRAINING, quality=known.qualities)
+        found = tier_headline(
+            *(prompts, known.training_values, texts, None), on=TRAINING, threshold=threshold, quality=known.qualities
+        )
         why = why_not_believed(router)
         return replace(found, kept=None if why else kept_tier_point(prompts))
     texts, looked = learned_prompts(prompts)
-    return headline(router, looked, texts, on=TRAINING)
+    return headline(router, looked, texts, on=TRAINING, threshold=threshold)
 
 
 def learned_prompts(router: PromptRouter) -> tuple[list[str], Looked]:

@@ -17,8 +17,10 @@ from demur.routing.known.training_texts import training_texts
 from demur.runs.steps import share_command
 
 
-def measured_headline(router: Router, folder: Path, texts: Sequence[str]) -> Headline | None:
-    """The headline of a router that is saved in ``folder`` by its run's grades.
+def measured_headline(
+    router: Router, folder: Path, texts: Sequence[str], threshold: float | None = None
+) -> Headline | None:
+    """The headline of a router that is saved in ``folder`` by its run's grades, at its threshold or another.
 
     None where ``texts`` are not the prompts that it was to learn from, or too few of those are graded.
     """
@@ -26,7 +28,7 @@ def measured_headline(router: Router, folder: Path, texts: Sequence[str]) -> Hea
         return None
     grades = read_grades(folder.parent / GRADES_FILE)
     enough = len(grades) >= FEWEST_GRADED and count_by_score(router, grades) >= FEWEST_GRADED
-    return graded_headline(router, grades) if enough else None
+    return graded_headline(router, grades, threshold) if enough else None
 
 
 def wish_note(found: Headline, keep: float, folder: Path) -> str:

@@ -168,8 +168,11 @@ def is_guessed_question(one: UnknownPrompt) -> bool:
     return reason_of(one.reason, one.prompt) == GUESSED
 
 
-def unknown_facts(unknown: Sequence[UnknownPrompt], setting: OnUnknown = ON_UNKNOWN) -> list[Fact]:
-    """How many prompts have no label, and where prompts like them go; nothing where all have one."""
+def unknown_facts(
+    unknown: Sequence[UnknownPrompt], setting: OnUnknown = ON_UNKNOWN, *, file: str | Path = UNKNOWN_FILE
+) -> list[Fact]:
+    """How many prompts have no label, which ``file`` lists, and where prompts like them go; nothing where all have
+    one."""
     if not unknown:
         return []
     by_score = guessed_questions(unknown) if setting == "strong-unless-guessed" else 0
@@ -181,7 +184,7 @@ def unknown_facts(unknown: Sequence[UnknownPrompt], setting: OnUnknown = ON_UNKN
     if others:
         lines.append(f"{f'the other {others:,}: ' if by_score else ''}such prompts {goes(setting)}")
     names = ("when served", *("" for _ in lines[1:]))
-    counted = ("without a label", f"{count_of(len(unknown), 'prompt')}, listed in {UNKNOWN_FILE} of the run's folder")
+    counted = ("without a label", f"{count_of(len(unknown), 'prompt')}, listed in {file}")
     return [counted, *zip(names, lines, strict=True)]
 
 
