@@ -189,11 +189,11 @@ async def test_a_request_goes_to_the_one_model_that_speaks_its_api(tmp_path: Pat
             status, headers, _ = await post(found, api, api.body(text))
             other = "large" if role == "weak" else "small"
             assert (status, headers["x-demur-model"]) == (200, other)
-            assert f"{MODELS[role]} does not speak {api.protocol.name}" in headers["x-demur-reason"]
+            assert f"the endpoint of {MODELS[role]} lacks {api.path}" in headers["x-demur-reason"]
         assert {one.model for one in heard} == {other}
         status, _, body = await post(found, api, api.body(EASY, model=MODELS[role]))
         assert status == 400
-        assert f"does not speak {api.protocol.name}" in error_of(api, body)[1]
+        assert f"lacks {api.path}" in error_of(api, body)[1]
 
 
 @new
@@ -202,7 +202,8 @@ async def test_where_no_model_speaks_an_api_the_error_says_what_to_do(tmp_path: 
         status, _, body = await post(found, api, api.body(EASY))
         _, said = error_of(api, body)
         assert status == 400
-        for part in (api.path, "small does not speak", "large does not speak", "/v1/chat/completions", "demur doctor"):
+        lacks = (f"the endpoint of {model} lacks {api.path}" for model in MODELS.values())
+        for part in (*lacks, "/v1/chat/completions", "demur doctor"):
             assert part in said
         assert (found.weak.requests, found.strong.requests) == ([], [])
 

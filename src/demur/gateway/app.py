@@ -48,8 +48,8 @@ from demur.gateway.http.key_mask import KeyMask
 from demur.gateway.http.openai_bodies import ApiError, request_headers
 from demur.gateway.http.origins import refuse_other_sites
 from demur.gateway.http.read_body import MemoryInUse, MemoryShare, check_structure, read_body
-from demur.gateway.http.refused_key import own_key_told
 from demur.gateway.http.send import send_pieces
+from demur.gateway.http.told_errors import told_error
 from demur.gateway.learning.asked_again import AskedAgain
 from demur.gateway.learning.canary import Routers, Serving
 from demur.gateway.learning.changes import Changes
@@ -212,7 +212,8 @@ class Gateway:
         exchange.strained = self.admission.most_used_budget(exchange.key)
         if exchange.strained:
             exchange.question = replace(exchange.question, kept_share=kept_share(exchange.strained))
-        exchange.sent = own_key_told(await self._ask(request, exchange, exchange.question), exchange.protocol)
+        sent, protocol = await self._ask(request, exchange, exchange.question), exchange.protocol
+        exchange.sent = told_error(sent, protocol, chats=self.upstreams[sent.role].chats)
         return await self._answer(request, exchange, exchange.sent)
 
     async def _within_target(self, exchange: Exchange, question: Question) -> Question:

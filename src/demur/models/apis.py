@@ -27,12 +27,16 @@ API_HEADERS: Mapping[Api, Mapping[str, str]] = {
     api: _ANTHROPIC if api in ("messages", "count_tokens") else _JSON for api in get_args(Api)
 }
 EMPTY = b"{}"
-NO_SUCH_PATH = frozenset({404, 405, 501})
 
 
 def speaks(status: int, body: bytes) -> bool:
     """Whether this answer to an empty request is that of an endpoint which serves the path."""
-    return status not in NO_SUCH_PATH and not (200 <= status < 300 and _is_error(body))
+    return not is_no_such_api(status, body) and not (200 <= status < 300 and _is_error(body))
+
+
+def is_no_such_api(status: int, body: bytes) -> bool:
+    """Whether an error says that the path is not served; a 404 whose body speaks of a model is about its name."""
+    return status in (405, 501) or (status == 404 and b"model" not in body.lower())
 
 
 def _is_error(body: bytes) -> bool:

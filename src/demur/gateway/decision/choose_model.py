@@ -191,6 +191,7 @@ class Chooser:
             must_speak(self.direct[asked], unspoken)
             return Choice(self.direct[asked], "the request names this model", named=True)
         if asked in settings.embedding_models:
+            must_speak("weak", unspoken)
             return Choice("weak", "the settings name this model", named=True, model=asked)
         if is_routed(asked):
             role: Role = "strong" if "weak" in unspoken else "weak"

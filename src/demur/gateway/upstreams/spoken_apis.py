@@ -17,7 +17,6 @@ from demur.models.apis import speaks
 from demur.records import Role
 
 HELD_SECONDS = 600.0  # an endpoint is asked again after so long: it may have been updated
-_ALWAYS = frozenset({"chat", "completions", "embeddings"})  # are taken to be spoken where the settings do not say
 
 
 class SpokenApis:
@@ -30,19 +29,20 @@ class SpokenApis:
 
     async def models_without(self, protocol: Protocol) -> dict[Role, str]:
         """The models that do not speak an API, each with words that say so. Raises ApiError if no model does."""
-        if protocol.name in _ALWAYS and not self._any_stated:
+        if protocol is CHAT and not self._any_stated:
             return {}
-        found = {role: f"{up.endpoint.model} does not speak {protocol.name}" for role, up in self._upstreams.items()}
+        path = f"/v1{protocol.path}"
+        found = {role: f"the endpoint of {up.endpoint.model} lacks {path}" for role, up in self._upstreams.items()}
         lacks = {role: said for role, said in found.items() if not await self._speaks(role, protocol)}
         if len(lacks) == len(self._upstreams):
-            raise ApiError(400, f"POST /v1{protocol.path}: {no_one(lacks, protocol)}", code="unsupported_api")
+            raise ApiError(400, f"No model can answer this request: {no_one(lacks, protocol)}", code="unsupported_api")
         return lacks
 
     async def _speaks(self, role: Role, protocol: Protocol) -> bool:
         stated = self._stated.get(role)
         if stated is not None and stated.speaks:
             return protocol.name in stated.speaks
-        if protocol.name in _ALWAYS:
+        if protocol is CHAT:
             return True
         known, until = self._found.get((role, protocol.name), (True, 0.0))
         if time.monotonic() >= until:
@@ -56,6 +56,6 @@ class SpokenApis:
 
 def no_one(lacks: Mapping[Role, str], protocol: Protocol) -> str:
     """What to do where no model speaks an API."""
-    advice = f"ask /v1{CHAT.path} or serve a model that speaks it"
+    advice = f"use /v1{CHAT.path}, or serve" if protocol.writes else "serve"
     where = "`demur doctor` lists what an endpoint speaks, `speaks` in [weak] and [strong] overrules"
-    return f"{'; '.join(lacks.values())}; {advice} ({where})."
+    return f"{'; '.join(lacks.values())}; {advice} a model whose endpoint has it ({where})."

@@ -23,6 +23,7 @@ from demur.gateway.protocols.openai import CHAT
 from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.settings import GatewaySettings, ServedModel
 from demur.gateway.upstreams.answers.answer import Answer, NoAnswerError, read_answer
+from demur.gateway.upstreams.api_errors import is_of_api, lacks_api, operator_advice
 from demur.gateway.upstreams.breaker import Breaker
 from demur.gateway.upstreams.call_trace import TRACE, trace_answer
 from demur.models.endpoint import Endpoint, authorization, secret
@@ -89,7 +90,9 @@ class Upstream:
         self._retry_at = 0.0  # of time.monotonic
         self._session: aiohttp.ClientSession | None = None
         self._poster: Poster | None = None
+        self.chats = False  # it has answered a chat completion
         self._said: set[int] = set()  # statuses of our account that were reported to the operator
+        self._lacks: set[str] = set()  # APIs whose errors were reported to the operator
         self._asking = asyncio.Lock()
         self._alive, self._asked_again = False, 0.0  # until then the last reply holds, of time.monotonic
         self._key_refused_until = 0.0  # of time.monotonic
@@ -187,21 +190,22 @@ class Upstream:
                     raise self._count_failure(path, protocol, error, unproven=unproven) from error
                 await asyncio.sleep(backoff_seconds(attempt) / 2)
                 continue
-            self._note_account(answer.status)
+            self._note_account(answer, protocol)
             asked = retry_after(answer.headers.get("Retry-After")) if answer.status in RETRIED else None
             if asked is not None and asked > LONGEST_RETRY_AFTER:
                 self._retry_at = time.monotonic() + min(asked, LONGEST_REST)
                 last = True
             if last or answer.status not in RETRIED:
-                self._count(path, protocol, answer.status, unproven=unproven)
+                self._count(path, protocol, answer, unproven=unproven)
                 return answer
             answer.close()
             await asyncio.sleep(backoff_seconds(attempt) / 2 if asked is None else asked)
         raise AssertionError("unreachable")
 
-    def _count(self, path: str, protocol: Protocol, status: int, *, unproven: bool) -> None:
+    def _count(self, path: str, protocol: Protocol, answer: Answer, *, unproven: bool) -> None:
         """Count a request that was answered."""
-        if status < 500:
+        status = answer.status
+        if status < 500 or lacks_api(answer, protocol):
             self.breaker.record(True)
         elif not is_refusal(status, unproven=unproven):
             self._path, self._protocol = path, protocol
@@ -343,9 +347,17 @@ class Upstream:
             )
         return KeyMask([self.key]).mask(str(error).encode()).decode()
 
-    def _note_account(self, status: int) -> None:
+    def _note_account(self, answer: Answer, protocol: Protocol) -> None:
         """Report to the operator, once, a problem that no client can solve."""
+        status = answer.status
+        if is_of_api(answer, protocol, chats=self.chats):
+            if (advice := operator_advice(answer, protocol)) and protocol.name not in self._lacks:
+                self._lacks.add(protocol.name)
+                at = f"{self.endpoint.model} at {self.endpoint.base_url}"
+                _say(f"{at} answers {status} to POST {protocol.path}; {advice}")
+            return
         if status < 400:
+            self.chats |= protocol is CHAT
             self._said.clear()
             self.problem, self._key_refused_until = "", 0.0
         elif status == 401:  # for a while: where not ready means no requests, none would show that it is mended
