@@ -89,6 +89,20 @@ def test_the_start_names_the_ledgers_file_and_no_password(
     assert "secret" not in said.output
 
 
+def test_a_router_of_another_run_folder_keeps_its_ledger_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("other/router").mkdir(parents=True)
+    Path("other/run.json").write_text("{}")
+    assert read_settings(None, router="other/router").ledger == "other/ledger.sqlite"
+    assert read_settings(None, router="other/router", ledger="mine.sqlite").ledger == "mine.sqlite"
+    assert read_settings(None, router="other/router", ledger="").ledger == ""
+    # A router that was copied somewhere, perhaps where nothing can be written, and no router at all.
+    assert read_settings(None, router="elsewhere/router").ledger == "run/ledger.sqlite"
+    assert read_settings(None).ledger == "run/ledger.sqlite"
+
+
 def test_the_first_question_of_the_demo_is_one_that_its_models_answer(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

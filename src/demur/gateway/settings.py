@@ -6,11 +6,11 @@ Keys of upstreams are named by their environment variable; keys of clients are k
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from demur.config import ANYWAY, ModelConfig, tier_name
+from demur.config import ANYWAY, RUN_RECORD, ModelConfig, tier_name
 from demur.config.tiers import IN_PLACE_OF_A_PAIR, check_names, with_tiers
 from demur.errors import InputError
 from demur.files import read_mapping
@@ -183,6 +183,7 @@ class GatewaySettings:
         "Names that /v1/embeddings passes to the weak model's endpoint, beside the two models' own.", ()
     )
     headers: bool = setting("x-demur-* on responses.", True)
+    # Where it is not given: `ledger.sqlite` in the run folder of the router, as `read_settings` says.
     ledger: str = setting("SQLite file, postgresql:// URL, or empty for none.", "run/ledger.sqlite")
     record_prompts: bool = setting("Keep prompts in the ledger.", False)
     learn: LearnSettings | None = setting(
@@ -263,10 +264,16 @@ def import_object(name: str, key: str) -> Any:
 
 
 def read_settings(path: str | Path | None, **overrides: object) -> GatewaySettings:
-    """Settings of a file (or none), with those overrides that are not None. Raises InputError naming file and key."""
+    """Settings of a file (or none), with those overrides that are not None. Raises InputError naming file and key.
+
+    A router of another run folder has its ledger there unless one is named: two routers in one ledger would be one bill.
+    """
     values = dict(with_tiers(read_mapping(Path(path), "settings file"), str(path))) if path else {}
     values |= {name: value for name, value in overrides.items() if value is not None}
     found = from_mapping(GatewaySettings, values, where=str(path or "serve"))
+    run = Path(found.router).parent
+    if "ledger" not in values and (run / RUN_RECORD).exists():
+        found = replace(found, ledger=str(run / Path(found.ledger).name))
     named = (("weak", found.weak), *((tier_name(one), one) for one in found.between), ("strong", found.strong))
     for role, side in named:
         if side is not None:
