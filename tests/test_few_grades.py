@@ -118,3 +118,14 @@ def test_training_and_replay_say_what_the_grades_measure(made: Path) -> None:
         said = CliRunner().invoke(app, [*command, "--run", str(made)]).output
         assert measured in said
     assert "keeps 95% of the large model's quality (believed)" in said
+
+
+def test_evaluate_says_by_whom_the_prompts_were_graded(made: Path) -> None:
+    """A row may name a judge; one without a name is counted apart, and a file without any says nothing."""
+    grade(made, asked("colour")[:25], 1.0)
+    assert shown(made).graded_by == ""
+    rows = [json.loads(line) for line in (made / GRADES_FILE).read_text().splitlines()]
+    marks: list[dict[str, str]] = [*[{"by": "judge wise"}] * 12, *[{"by": "hand"}] * 8, *[{}] * 5]
+    (made / GRADES_FILE).write_text("".join(json.dumps(row | by) + "\n" for row, by in zip(rows, marks, strict=True)))
+    said = CliRunner().invoke(app, ["evaluate", "--run", str(made)], env={"COLUMNS": "300"}).output
+    assert "graded by    12 by judge wise, 8 by hand, 5 not recorded by whom" in said

@@ -9,7 +9,7 @@ import numpy as np
 
 from demur.config.names import CASCADE
 from demur.evaluation.gate_rows import HARD, PRESET, measure_gate
-from demur.evaluation.graded_file import GradedFile, write_graded
+from demur.evaluation.graded_file import BY_GOLD, GradedFile, write_graded
 from demur.evaluation.grades import GRADES_FILE, read_grades
 from demur.evaluation.report.cautions import cautions_of
 from demur.evaluation.report.headline import headline, tier_headline
@@ -24,6 +24,7 @@ from demur.evaluation.results import (
     first_quality,
     gap_warnings,
     grade_test_set,
+    labels_of_judge,
     payback,
     reliability_of,
     served_usd,
@@ -87,7 +88,7 @@ def evaluate_by_gold(run: Run) -> Evaluation | None:
         pricing=price_line(price_facts(run.pair, config.label.entailment)),
         payback=payback(spent.total_usd, sampled or in_line),
         usd_alone=(usd_per_1k(test.weak_usd), usd_per_1k(test.strong_usd)),
-        findings=(*findings, *filter(None, [unusable])),
+        findings=(*labels_of_judge(config), *findings, *filter(None, [unusable])),
         cautions=cautions_of(loaded, graded=True),
         kinds=kinds_table(loaded, read_grades(config.folder / GRADES_FILE)),
         notes=record_of(run, preferences),
@@ -99,6 +100,7 @@ def evaluate_by_gold(run: Run) -> Evaluation | None:
         ),
         chance=scores_are_chances(served),
         reliability=reliability_of(served, test),
+        graded_by=f"{len(prompts):,} by {'your grader' if run.own.grader else BY_GOLD}",
         folder=config.folder,
     )
     keep_headline(config.folder, asdict(found.block))

@@ -11,6 +11,7 @@ import json
 import math
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,8 @@ UNSEEN = (  # what follows the sampling stands in docs/report.md, "A guarantee f
 )
 NEAR = 0.97  # cosine of two prompts that count as one
 FIELDS = ("weak_quality", "strong_quality")
+BY = "by"  # optional: who graded, such as "hand" or "judge NAME"
+BY_GOLD, BY_HAND = "gold answers", "hand"
 MEASURED = ("weak_mean_quality", "strong_mean_quality", "weak_usd", "strong_usd")  # optional
 
 
@@ -49,6 +52,7 @@ class GradedFile:
     weak_quality: FloatArray  # of the one answer that would have been served
     strong_quality: FloatArray
     measured: Mapping[str, FloatArray] = field(default_factory=dict)  # of MEASURED those that every row has, (n,)
+    by: tuple[str, ...] = ()  # who graded each prompt, empty where that is not recorded
 
     @property
     def means(self) -> tuple[FloatArray, FloatArray]:
@@ -72,7 +76,16 @@ class GradedFile:
         """Some of the prompts, by position."""
         at = np.asarray(rows, dtype=int)
         measured = {name: values[at] for name, values in self.measured.items()}
-        return GradedFile(tuple(self.prompts[i] for i in at), self.weak_quality[at], self.strong_quality[at], measured)
+        by = tuple(self.by[i] for i in at) if self.by else ()
+        prompts = tuple(self.prompts[i] for i in at)
+        return GradedFile(prompts, self.weak_quality[at], self.strong_quality[at], measured, by)
+
+    @property
+    def graded_by(self) -> str:
+        """How many prompts were graded by whom, such as "60 by gold answers, 40 by hand"; empty without a record."""
+        counts = Counter(self.by).most_common()
+        said = [f"{count:,} {f'by {who}' if who else 'not recorded by whom'}" for who, count in counts]
+        return ", ".join(said) if any(self.by) else ""
 
 
 def plain_text(prompt: str) -> str:
@@ -127,7 +140,8 @@ def read_graded(path: str | Path) -> GradedFile:
         for name in MEASURED
         if whole and all(_is_number(row.get(name)) for row in whole)
     }
-    return GradedFile(tuple(texts), np.array(weak, dtype=float), np.array(strong, dtype=float), measured)
+    by = tuple(str(row.get(BY) or "") for row in whole)
+    return GradedFile(tuple(texts), np.array(weak, dtype=float), np.array(strong, dtype=float), measured, by)
 
 
 def _is_number(value: object) -> bool:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from demur.config import RunConfig, load_run
 from demur.errors import InputError
-from demur.evaluation.graded_file import USUAL_GRADES, read_graded
+from demur.evaluation.graded_file import BY, BY_GOLD, BY_HAND, USUAL_GRADES, read_graded
 from demur.evaluation.results import first_quality
 from demur.labels.beliefs.unknown import UNKNOWN_FILE, read_unknown, reason_of
 from demur.labels.preference_files import read_preferences
@@ -64,7 +64,7 @@ class Grading:
 
     def keep(self, one: ToGrade, key: str) -> None:
         """Append a grade to the file."""
-        _append(self.file, one.prompt, *one.qualities(key))
+        _append(self.file, one.prompt, *one.qualities(key), by=BY_HAND)
 
     def take_back(self) -> None:
         """Remove the last grade from the file."""
@@ -158,12 +158,12 @@ def grade_by_gold(run: str = "run") -> Path:
         sides = (first_quality(prompts, side).tolist() for side in (opened.samples.weak, opened.samples.strong))
     for prompt, weak, strong in zip(prompts, *sides, strict=True):
         if prompt.text not in done:
-            _append(file, prompt.text, weak, strong)
+            _append(file, prompt.text, weak, strong, by=BY_GOLD)
     return file
 
 
-def _append(path: Path, prompt: str, weak: float, strong: float) -> None:
-    row = {"prompt": prompt, "weak_quality": weak, "strong_quality": strong}
+def _append(path: Path, prompt: str, weak: float, strong: float, *, by: str) -> None:
+    row = {"prompt": prompt, "weak_quality": weak, "strong_quality": strong, BY: by}
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(row, ensure_ascii=False) + "\n")

@@ -15,7 +15,7 @@ from demur.config import RunConfig
 from demur.errors import InputError
 from demur.evaluation.evaluate_run import keep_vectors, load_served, usd_per_1k
 from demur.evaluation.gate_rows import gate_in_brief
-from demur.evaluation.graded_file import USUAL_GRADES
+from demur.evaluation.graded_file import USUAL_GRADES, read_graded
 from demur.evaluation.grades import (
     FEWEST_GRADED,
     GRADES_FILE,
@@ -32,7 +32,15 @@ from demur.evaluation.report.kept_point import Pair, points_at_shares, scored_pr
 from demur.evaluation.report.kinds_table import kinds_table
 from demur.evaluation.report.tables import CHOICES
 from demur.evaluation.report.which_prompts import TRAINING
-from demur.evaluation.results import Evaluation, EvaluationRow, Example, gap_warnings, payback, verdict_by_grades
+from demur.evaluation.results import (
+    Evaluation,
+    EvaluationRow,
+    Example,
+    gap_warnings,
+    labels_of_judge,
+    payback,
+    verdict_by_grades,
+)
 from demur.evaluation.tiers import TiersMeasured, measure_tiers, tier_usd
 from demur.gate.explanation import scores_are_chances
 from demur.gate.quality.believed_quality import judged_prompts
@@ -113,6 +121,7 @@ def evaluate_held_out(run: Run, *, graded: bool) -> Evaluation:
     verdict = recorded_verdict(served.record)
     in_line = graded_headline(loaded, grades) if graded else training_headline(loaded)
     drawn = training_headline(loaded) if few else in_line
+    judge = labels_of_judge(config)
     told = f"{len(remembered)} of {len(preferences) + len(remembered)} prompts could not be labelled from their samples"
     guessed = len(rows) - len(served.training) if believed else 0
     if guessed > 0:
@@ -134,7 +143,7 @@ def evaluate_held_out(run: Run, *, graded: bool) -> Evaluation:
         pricing=price_line(price_facts(run.pair, config.label.entailment)),
         payback=payback(spent.total_usd, in_line),
         usd_alone=(usd_per_1k(costs[0]), usd_per_1k(costs[1])),  # of the table's own prompts
-        findings=(told, gate_in_brief(loaded)),
+        findings=(*(judge or (told,)), gate_in_brief(loaded)),
         cautions=cautions_of(loaded, graded=not believed),
         choices=_choices(loaded, rows, quality, drawn),
         chance=scores_are_chances(served),
@@ -146,10 +155,17 @@ def evaluate_held_out(run: Run, *, graded: bool) -> Evaluation:
         believed=believed,
         verdict=_verdict_sentence(verdict) if believed else verdict_by_grades(row, len(rows), verdict),
         believed_line=drawn if few else None,
+        graded_by=_graded_by(config, [training_texts(served)[i] for i in measured[0]]) if measured else "",
         folder=config.folder,
     )
     keep_headline(config.folder, asdict(found.block))
     return found
+
+
+def _graded_by(config: RunConfig, texts: Sequence[str]) -> str:
+    """By whom the prompts were graded that measure a run's routers."""
+    graded, wanted = read_graded(config.folder / GRADES_FILE), set(texts)
+    return graded.take([i for i, text in enumerate(graded.prompts) if text in wanted]).graded_by
 
 
 def _choices(router: Router, rows: IntArray, quality: Pair, line: Headline) -> tuple[KeptPoint, ...]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from demur.config import RunConfig
 from demur.config.named_run import USUAL, in_folder
 from demur.evaluation.graded_file import USUAL_GRADES
 from demur.evaluation.report.headline_record import Headline, HeadlineBlock
@@ -22,6 +23,7 @@ from demur.gate.quality.extra_samples import ExtraSamplesTrial
 from demur.measure.curve import CostQualityCurve, cost_quality_curve
 from demur.measure.reliability import Reliability, reliability
 from demur.measure.threshold import KeptPoint
+from demur.models.local import parse_model
 from demur.models.prices import Price, usd_of_serving
 from demur.prompts.grading import grade, quality
 from demur.records import FloatArray, Grader, Preference, Prompt, Role, Sample, dollars
@@ -120,6 +122,7 @@ class Evaluation:
     choices: tuple[KeptPoint, ...] = ()
     # Where grades are still too few for curve and tables: the headline by belief, of which these are.
     believed_line: Headline | None = None
+    graded_by: str = ""  # how many prompts were graded by whom; empty where none is, or that is not recorded
     folder: Path = Path(USUAL)  # of the run, which the commands name that are proposed
 
     @property
@@ -135,7 +138,8 @@ class Evaluation:
     @property
     def block(self) -> HeadlineBlock:
         """The headline with the verdict, and what to be careful about."""
-        return self.headline.block(notes=[("verdict", self.verdict)], cautions=self.cautions)
+        notes = [("graded by", self.graded_by), ("verdict", self.verdict)]
+        return self.headline.block(notes=notes, cautions=self.cautions)
 
     @property
     def shown_block(self) -> HeadlineBlock:
@@ -332,6 +336,12 @@ def examples(router: PromptRouter, test: TestSet) -> tuple[Example, ...]:
             )
         )
     return tuple(found)
+
+
+def labels_of_judge(config: RunConfig) -> tuple[str, ...]:
+    """Which judge made a run's labels; empty where none did."""
+    judge = config.label.judge if config.label.needs("judge") else None
+    return (f"the labels are by the judge {parse_model(judge).model}",) if judge else ()
 
 
 def payback(labelling_usd: float | None, served: Headline) -> str:

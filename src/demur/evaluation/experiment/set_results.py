@@ -12,6 +12,7 @@ from demur.evaluation.experiment.test_sets import JUDGE, GradedSet, Side, measur
 from demur.evaluation.report.headline import headline
 from demur.evaluation.report.headline_record import Headline
 from demur.gate.router import Router
+from demur.models.local import parse_model
 from demur.records import count_of
 from demur.runs.run import Run
 from demur.statistics import interval
@@ -30,11 +31,12 @@ class SetResult:
     strong: tuple[str, Interval]
     headline: Headline  # the served router on the set
     notes: tuple[str, ...]  # what was left out or cut, and why
+    judge: str = ""  # its name, where one graded
 
     @property
     def lines(self) -> tuple[str, ...]:
         """The set as lines of text."""
-        scale = "rated 1 to 10 by the judge" if self.grader == JUDGE else f"graded by {self.grader}"
+        scale = f"rated 1 to 10 by the judge {self.judge}" if self.grader == JUDGE else f"graded by {self.grader}"
         sides = ", ".join(f"{model} {_with_interval(quality)}" for model, quality in (self.weak, self.strong))
         notes = (f"- {note}" for note in self.notes)
         return (
@@ -56,10 +58,11 @@ def measure_test_sets(run: Run) -> tuple[SetResult, ...]:
         return ()
     write_outcomes(run, sets, run.config.outcomes)
     served = load_served(run, run.own.classifier(run.config.router.served))
-    return tuple(set_result(one, served) for one in sets)
+    judge = run.config.test.judge
+    return tuple(set_result(one, served, judge=parse_model(judge).model if judge else "") for one in sets)
 
 
-def set_result(one: GradedSet, served: Router) -> SetResult:
+def set_result(one: GradedSet, served: Router, *, judge: str = "") -> SetResult:
     """A graded set, and what the router does on it."""
     texts = [prompt.text for prompt in one.prompts]
     weak, strong = (side.quality.mean(axis=1) for side in (one.weak, one.strong))
@@ -69,7 +72,7 @@ def set_result(one: GradedSet, served: Router) -> SetResult:
         quality=(weak, strong),
         usd=(one.weak.usd, one.strong.usd),
     )
-    return SetResult(one.name, one.grader, len(texts), _side(one.weak), _side(one.strong), in_line, one.notes)
+    return SetResult(one.name, one.grader, len(texts), _side(one.weak), _side(one.strong), in_line, one.notes, judge)
 
 
 def _side(side: Side) -> tuple[str, Interval]:
