@@ -178,16 +178,13 @@ def test_what_is_expected_and_what_it_may_be_at_most_are_said(tmp_path: Path, pa
     expected = 12 * (2 + UNSETTLED * 3) * 64 * 1100 / 1e6
     assert said[0].usd == pytest.approx(most)
     assert said[0].expected_usd == pytest.approx(expected)
-    least = dollars(expected / 64)  # of 1 to 64 tokens
-    assert said[0].sentence == (
-        f"to sample 12 prompts, about {24 * (2 + UNSETTLED * 3):.0f} answers: at most {dollars(most)}, "
-        f"between {least} and {dollars(expected)} expected"
-    )
+    answers = f"about {24 * (2 + UNSETTLED * 3):.0f} answers"  # how long they are, nothing tells yet
+    assert said[0].sentence == f"to sample 12 prompts, {answers}: at most {dollars(most)}"
     facts = dict(said[0].facts)
     assert facts["answers"] == "at most 120, if the first ones settle no prompt, of up to 64 tokens (--max-tokens)"
-    assert facts["expected"].startswith("by the length of the answers; 20 answers ")
+    assert facts["expected"].startswith("less, as far as answers end before that length; 20 answers ")
     assert said[0].limit.startswith("--max-usd leaves $4.00, enough for the expected cost, not for the largest: ")
-    assert said[1].limit.startswith("--max-usd leaves $2.00, less than expected: ")
+    assert said[1].limit.startswith("--max-usd leaves $2.00, less than it may cost: ")
 
 
 def test_an_estimate_counts_both_rounds_prompts() -> None:

@@ -15,6 +15,7 @@ from demur.errors import BudgetError
 from demur.models.encoders.encoder import LetterEncoder
 from demur.records import dollars
 from demur.sampling.cost import PairEstimate, PairSpend
+from demur.sampling.earlier.answer_lengths import AnswerLengths
 from demur.sampling.earlier.asked_models import SAMPLINGS, asked_models
 from pairs import Pair, running_pair, write_questions
 
@@ -60,6 +61,31 @@ def test_a_limit_counts_what_was_paid_under_earlier_settings(sampled: Sampled) -
     assert said[0].usd_left == pytest.approx(2 * first.usd)
     with pytest.raises(BudgetError, match="spent on this run in all"):
         sampled(max_tokens=32, again=True, max_usd=1.01 * first.usd)
+
+
+def test_answers_of_earlier_settings_tell_how_long_the_next_are(sampled: Sampled, tmp_path: Path) -> None:
+    prompts = write_questions(tmp_path / "many.jsonl", 10, gold=False)
+    said: list[PairEstimate] = []
+    given = {"run": str(tmp_path / "many"), "announce": said.append}
+    first = sampled(prompts, **given)
+    assert said[0].sentence.endswith(f"40 answers: at most {dollars(said[0].usd or 0)}")
+    sampled(prompts, **given, temperature=0.5, again=True, dry_run=True)
+    known = first.completion_tokens / 2 / 20  # tokens of one of the strong model's 20 answers
+    usd = (said[1].strong.prompt_tokens + 20 * known) / 1e3
+    assert said[1].strong.expected_usd == said[1].strong.least_usd == pytest.approx(usd)
+    assert said[1].sentence.endswith(f": about {dollars(usd)}, at most {dollars(said[1].usd or 0)}")
+    facts = dict(said[1].facts)
+    assert facts["expected"] == "by 20 answers under earlier settings"
+    assert facts["paid so far"] == f"{dollars(first.usd or 0)} by this run"
+
+
+def test_answers_that_were_cut_are_between_what_they_were_and_what_they_can_be() -> None:
+    """Ten of 10 tokens and ten that were cut at 64: 37 on average, up to (10 + 256) / 2 where 256 are asked for."""
+    counts = {(10, "stop"): 10, (64, "length"): 10}
+    assert AnswerLengths.of(counts, 64, 256) == AnswerLengths(20, 37.0, 133.0, 64)
+    assert AnswerLengths.of(counts, 64, 32) == AnswerLengths(20, 21.0, 21.0)
+    assert AnswerLengths.of(counts, 64, 64) == AnswerLengths(20, 37.0, 37.0)
+    assert AnswerLengths.of({(10, "stop"): 19, (0, "stop"): 100}, 64, 256) is None  # those without a count tell nothing
 
 
 def test_a_model_that_was_replaced_was_paid_for_at_its_price(sampled: Sampled, pair: Pair) -> None:

@@ -165,9 +165,10 @@ def test_the_length_of_the_answers_so_far_is_expected_of_the_rest() -> None:
     assert found.missing == 3 + 3
     assert found.usd == found.prompt_tokens + 6 * 10
     assert found.expected_usd == found.prompt_tokens + 6 * 2
-    assert found.least_usd == found.prompt_tokens + 6
+    assert found.least_usd == found.expected_usd
     few = estimate(prompts, PAID, SETTINGS, {**have, **{str(i): [] for i in range(3)}})  # 15 answers: too few
     assert not few.observed
+    assert few.unknown_length
     assert few.expected_usd == few.usd
 
 

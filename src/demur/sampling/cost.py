@@ -10,7 +10,8 @@ from demur.models.endpoint import Endpoint
 from demur.models.prices import COUNTED_PRIVATE, PRIVATE, UNKNOWN, UNPRICED, usd_paid
 from demur.models.requests.cut_answers import CUT_SHARE, cut_answers, endpoint_words, remedy_words
 from demur.records import Fact, Prompt, Sample, count_of, dollars
-from demur.sampling.sample import OBSERVED, Estimate, Samples, distinct_prompts
+from demur.sampling.earlier.answer_lengths import OBSERVED
+from demur.sampling.sample import Estimate, Samples, distinct_prompts
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class PairEstimate:
     models: tuple[str, ...]
     statements: tuple[Estimate, ...] = ()  # of final answers, of either model, where labels ask for them at any price
     usd_left: float | None = None  # of what the run may cost in all
+    usd_spent: float = 0.0  # by the run so far
     between: tuple[Estimate, ...] = ()  # of the models between them
     swapped: str = ""  # that the weak model is the dearer one, a line of its own; empty where it is not
     swap: str = ""  # the command that changes them round
@@ -79,24 +81,21 @@ class PairEstimate:
         prompts = count_of(max(side.prompts for side in self.all), "prompt")
         answers = f"about {expected:,.0f} answers" if expected < missing else count_of(missing, "answer")
         cost = cost_words(self.models, [side.usd for side in self.all], most=True)
-        return f"to sample {prompts}, {answers}: {cost}{self._expected_cost}"
+        return f"to sample {prompts}, {answers}: {self._expected_cost}{cost}"
 
     @property
     def _expected_cost(self) -> str:
-        """What is expected, by the length of the answers so far, or a range before there are any; empty where nothing
-        is paid."""
-        expected, least = (
-            _known_sum(getattr(side, name) for side in self.all) for name in ("expected_usd", "least_usd")
-        )
-        if not expected:
+        """What is expected, by the length of the answers so far or of earlier ones; empty where nothing tells it, or
+        nothing is paid."""
+        least, most = (_known_sum(getattr(side, name) for side in self.all) for name in ("least_usd", "expected_usd"))
+        if not most or self._unknown_length:
             return ""
-        between = "" if self._observed else f"between {dollars(least)} and "
-        return f", {between}{dollars(expected)} expected"
+        low, high = dollars(least), dollars(most)
+        return f"about {high}, " if low == high else f"about {low} to {high}, "
 
     @property
-    def _observed(self) -> bool:
-        """Whether there are enough answers to know how long they are."""
-        return all(side.observed for side in self.all if side.missing)
+    def _unknown_length(self) -> bool:
+        return any(side.unknown_length for side in self.all)
 
     @property
     def facts(self) -> tuple[Fact, ...]:
@@ -107,15 +106,26 @@ class PairEstimate:
         longest = max(side.completion_tokens // side.missing for side in asked)
         most = f"at most {self.missing:,}, if the first ones settle no prompt, " if self._may_settle else ""
         tokens = [sum(each) for each in zip(*map(_tokens, self.all), strict=True)]
-        by = "answers as long as those so far" if self._observed else "the length of the answers"
-        closer = "" if self._observed else f"; {OBSERVED} answers of each model make the estimate closer"
         return (
             ("answers", f"{most}of up to {longest:,} tokens (--max-tokens)"),
             ("tokens", f"about {tokens[0]:,} of prompts and at most {tokens[1]:,} of answers"),
-            *([("expected", f"by {by}{closer}")] if self._expected_cost else []),
+            *([("expected", self._basis)] if any(side.usd for side in asked) else []),
+            *([("paid so far", f"{dollars(self.usd_spent)} by this run")] if self.usd_spent else []),
             *self.prices,
             *self._of_statements,
         )
+
+    @property
+    def _basis(self) -> str:
+        """What tells how long the answers will be."""
+        if self._unknown_length:
+            return f"less, as far as answers end before that length; {OBSERVED} answers of each model tell it"
+        earlier = [side.earlier for side in self.all if side.earlier and side.missing and side.usd]
+        if not earlier:
+            return "by answers as long as those so far"
+        by = f"by {sum(one.answers for one in earlier):,} answers under earlier settings"
+        limit = max(one.cut_at for one in earlier)
+        return f"{by}; those cut at {limit:,} tokens may be longer now" if limit else by
 
     @property
     def _may_settle(self) -> bool:
@@ -129,9 +139,8 @@ class PairEstimate:
             return ""
         if left <= 0:
             return "--max-usd is spent: sampling goes on when it is raised"
-        allows = (
-            "enough for the expected cost, not for the largest" if self.expected_usd <= left else "less than expected"
-        )
+        less = "less than it may cost" if self._unknown_length else "less than expected"
+        allows = "enough for the expected cost, not for the largest" if self.expected_usd <= left else less
         return f"--max-usd leaves {dollars(left)}, {allows}: sampling stops there, and goes on when it is raised"
 
     @property

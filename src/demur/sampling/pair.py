@@ -30,6 +30,7 @@ from demur.sampling.cost import (
     price_samples,
     samples_in,
 )
+from demur.sampling.earlier.answer_lengths import earlier_lengths
 from demur.sampling.earlier.asked_models import spent_on_run
 from demur.sampling.local_servers import LocalServers, Turns, completer_of
 from demur.sampling.refused_prompts import refused_prompts, refused_sentence
@@ -63,6 +64,7 @@ def estimate_pair(
             refused=refused_prompts(prompts, endpoint, config.sampling, store),
             settled=have.settled,
             full=full,
+            earlier=earlier_lengths(config, endpoint, store),
         )
         for at, endpoint in sampled.items()
     )
@@ -70,10 +72,12 @@ def estimate_pair(
     models, prices = tuple(one.model for one in sampled.values()), price_facts(pair, config.label.entailment)
     sides = ((weak, pair.weak), (strong, pair.strong)) if config.label.state_answers == "on" else ()
     stated = tuple(bound_of_statements(side, end, config.sampling.max_tokens) for side, end in sides)
-    left = budget_of(config, pair, store).left
+    left, spent = budget_of(config, pair, store).left, 0.0
+    if config.max_usd is not None or not store.shared:  # other runs' answers are in a shared store, too
+        spent = spent_on_run(config, sampled.values(), store)
     swapped = dearer_sentence(pair.weak, pair.strong)
     swap = f"{swap_command(config)}   (in a run file: change [weak] and [strong] round)" if swapped else ""
-    return PairEstimate(weak, strong, prices, models, stated, left, between, swapped, swap)
+    return PairEstimate(weak, strong, prices, models, stated, left, spent, between, swapped, swap)
 
 
 def sample_pair(

@@ -20,6 +20,7 @@ from demur.models.prices import usd_paid
 from demur.records import ChatRequest, Progress, Prompt, Sample, SamplingSettings, no_progress
 from demur.sampling.budget import Budget, prompt_tokens
 from demur.sampling.claims import Claims, in_thread
+from demur.sampling.earlier.answer_lengths import OBSERVED, AnswerLengths
 from demur.sampling.packed_samples import PackedSamples
 from demur.sampling.refused_prompts import Refusals, refused_prompts
 from demur.store import Store
@@ -37,7 +38,6 @@ class Completer(Protocol):
 
 
 READ_AT_ONCE = 1000  # prompts whose samples are read from the store
-OBSERVED = 20  # answers of a model from which their mean length is told
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +50,15 @@ class Estimate:
     prompt_tokens: int  # guessed from the length of the text
     completion_tokens: int  # the bound: every answer as long as max_tokens allows
     usd: float | None  # at that bound; None when the price is unknown
-    expected_usd: float | None  # of the expected samples, each as long as those so far, or as max_tokens allows
-    least_usd: float | None = None  # of the expected samples, each a token
+    expected_usd: float | None  # of the expected samples, each as long as those so far, or as it can be
+    least_usd: float | None = None  # the same, where those before were cut each as long as it was
     observed: bool = False  # there are enough answers to know how long they are
+    earlier: AnswerLengths | None = None  # else, where the run has answers of other settings: by those
+
+    @property
+    def unknown_length(self) -> bool:
+        """Whether it asks for answers that are paid for, and nothing tells how long they are."""
+        return bool(self.missing and self.usd) and not self.observed and self.earlier is None
 
     def at(self, factor: float) -> Estimate:
         """The same at a share of the price."""
@@ -81,32 +87,39 @@ def estimate(
     refused: Container[str] = (),
     settled: Container[str] = (),
     full: Container[str] = (),
+    earlier: AnswerLengths | None = None,
 ) -> Estimate:
     """Requests, tokens and USD that are still to be spent on these prompts, beside the samples that are there.
 
-    Equal prompts are asked once, those that the model ``refused`` (their ids) not at all, those ``settled`` for the
-    fewest samples, and those in ``full`` for the most.
+    A prompt's next answers are expected to be as long as its own so far, else as all; where those are few, as
+    ``earlier`` ones were. Equal prompts are asked once, those that the model ``refused`` (their ids) not at all, those
+    ``settled`` for the fewest samples, and those in ``full`` for the most.
     """
+    known = [one.completion_tokens for side in have.values() for one in side if one.completion_tokens]
+    observed = len(known) >= OBSERVED
+    least = most = sum(known) / len(known) if observed else settings.max_tokens
+    if earlier and not observed:
+        least, most = earlier.least, earlier.most
     asked = 0
     first = second = 0  # samples of the first round; of the second, at most
-    likely, tokens, likely_tokens = 0.0, 0, 0.0
+    likely, tokens, likely_tokens, shortest, longest = 0.0, 0, 0.0, 0.0, 0.0
     for prompt in distinct_prompts(prompts):
         there, in_full = len(have[prompt.id]), prompt.id in full
-        most = settings.fewest if prompt.id in settled else settings.most
-        if there >= most or prompt.id in refused:
+        wanted = settings.fewest if prompt.id in settled else settings.most
+        if there >= wanted or prompt.id in refused:
             continue
-        at_once = max(0, (most if in_full else settings.fewest) - there)
-        later, chance = most - max(there, settings.fewest) if not in_full else 0, UNSETTLED
+        at_once = max(0, (wanted if in_full else settings.fewest) - there)
+        later, chance = wanted - max(there, settings.fewest) if not in_full else 0, UNSETTLED
         asked, first, second = asked + 1, first + at_once, second + later
         likely += at_once + chance * later
+        own = _mean_length(have[prompt.id]) if observed else None
+        shortest += (at_once + chance * later) * (own or least)
+        longest += (at_once + chance * later) * (own or most)
         requests = prompt_tokens(prompt, settings)  # each round sends the prompt once
         tokens += requests * ((at_once > 0) + (later > 0))
         likely_tokens += requests * ((at_once > 0) + chance * (later > 0))
     answered = (first + second) * settings.max_tokens
     price = endpoint.price
-    known = [one.completion_tokens for side in have.values() for one in side]
-    observed = len(known) >= OBSERVED
-    each = sum(known) / len(known) if observed else settings.max_tokens
     return Estimate(
         prompts=asked,
         missing=first + second,
@@ -114,10 +127,17 @@ def estimate(
         prompt_tokens=tokens,
         completion_tokens=answered,
         usd=price.usd(tokens, answered) if price else None,
-        expected_usd=price.usd(likely_tokens, likely * each) if price else None,
-        least_usd=price.usd(likely_tokens, likely) if price else None,
+        expected_usd=price.usd(likely_tokens, longest) if price else None,
+        least_usd=price.usd(likely_tokens, shortest) if price else None,
         observed=observed,
+        earlier=None if observed else earlier,
     )
+
+
+def _mean_length(samples: Sequence[Sample]) -> float | None:
+    """Tokens of a prompt's answers; None where none is counted."""
+    known = [one.completion_tokens for one in samples if one.completion_tokens]
+    return sum(known) / len(known) if known else None
 
 
 async def sample_prompts(

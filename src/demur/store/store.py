@@ -143,6 +143,15 @@ class Store:
         )
         return {bool(batch): (float(asked), int(answered), int(without)) for batch, asked, answered, without in rows}
 
+    def answer_lengths(self, model: str, settings: str) -> dict[tuple[int, str], int]:
+        """How many answers of a model under settings have which (tokens, finish_reason); one query."""
+        rows = self._db.rows(
+            "select completion_tokens, finish_reason, count(*) from samples where model = ? and settings = ? "
+            "group by completion_tokens, finish_reason",
+            (model, settings),
+        )
+        return {(int(tokens), reason): int(count) for tokens, reason, count in rows}
+
     def sent_batches(self, model: str, settings: str) -> list[SentBatch]:
         """The batches of a model under settings whose results have not been read."""
         rows = self._db.rows(

@@ -83,6 +83,7 @@ def keep_asked(config: RunConfig) -> None:
     """Add a run's models under its settings to the list in its folder, before they are asked."""
     there = {(one.name, one.settings, one.store): one for one in _listed_models(config)}
     for one in (AskedModel.of(endpoint_of(model), config.sampling, config.store) for model in config.models):
+        there.pop((one.name, one.settings, one.store), None)  # the last asked stands at the end
         there[one.name, one.settings, one.store] = one
     config.folder.mkdir(parents=True, exist_ok=True)
     write_whole(config.folder / SAMPLINGS, json.dumps([asdict(one) for one in there.values()], indent=1) + "\n")
@@ -97,7 +98,7 @@ def asked_models(config: RunConfig) -> list[AskedModel]:
 def _listed_models(config: RunConfig) -> list[AskedModel]:
     found = [one for one in map(_read, _rows(config)) if one is not None]
     listed = {(one.name, one.settings) for one in found}
-    return [one for one in _of_record(config) if (one.name, one.settings) not in listed] + found
+    return found + [one for one in _of_record(config) if (one.name, one.settings) not in listed]
 
 
 def _rows(config: RunConfig) -> list[Any]:
