@@ -17,8 +17,10 @@ from typer.testing import CliRunner
 from demur.cli.main import app
 from demur.errors import ArtifactError, EndpointError, InputError
 from demur.gateway import reload as reloading
+from demur.gateway.clients.keys import ClientKey
 from demur.gateway.operator.dashboard import health, in_common, own_reason
 from demur.gateway.operator.decision_page import gate_sentence
+from demur.gateway.operator.in_force import InForce, changes_between
 from demur.gateway.reload import usable_router
 from demur.gateway.settings import GatewaySettings, needs_restart
 from demur.measure.threshold import Calibration
@@ -246,6 +248,57 @@ async def test_a_router_that_cannot_score_is_refused_and_the_old_one_serves(
             assert answer.status == 409
             assert "the old stays" in (await answer.json())["error"]["message"]
         assert (await found.ask(EASY))[2]["model"] == "small"
+
+
+async def test_each_reload_over_http_is_one_line_of_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    by = "POST /admin/reload from 127.0.0.1"
+    async with gateway(tmp_path) as found:
+        capsys.readouterr()
+        save_calibration(tmp_path / "router", Calibration(0.25, 0.5, 18, "strong share 50%"))
+        for _ in range(2):
+            async with found.session.post(f"{found.operator}/admin/reload") as answer:
+                assert answer.status == 200
+        given = found.gateway.settings
+        found.gateway.read_again = lambda: replace(given, sticky=False)
+        await found.session.post(f"{found.operator}/admin/reload")
+        found.gateway.read_again = lambda: replace(given, port=9)
+        await found.session.post(f"{found.operator}/admin/reload")
+    refused = "what is new is refused, the old stays: port has changed, and only a restart can change it"
+    assert capsys.readouterr().err.splitlines() == [
+        f"demur: reloaded by {by}: threshold 0.5000 -> 0.2500",
+        f"demur: reloaded by {by}: threshold 0.2500",
+        f"demur: reloaded by {by}: settings: sticky; threshold 0.2500",
+        f"demur: reload by {by}: {refused}",
+    ]
+
+
+async def test_a_reload_that_was_not_told_is_told_with_the_next_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of several workers one takes the request, and each reloads when their parent tells it to."""
+    async with gateway(tmp_path) as found:
+        capsys.readouterr()
+        save_calibration(tmp_path / "router", Calibration(0.25, 0.5, 18, "strong share 50%"))
+        await reloading.reload_all(found.gateway, "POST", say=False)
+        assert not capsys.readouterr().err
+        for told in ("threshold 0.5000 -> 0.2500", "threshold 0.2500"):
+            await reloading.reload_all(found.gateway, "SIGHUP")
+            assert capsys.readouterr().err == f"demur: reloaded by SIGHUP: {told}\n"
+
+
+def test_what_a_reload_has_changed_is_named() -> None:
+    before = InForce(GatewaySettings(), None, "a", 0.5, 0, 0)
+    key = ClientKey("x", "0" * 64)
+    after = InForce(replace(GatewaySettings(), default="weak", sticky=False), [key], "b", 0.5, 0, 2)
+    assert changes_between(before, after) == [
+        "another router (run/router)",
+        "canary version none -> 2",
+        "settings: default, sticky",
+        "keys: none -> 1",
+        "threshold 0.5000",
+    ]
+    learned = replace(before, router="b", threshold=0.25, version=1)
+    assert changes_between(before, learned) == ["learned version none -> 1", "threshold 0.5000 -> 0.2500"]
 
 
 def test_at_the_start_too_a_router_must_score_but_its_encoder_may_be_away(

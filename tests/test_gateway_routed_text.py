@@ -224,7 +224,7 @@ async def test_prompts_like_the_training_prompts_are_decided_as_offline(tmp_path
         rows = [TrainingPrompt(one, float(one[0] == "z"), 1.0, 0.0) for one in texts * 3]
         router = train_router(LetterEncoder(), SimilarityWeighted(gamma=1e4), rows, weak="small", strong="large")
         Router(router).save(tmp_path / "router")
-        await reload_all(found.gateway)
+        await reload_all(found.gateway, "a test")
         for one in texts + texts:
             decided = await decide(found, one)
             offline = router.route(one)

@@ -89,9 +89,7 @@ def test_the_start_names_the_ledgers_file_and_no_password(
     assert "secret" not in said.output
 
 
-def test_a_router_of_another_run_folder_keeps_its_ledger_there(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_router_of_another_run_folder_keeps_its_ledger_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     Path("other/router").mkdir(parents=True)
     Path("other/run.json").write_text("{}")

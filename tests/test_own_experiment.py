@@ -125,7 +125,9 @@ def test_a_run_says_what_its_test_sets_came_to_and_that_tables_come_next(made: P
     assert lines[at + 2] == "  measured on  60 test prompts of mixed"
     (end,) = [line for line in lines[at:] if line.endswith("left out, such as 'What is 11 plus 7?'")]
     assert end.startswith("- ")
-    assert any(re.search(r"^talks: 4 test prompts, rated 1 to 10 by the judge large: small 4\.000", line) for line in lines)
+    assert any(
+        re.search(r"^talks: 4 test prompts, rated 1 to 10 by the judge large: small 4\.000", line) for line in lines
+    )
     assert "No test prompt has gold answers" not in shown.stdout
     assert shown.stderr.splitlines()[-1] == f"next: demur reproduce --run {made / 'run'}"
 

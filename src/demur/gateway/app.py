@@ -58,6 +58,7 @@ from demur.gateway.ledger.feedback import Feedback, Source, keep_feedback
 from demur.gateway.ledger.held_conversations import ConversationRecords
 from demur.gateway.ledger.ledger import Ledger
 from demur.gateway.ledger.record import LedgerRecord
+from demur.gateway.operator.in_force import InForce
 from demur.gateway.operator.metrics import Gauges, Metrics
 from demur.gateway.operator.webhook import tell
 from demur.gateway.protocols.protocol import Protocol
@@ -112,6 +113,7 @@ class Gateway:
         self.leaving = self.draining = False  # leaving: no more requests should come; draining: no more are taken
         self.read_again: Callable[[], GatewaySettings] | None = None  # how a reload reads its settings
         self.reloading = asyncio.Lock()
+        self.last_told: InForce | None = None  # where reloads since have not been told
         self.loaded: Callable[[], None] = lambda: None  # called when a reload has taken over a router
         self._held = MemoryInUse()
         self._parsing = asyncio.Semaphore(PARSED_AT_ONCE)

@@ -17,7 +17,9 @@ from demur.gateway.clients.keys import check_budgets, read_keys
 from demur.gateway.decision.batch_error import measure_batch_error
 from demur.gateway.decision.decider import Decider
 from demur.gateway.decision.request.routed_text import training_lines
+from demur.gateway.decision.router_identity import router_identity
 from demur.gateway.learning.cold_start import CANARY, SERVING, canary_in_force, cold_router, router_in_force, version_of
+from demur.gateway.operator.in_force import InForce, changes_between
 from demur.gateway.settings import GatewaySettings, import_object, needs_restart
 from demur.gateway.upstreams.upstream import unpriced_models
 from demur.records import Role
@@ -91,13 +93,32 @@ def _models_of(router: PromptRouter) -> tuple[str, ...]:
     return router.tiers.models if router.tiers else (router.weak, router.strong)
 
 
-async def reload_all(gateway: Gateway) -> float:
+async def reload_all(gateway: Gateway, by: str, *, say: bool = True) -> float:
     """Read settings, keys and router again and use them from now on; returns the threshold.
 
+    One line on stderr says what has changed, or what is refused, and ``by`` whom (without ``say`` the latter alone).
     On any error the old ones stay in use. Raises ArtifactError, or InputError for what only a restart can change.
     """
     async with gateway.reloading:  # one after the other: the last that was asked for is the one that stays
-        return await _take_over(gateway)
+        before = gateway.last_told or _in_force(gateway)
+        try:
+            threshold = await _take_over(gateway)
+        except DemurError as error:
+            print(f"demur: reload by {by}: what is new is refused, the old stays: {error}", file=sys.stderr)
+            raise
+        gateway.last_told = None if say else before
+        if say:
+            changed = "; ".join(changes_between(before, _in_force(gateway)))
+            print(f"demur: reloaded by {by}: {changed}{uncalibrated_note(gateway)}", file=sys.stderr)
+        return threshold
+
+
+def _in_force(gateway: Gateway) -> InForce:
+    router, routers = gateway.decider.router, gateway.routers
+    trained = router_identity(replace(router, prompt_router=replace(router.prompt_router, calibration=None)))
+    canary = routers.canary.version if routers.canary else 0
+    keys = gateway.admission.keys
+    return InForce(gateway.settings, keys, trained, router.threshold, routers.main.version, canary)
 
 
 async def take_canary(gateway: Gateway) -> None:

@@ -20,7 +20,7 @@ from demur.gateway.unrouted_paths import live, model, models, ready
 from demur.gateway.workers.shared_state import Board
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Reload = Callable[[], Awaitable[float]]
+Reload = Callable[[str], Awaitable[float]]  # by whom
 SERVED = web.AppKey("served", str)  # the paths of a port, in words
 OTHER_PORT = web.AppKey("other_port", tuple[web.Application, str])  # the application of the other one, and its address
 

@@ -32,7 +32,7 @@ from demur.gateway.operator.last_hour import BYTES, Hour
 from demur.gateway.operator.metrics import Metrics
 from demur.gateway.operator.tracing import Tracer
 from demur.gateway.operator.webhook import check_webhook
-from demur.gateway.reload import reload_all, take_canary, uncalibrated_note, usable_router
+from demur.gateway.reload import reload_all, take_canary, usable_router
 from demur.gateway.replicas.join import follow, join
 from demur.gateway.routes import admin_application, application, introduce
 from demur.gateway.settings import GatewaySettings, import_object, read_settings
@@ -57,6 +57,7 @@ from demur.serving_file import serving_file
 ROLES: tuple[Role, Role] = ("weak", "strong")
 TOLD_SECONDS = 1.0  # so much of what a worker has counted may be missing when it is killed
 FOLLOWED_SECONDS = 1.0  # between two looks where the links to routers lead
+BY_SIGNAL, BY_PARENT = "SIGHUP", "SIGHUP or POST /admin/reload"  # who asks for a reload; workers cannot tell
 GRACE_SECONDS = 30.0  # after the drain: the ledger's last records, the end of local models
 
 # A worker's sockets: of the service, and of the operator where that has its own.
@@ -187,7 +188,7 @@ async def _serve(
         reloads: set[asyncio.Task[None]] = set()  # a task without a reference may be collected
 
         def reload() -> None:
-            task = loop.create_task(_reload_and_say(gateway))
+            task = loop.create_task(_try_reload(gateway, BY_SIGNAL if board is None else BY_PARENT, board))
             reloads.add(task)
             task.add_done_callback(reloads.discard)
 
@@ -220,8 +221,8 @@ async def running(
         def slow_seconds() -> float:
             return gateway.settings.body_seconds
 
-        async def take_over() -> float:
-            found = await reload_all(gateway)
+        async def take_over(by: str) -> float:
+            found = await reload_all(gateway, by, say=board is None)
             if board:
                 os.kill(os.getppid(), signal.SIGHUP)  # the parent forwards it to all workers
             return found
@@ -236,7 +237,7 @@ async def running(
             await listener.open(one)
             stack.push_async_callback(listener.close)
         stack.push_async_callback(_drain, gateway, listeners)
-        stack.callback(asyncio.ensure_future(_follow_links(gateway, held)).cancel)
+        stack.callback(asyncio.ensure_future(_follow_links(gateway, held, board)).cancel)
         if board is None or board.first:
             gateway.loaded = stack.enter_context(
                 _serving_mark(gateway, addresses, os.getppid() if board else os.getpid())
@@ -375,19 +376,18 @@ async def _upstream(role: Role, settings: GatewaySettings, router: PromptRouter,
     return upstream
 
 
-async def _follow_links(gateway: Gateway, held: tuple[str, str, str]) -> None:
+async def _follow_links(gateway: Gateway, held: tuple[str, str, str], board: Board | None) -> None:
     """Take over every router that a link names anew, also those that learning promotes or tries; ``held``: in use."""
     while True:
         await asyncio.sleep(FOLLOWED_SECONDS)
         found = await asyncio.to_thread(linked_files, gateway.settings)  # a volume may be far away
         if found != held:
+            by = "learning" if found[1:] != held[1:] else f"a link, which leads to {found[0]} now"
             held = found
-            await _reload_and_say(gateway)
+            await _try_reload(gateway, by, board)
 
 
-async def _reload_and_say(gateway: Gateway) -> None:
-    try:
-        threshold = await reload_all(gateway)
-        print(f"demur: reloaded, threshold {threshold:.4f}{uncalibrated_note(gateway)}", file=sys.stderr)
-    except DemurError as error:
-        print(f"demur: what is new is refused, the old stays: {error}", file=sys.stderr)
+async def _try_reload(gateway: Gateway, by: str, board: Board | None) -> None:
+    """Reload; what is refused is said. Of several workers, each of which reloads, the first says what has changed."""
+    with suppress(DemurError):
+        await reload_all(gateway, by, say=board is None or board.first)

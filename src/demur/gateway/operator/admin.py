@@ -36,9 +36,9 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def add_admin(
-    app: web.Application, gateway: Gateway, board: Board | None, reload: Callable[[], Awaitable[float]]
+    app: web.Application, gateway: Gateway, board: Board | None, reload: Callable[[str], Awaitable[float]]
 ) -> None:
-    """Routes of the operator. ``reload`` takes over what is new and returns the threshold."""
+    """Routes of the operator. ``reload`` takes over what is new, on behalf of somebody, and returns the threshold."""
     routes = AdminRoutes(gateway, board, reload)
     for path, handler in (
         ("/metrics", routes.metrics),
@@ -56,7 +56,7 @@ def add_admin(
 class AdminRoutes:
     """What the operator may ask of a gateway; each of the public coroutines answers one route."""
 
-    def __init__(self, gateway: Gateway, board: Board | None, reload: Callable[[], Awaitable[float]]) -> None:
+    def __init__(self, gateway: Gateway, board: Board | None, reload: Callable[[str], Awaitable[float]]) -> None:
         self._gateway, self._board, self._reload = gateway, board, reload
 
     def for_operator(self, handler: Handler) -> Handler:
@@ -126,7 +126,8 @@ class AdminRoutes:
     async def reload(self, request: web.Request) -> web.Response:
         """Take over what is new of the router and the settings."""
         try:
-            return web.json_response({"threshold": await self._reload(), "router": self._gateway.settings.router})
+            threshold = await self._reload(f"POST {request.path} from {request.remote}")
+            return web.json_response({"threshold": threshold, "router": self._gateway.settings.router})
         except DemurError as error:
             raise ApiError(409, f"What is new is refused, the old stays: {error}") from None
 
