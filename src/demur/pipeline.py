@@ -49,7 +49,7 @@ from demur.routing.verdict import RouterVerdict, recorded_verdict
 from demur.runs.dry_run import sample_dry
 from demur.runs.lineage import keep_made, keep_run_file
 from demur.runs.preflight import check_run, check_training
-from demur.runs.record import begin_run, check_same_run, keep_sampling, with_absolute_files, with_absolute_paths
+from demur.runs.record import begin_run, begin_sampling, check_same_run, with_absolute_files, with_absolute_paths
 from demur.runs.run import Own, Run, open_run
 from demur.runs.unused_folder import kept_if_used
 from demur.sampling.batches.by_api import sample_by_api
@@ -117,8 +117,7 @@ def run_config(
 def sample_stage(run: Run, announce: Announce | None) -> PairSpend:
     """Both models' samples of every prompt, from the store or by asking; returns what they cost in all."""
     check_training(run.prompts, run.config.test_share)
-    run.lock("sample")
-    keep_sampling(run.config)  # before anything is paid for: a sampling that is interrupted can be labelled
+    announce = begin_sampling(run, announce)
     run.samples = sample_run(run, settle_of(run), announce)
     keep_made(run.config.folder, "samples", run.samples_hash)
     return spend_of(run.config, run.pair, run.prompts, run.samples, run.store)
@@ -128,8 +127,7 @@ def batch_stage(run: Run, folder: str | Path | None, files: Sequence[str | Path]
     """The same by batches: through the models' batch APIs, or by files of requests and of results."""
     check_training(run.prompts, run.config.test_share)
     check_batches(run, folder, files, by_api=by_api)
-    run.lock("sample")
-    keep_sampling(run.config)
+    begin_sampling(run, None, ask=by_api)
     settle = settle_of(run)
     notes = sample_by_api(run, settle) if by_api else sample_by_batch(run, settle, folder, files)
     if not run.unfinished:

@@ -50,7 +50,7 @@ def label_and_note(run: Run) -> Labels:
     advised = unlabelled_notes(
         labels, judge_advice(sampled, strong) if labels.unknown else "", run.config.router.unknown
     )
-    cut = sampling_notes(run.config.sampling, run.pair, run.train_prompts, run.samples, run.store)
+    cut = sampling_notes(run.config, run.pair, run.train_prompts, run.samples, run.store)
     unlabelled = unknown_facts(
         labels.unknown, run.config.router.unknown, file=named_from_here(str(run.config.folder / UNKNOWN_FILE))
     )

@@ -35,6 +35,7 @@ from demur.routing.verdict import verdict_of, with_verdict
 from demur.runs.provenance import answer_lengths, record_of, serving_costs
 from demur.runs.run import Run
 from demur.sampling.cost import samples_in
+from demur.sampling.earlier.answer_lengths import own_limit
 
 
 def train_run(run: Run) -> tuple[dict[str, PromptRouter], PromptRouter]:
@@ -74,10 +75,15 @@ def _cut_record(run: Run) -> dict[str, Any]:
     train = run.complete(run.train_prompts)
     sides = {"weak": run.samples.weak, "strong": run.samples.strong}
     found = {role: cut_answers(samples_in(side, train)) for role, side in sides.items()}
-    longest = run.config.sampling.max_tokens
+    longest, pair = run.config.sampling.max_tokens, {"weak": run.pair.weak, "strong": run.pair.strong}
+    own = {
+        role: cut.tokens if cut.by_endpoint(longest) else own_limit(run.config, pair[role], run.store)
+        for role, cut in found.items()
+        if cut.share
+    }
     return {
         "cut": {role: cut.share for role, cut in found.items()},
-        "cut_by_endpoint": {role: cut.tokens for role, cut in found.items() if cut.by_endpoint(longest)},
+        "cut_by_endpoint": {role: tokens for role, tokens in own.items() if tokens},
     }
 
 

@@ -12,6 +12,7 @@ from demur.models.endpoint import authorization
 from demur.records import Progress, no_progress
 from demur.runs.run import open_run
 from demur.sampling.cost import PairEstimate, PairSpend
+from demur.sampling.earlier.longer_trial import longer_trial
 from demur.sampling.pair import estimate_pair, spend_of
 
 
@@ -32,6 +33,8 @@ def sample_dry(
             if announce:
                 given = (config, run.pair, run.prompts, run.samples, run.store)
                 found = estimate_pair(*given, full=run.for_measuring)
+                trial = longer_trial(run)
+                found = replace(found, first=trial.sentence if trial else "")
                 announce(found.by_batches(run.pair) if batch else found)
                 for endpoint, side in ((run.pair.weak, found.weak), (run.pair.strong, found.strong)):
                     if side.missing and not batch:

@@ -17,8 +17,11 @@ from demur.models.catalogue import is_known
 from demur.models.swapped_models import dearer_sentence
 from demur.prompts import absolute_prompts, check_files
 from demur.runs.lineage import forget_made, keep_swapped
+from demur.runs.run import Run
 from demur.sampling.earlier.asked_models import keep_asked
-from demur.sampling.pair import endpoints_of
+from demur.sampling.earlier.longer_trial import longer_trial
+from demur.sampling.pair import endpoints_of, estimate_pair
+from demur.sampling.sample_run import Announce
 from demur.store import Store
 
 SAMPLED = (
@@ -89,6 +92,24 @@ def _with_prices(before: ModelConfig, given: ModelConfig) -> ModelConfig:
     if all(getattr(given, name) in (None, {}) for name in PRICES):
         return before
     return replace(before, **{name: getattr(given, name) for name in PRICES})
+
+
+def begin_sampling(run: Run, announce: Announce | None, *, ask: bool = True) -> Announce | None:
+    """Lock a run, ask for a few longer answers first where that is why it is begun again, and write its record: before
+    anything else is paid for, so that a sampling that is interrupted can be labelled. Returns whom the estimate is yet
+    to be announced to.
+
+    ``ask``: requests are made now. Raises EndpointError where no longer answers are to be had.
+    """
+    run.lock("sample")
+    trial = longer_trial(run) if ask else None
+    if trial:
+        if announce:
+            given = (run.config, run.pair, run.prompts, run.samples, run.store)
+            announce(replace(estimate_pair(*given, full=run.for_measuring), first=trial.sentence))
+        trial.ask(run)
+    keep_sampling(run.config)
+    return None if trial else announce
 
 
 def keep_sampling(config: RunConfig) -> None:

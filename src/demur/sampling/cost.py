@@ -8,7 +8,7 @@ from typing import Any
 
 from demur.models.endpoint import Endpoint
 from demur.models.prices import COUNTED_PRIVATE, PRIVATE, UNKNOWN, UNPRICED, usd_paid
-from demur.models.requests.cut_answers import CUT_SHARE, cut_answers, endpoint_words, remedy_words
+from demur.models.requests.cut_answers import CUT_SHARE, cut_answers, endpoint_words, limit_words, remedy_words
 from demur.records import Fact, Prompt, Sample, count_of, dollars
 from demur.sampling.earlier.answer_lengths import OBSERVED
 from demur.sampling.sample import Estimate, Samples, distinct_prompts
@@ -42,6 +42,7 @@ class PairEstimate:
     between: tuple[Estimate, ...] = ()  # of the models between them
     swapped: str = ""  # that the weak model is the dearer one, a line of its own; empty where it is not
     swap: str = ""  # the command that changes them round
+    first: str = ""  # what is asked before all else; empty: nothing
 
     @property
     def all(self) -> tuple[Estimate, ...]:
@@ -107,6 +108,7 @@ class PairEstimate:
         most = f"at most {self.missing:,}, if the first ones settle no prompt, " if self._may_settle else ""
         tokens = [sum(each) for each in zip(*map(_tokens, self.all), strict=True)]
         return (
+            *([("first", self.first)] if self.first else []),
             ("answers", f"{most}of up to {longest:,} tokens (--max-tokens)"),
             ("tokens", f"about {tokens[0]:,} of prompts and at most {tokens[1]:,} of answers"),
             *([("expected", self._basis)] if any(side.usd for side in asked) else []),
@@ -274,13 +276,22 @@ def cost_words(models: Sequence[str], usd: Sequence[float | None], *, most: bool
     return f"{before}{dollars(sum(known))}{without}"
 
 
-def cut_sentences(models: Sequence[str], sides: Sequence[Iterable[Sample]], max_tokens: int) -> list[str]:
+def cut_sentences(
+    models: Sequence[str], sides: Sequence[Iterable[Sample]], max_tokens: int, own: Sequence[int] = ()
+) -> list[str]:
     """A sentence on the models whose answers were often cut at the longest that was asked for, and one on each whose
-    endpoint cuts them itself; none where few were cut."""
-    found = [(model, cut_answers(samples)) for model, samples in zip(models, sides, strict=True)]
-    often = [(f"{cut.share:.0%} of {model}'s", cut) for model, cut in found if cut.share >= CUT_SHARE]
-    ours = [of for of, cut in often if not cut.by_endpoint(max_tokens)]
-    theirs = [f"{of} answers were {endpoint_words(cut.tokens)}" for of, cut in often if cut.by_endpoint(max_tokens)]
+    endpoint cuts them itself; none where few were cut. ``own``: limits of the endpoints that larger ones showed, or 0.
+    """
+    ours, theirs = list[str](), list[str]()
+    for model, samples, seen in zip(models, sides, own or [0] * len(models), strict=True):
+        cut = cut_answers(samples)
+        of = f"{cut.share:.0%} of {model}'s"
+        if cut.share >= CUT_SHARE and cut.by_endpoint(max_tokens):
+            theirs.append(f"{of} answers were {endpoint_words(cut.tokens)}")
+        elif cut.share >= CUT_SHARE and seen:
+            theirs.append(f"{of} answers were {limit_words(max_tokens, seen)}")
+        elif cut.share >= CUT_SHARE:
+            ours.append(of)
     if not ours:
         return theirs
     of = " and ".join([f"{ours[0]} answers", *ours[1:]])

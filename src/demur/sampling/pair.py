@@ -30,7 +30,7 @@ from demur.sampling.cost import (
     price_samples,
     samples_in,
 )
-from demur.sampling.earlier.answer_lengths import earlier_lengths
+from demur.sampling.earlier.answer_lengths import earlier_lengths, own_limit
 from demur.sampling.earlier.asked_models import spent_on_run
 from demur.sampling.local_servers import LocalServers, Turns, completer_of
 from demur.sampling.refused_prompts import refused_prompts, refused_sentence
@@ -229,7 +229,7 @@ def spend_of(
 ) -> PairSpend:
     """What the samples of these prompts have cost, and what is to be known of them."""
     prices = price_facts(pair, config.label.entailment)
-    known = sampling_notes(config.sampling, pair, prompts, samples, store)
+    known = sampling_notes(config, pair, prompts, samples, store)
     notes = (*known, *_missing_notes(config.sampling, pair, prompts, samples, store), *samples.notes)
     once = distinct_sides(pair)
     found = [samples.all[at] for at in once]
@@ -242,12 +242,13 @@ def spend_of(
 
 
 def sampling_notes(
-    settings: SamplingSettings, pair: PairEndpoints, prompts: Sequence[Prompt], samples: PairSamples, store: Store
+    config: RunConfig, pair: PairEndpoints, prompts: Sequence[Prompt], samples: PairSamples, store: Store
 ) -> list[str]:
     """Whose answers were cut at the longest that was asked for, and which prompts have none; one sentence each."""
-    once = distinct_sides(pair)
+    once, settings = distinct_sides(pair), config.sampling
     sides = [samples_in(samples.all[at], prompts) for at in once]
-    found = cut_sentences([one.model for one in once.values()], sides, settings.max_tokens)
+    own = [own_limit(config, one, store) for one in once.values()]
+    found = cut_sentences([one.model for one in once.values()], sides, settings.max_tokens, own)
     for endpoint in once.values():
         refused = refused_prompts(prompts, endpoint, settings, store)
         found += [refused_sentence(endpoint.model, refused)] if refused else []

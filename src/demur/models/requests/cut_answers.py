@@ -18,6 +18,7 @@ CUT_SHARE = 0.02  # of a model's answers: from here on it is said that they were
 # median of many is nearer than this. An endpoint's limit just below ours counts as ours: a larger one tells them apart.
 REACHED = 0.75
 LONGER = 4  # times the limit at which answers were cut
+TRIED = 3  # prompts of which longer answers are asked for first
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,12 @@ def endpoint_words(tokens: int) -> str:
     return f"cut by the endpoint itself, at about {tokens:,} tokens; a larger --max-tokens changes nothing"
 
 
+def limit_words(max_tokens: int, own: int) -> str:
+    """What ended answers at ``max_tokens``, and that the endpoint was seen to cut them at a limit of its ``own``."""
+    return f"cut at {max_tokens:,} tokens, and the endpoint itself cuts at about {own:,}: they do not become longer"
+
+
 def remedy_words(max_tokens: int) -> str:
     """How answers become longer that were cut at ``max_tokens``, and what that costs: the folder holds other ones."""
-    return f"sample with `--max-tokens {LONGER * max_tokens} --again`, which asks and pays for all answers again"
+    again = f"sample with `--max-tokens {LONGER * max_tokens} --again`"
+    return f"{again}, which asks {TRIED} prompts first and, if they become longer, pays for all answers again"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import median
 
 from demur.config import RunConfig
 from demur.models.endpoint import Endpoint
-from demur.models.requests.cut_answers import CUT
+from demur.models.requests.cut_answers import CUT, CUT_SHARE, CutAnswers
 from demur.sampling.earlier.asked_models import asked_models
 from demur.store import Store
 
@@ -36,6 +37,18 @@ class AnswerLengths:
         )
         most = longer if max_tokens > asked else least
         return cls(total, least / total, most / total, asked if cut and max_tokens > asked else 0)
+
+
+def own_limit(config: RunConfig, endpoint: Endpoint, store: Store) -> int:
+    """At about how many tokens a model's endpoint was seen to cut answers though more were asked for; 0: it was not."""
+    for asked in asked_models(config):
+        if asked.name == endpoint.name and asked.max_tokens > config.sampling.max_tokens:
+            counts = store.answer_lengths(asked.name, asked.settings)
+            lengths = [tokens for (tokens, reason), count in counts.items() if reason == CUT for _ in range(count)]
+            cut = CutAnswers(len(lengths) / max(sum(counts.values()), 1), round(median(lengths or [0])))
+            if cut.share >= CUT_SHARE and cut.by_endpoint(asked.max_tokens):
+                return cut.tokens
+    return 0
 
 
 def earlier_lengths(config: RunConfig, endpoint: Endpoint, store: Store) -> AnswerLengths | None:
