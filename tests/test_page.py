@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from conftest import missing, needed
 from demur.evaluation.report.figures import INK, PALETTE, curve_figure, target_figure
 from demur.evaluation.report.headline_record import Headline
+from demur.evaluation.report.kinds_table import HEAD
 from demur.evaluation.report.page import page, prose
 from demur.evaluation.report.tables import choice_columns, choice_rows, reference_rows, router_rows, terms
-from demur.evaluation.results import Evaluation, EvaluationRow, Example
+from demur.evaluation.results import Evaluation, EvaluationRow, Example, KindsTable
+from demur.gate.gate import GateVerdict
+from demur.gate.quality.extra_samples import ExtraSamplesTrial
 from demur.measure.curve import cost_quality_curve
 from demur.measure.reliability import reliability
 from demur.measure.threshold import KeptPoint
@@ -53,13 +59,45 @@ def test_user_text_is_escaped_everywhere() -> None:
     assert html.count("&lt;script&gt;") > 5
 
 
+KINDS = KindsTable("", tuple(
+    (name, "10,000", "5,000 (50%)", "2,500 (25%)", "2,500 (25%)", "100%", "0.69 of 0.85, measured on 1,300", "100%")
+    for name in ("short answers", "other languages (German 40%, French 31%)", "prompts with pictures")
+))  # fmt: skip
+
+
+def test_the_curve_stands_before_the_table_of_kinds() -> None:
+    html = page(replace(evaluation(), kinds=KINDS))
+    assert html.index('class="headline"') < html.index("<figure>") < html.index(HEAD)
+
+
+async def test_no_table_scrolls_from_800_pixels_on_and_on_a_phone_each_does_by_itself(tmp_path: Path) -> None:
+    playwright = needed("playwright.async_api")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        missing("chromium (apt-get install chromium)")
+    verdict, money = GateVerdict(0.123, 0.0246, 0.0112, 0.0358), (0.0125, -0.0105, 0.0255)
+    trial = ExtraSamplesTrial(2, verdict, 0.4, 1.25, 0.25, (12_345.0, 1234.0), money)
+    file = tmp_path / "report.html"
+    file.write_text(page(replace(evaluation(), kinds=KINDS, trials=(trial,))), encoding="utf-8")
+    beyond = "all => all.map(one => one.scrollWidth - one.clientWidth)"
+    async with playwright.async_playwright() as driver:
+        browser = await driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        for width, scrolls in ((1200, False), (1000, False), (800, False), (400, True)):
+            shown = await browser.new_page(viewport={"width": width, "height": 900})
+            await shown.goto(file.as_uri())
+            await shown.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+            assert await shown.evaluate("document.documentElement.scrollWidth") == width
+            assert any(await shown.locator(".scroll").evaluate_all(beyond)) == scrolls
+        await browser.close()
+
+
 def test_the_report_says_what_the_labels_were_made_of() -> None:
     found = evaluation()
     by = {
         kind: page(replace(found, preferences=(replace(found.preferences[0], kind=kind),)))
         for kind in ("entropy margin", "accuracy soft", "judge", "preference")
     }
-    assert "trained on 1 prompt without a label." in by["entropy margin"]
+    assert "trained on 1 prompt labelled by how the answers of both models agree." in by["entropy margin"]
     assert "trained on 1 prompt labelled by their gold answers." in by["accuracy soft"]
     assert "trained on 1 prompt labelled by a judge." in by["judge"]
     assert "trained on 1 prompt labelled by a file of preferences." in by["preference"]

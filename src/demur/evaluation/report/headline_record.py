@@ -267,7 +267,7 @@ class Headline:
         # The share that seems the least one by grades is a lucky one: docs/method.md says by how much.
         less = "" if self.believed else "; on other prompts it likely keeps less"
         share = (named, f"a strong share of {point.share:.0%} keeps {point.kept:.0%} {by}{money}{less}")
-        return left, share, *([(named, LEAST)] if round(point.kept, 2) > KEPT else [])
+        return left, share, *([("", LEAST)] if round(point.kept, 2) > KEPT else [])
 
     @property
     def _quality(self) -> str:

@@ -59,12 +59,12 @@ def page(found: Evaluation) -> str:
         _cards(found),
         _block(found),
         *(f"<p>{prose(line)}</p>" for line in _lead(found)),
-        _kinds(found),
         _curve(found),
         f"<h2>What other shares of calls to {escape(found.strong)} would give</h2>",
         f'<p class="faint">{prose(_about_choices(found))}</p>',
         table(choice_columns(found), choice_rows(found), served=served_share(found)),
         _list(_sentence(line) for line in (*found.told, found.pricing, found.payback) if line),
+        _kinds(found),
         "<h2>Routers</h2>" + _routers(found) + _terms(found),
         _gate(found),
         "<h2>What they learned from</h2>",
@@ -229,7 +229,7 @@ def _lead(found: Evaluation) -> tuple[str, ...]:
             f"{_why_believed(found)}, so quality is believed: how often an answer means the same as the strong model's "
             f"own samples say. On {_believed_prompts(found)}, each scored by a fit that did not see it, {alone}"
         )
-    graded = "training prompts graded by hand, each scored by a fit that did not see it"
+    graded = "graded training prompts, each scored by a fit that did not see it"
     on = graded if found.headline.by_grades else found.headline.on
     return works, f"Measured on {found.n_test} {on}: {alone}"
 
@@ -270,7 +270,7 @@ def _labelled_by(kind: str) -> str:
         "preference": "labelled by a file of preferences",
         "judge": "labelled by a judge",
     }
-    return sources.get(kind.partition(" ")[0], "without a label")
+    return sources.get(kind.partition(" ")[0], "labelled by how the answers of both models agree")
 
 
 def figure_html(figure: object, caption: str) -> str:
