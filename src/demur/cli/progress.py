@@ -1,4 +1,4 @@
-"""The progress bar: of each stage how much is done, how much per second, and the time left at that rate.
+"""The progress bar: of each stage how much is done, how much per second of late, and the time left at that rate.
 
 Where stderr is no terminal, as in a log, a bar would be drawn once, at the end: lines on each stage are written at
 intervals.
@@ -7,6 +7,7 @@ intervals.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -23,6 +24,30 @@ PAID_KEPT = "answers that were paid for are kept, and the same command continues
 FILES_KEPT = "files that are whole are kept, and the same command fetches the others"
 NOTHING_KEPT = "the same command begins anew"
 LINE_SECONDS = 20.0  # between two lines on a stage that goes on
+SHORTEST_SECONDS = 60.0  # that a rate is of, where a stage has gone on for so long: answers come in bursts
+MARK_SECONDS = 1.0  # between two marks of how much was done
+
+
+class Pace:
+    """What a stage did per second of late: over the last half of its time and a minute at least. What came before the
+    first piece of work, such as fetching a model, would for long make the time left many times too long.
+    """
+
+    def __init__(self, done: float) -> None:
+        self.begun, self._marks = done, deque([(0.0, done)])  # seconds since the start, and how much was done by then
+
+    def mark(self, seconds: float, done: float) -> None:
+        """Note how much is done by now."""
+        if seconds - self._marks[-1][0] >= MARK_SECONDS:
+            self._marks.append((seconds, done))
+
+    def rate(self, seconds: float, done: float) -> float:
+        """Per second, by now. 0: not known yet."""
+        since = min(seconds - SHORTEST_SECONDS, seconds / 2)
+        while len(self._marks) > 1 and self._marks[1][0] <= since:
+            self._marks.popleft()
+        at, then = self._marks[0]
+        return (done - then) / (seconds - at) if seconds > at and done > then else 0.0
 
 
 @contextmanager
@@ -41,8 +66,10 @@ def progress_bar(kept: str = PAID_KEPT) -> Iterator[Progress]:
         if not stages:  # an empty bar would leave an empty line, such as before an error
             bar.start()
         if stage not in stages:
-            stages[stage] = bar.add_task(stage, total=total or None, before=done)  # 0: unknown
+            stages[stage] = bar.add_task(stage, total=total or None, pace=Pace(done))  # 0: unknown
         bar.update(stages[stage], completed=done, total=total or None)
+        task = next(one for one in bar.tasks if one.id == stages[stage])
+        task.fields["pace"].mark(task.elapsed or 0.0, done)
 
     try:
         with ExitStack() as stack:
@@ -92,8 +119,8 @@ def _line_of(task: Any) -> str:
 
 
 class Rate(TextColumn):
-    """Work done per second since the stage began, as a column of the progress bar. Answers of fast and slow requests
-    come in bursts: the rate of the last seconds, which rich shows, would be another one than that of the whole.
+    """Work done per second, as a column of the progress bar. Answers of fast and slow requests come in bursts: the
+    rate of the last seconds, which rich shows, would be another one every time; `Pace` has the one shown.
     """
 
     def __init__(self, table_column: Column) -> None:
@@ -118,9 +145,11 @@ class TimeLeft(Rate):
 
 def _rate_of(task: Any) -> float:
     """Per second; what was there at the beginning, such as stored answers, took no time. 0: not known yet."""
-    seconds = task.finished_time if task.finished else task.elapsed
-    done: float = task.completed - task.fields["before"]
-    return done / seconds if seconds and done > 0 else 0.0
+    pace: Pace = task.fields["pace"]
+    if task.finished:
+        done: float = task.completed - pace.begun
+        return done / task.finished_time if task.finished_time and done > 0 else 0.0
+    return pace.rate(task.elapsed or 0.0, task.completed)
 
 
 def _clock(seconds: float) -> str:
