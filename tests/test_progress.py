@@ -19,13 +19,13 @@ from typer.testing import CliRunner
 from demur.cli import printing, progress
 from demur.cli.main import app
 from demur.cli.printing import Terminal
-from demur.cli.progress import Pace, Rate, TimeLeft, _clock, progress_bar
+from demur.cli.progress import RecentRate, Rate, TimeLeft, _clock, progress_bar
 
 
 def task(*, total: int | None, before: int, completed: int, seconds: float, finished: bool = False) -> Task:
     """A stage as rich has it, at a time."""
     bar = Progress(disable=True, get_time=lambda: seconds)
-    number = bar.add_task("stage", total=total, completed=completed, pace=Pace(before))
+    number = bar.add_task("stage", total=total, completed=completed, recent=RecentRate(before))
     made = next(one for one in bar.tasks if one.id == number)
     made.start_time = 0.0
     if finished:
@@ -52,28 +52,28 @@ def test_rate_and_time_by_hand(given: dict[str, float | bool | None], rate: str,
 
 def test_what_came_before_the_first_work_counts_no_more_after_as_long_again() -> None:
     """Three minutes to fetch a model, then one answer a second: 160 are left of 348 after 188 seconds of answers."""
-    pace = Pace(0)
+    recent = RecentRate(0)
     for second in range(1, 369):
-        pace.mark(second, max(0, second - 180))
-    assert pace.rate(368, 188) == pytest.approx(1.0, rel=0.05)  # 0.51 since the beginning
-    assert (348 - 188) / pace.rate(368, 188) == pytest.approx(160, rel=0.05)
+        recent.mark(second, max(0, second - 180))
+    assert recent.rate(368, 188) == pytest.approx(1.0, rel=0.05)  # 0.51 since the beginning
+    assert (348 - 188) / recent.rate(368, 188) == pytest.approx(160, rel=0.05)
 
 
 def test_a_rate_is_of_a_minute_at_least() -> None:
     """Bursts of ten answers, one every ten seconds, are one answer a second, seen just before a burst or after it."""
-    pace = Pace(0)
+    recent = RecentRate(0)
     for second in range(1, 91):
-        pace.mark(second, 10 * (second // 10))
-    assert pace.rate(90, 90) == pytest.approx(1.0, rel=0.2)
-    assert pace.rate(89.9, 80) == pytest.approx(1.0, rel=0.2)
+        recent.mark(second, 10 * (second // 10))
+    assert recent.rate(90, 90) == pytest.approx(1.0, rel=0.2)
+    assert recent.rate(89.9, 80) == pytest.approx(1.0, rel=0.2)
 
 
 def test_marks_of_a_long_stage_are_forgotten() -> None:
-    pace = Pace(0)
+    recent = RecentRate(0)
     for second in range(1, 10_001):
-        pace.mark(second, second)
-        pace.rate(second, second)
-    assert len(pace._marks) <= 5_001
+        recent.mark(second, second)
+        recent.rate(second, second)
+    assert len(recent._marks) <= 5_001
 
 
 def test_a_clock_by_hand() -> None:

@@ -28,7 +28,7 @@ SHORTEST_SECONDS = 60.0  # that a rate is of, where a stage has gone on for so l
 MARK_SECONDS = 1.0  # between two marks of how much was done
 
 
-class Pace:
+class RecentRate:
     """What a stage did per second of late: over the last half of its time and a minute at least. What came before the
     first piece of work, such as fetching a model, would for long make the time left many times too long.
     """
@@ -66,10 +66,10 @@ def progress_bar(kept: str = PAID_KEPT) -> Iterator[Progress]:
         if not stages:  # an empty bar would leave an empty line, such as before an error
             bar.start()
         if stage not in stages:
-            stages[stage] = bar.add_task(stage, total=total or None, pace=Pace(done))  # 0: unknown
+            stages[stage] = bar.add_task(stage, total=total or None, recent=RecentRate(done))  # 0: unknown
         bar.update(stages[stage], completed=done, total=total or None)
         task = next(one for one in bar.tasks if one.id == stages[stage])
-        task.fields["pace"].mark(task.elapsed or 0.0, done)
+        task.fields["recent"].mark(task.elapsed or 0.0, done)
 
     try:
         with ExitStack() as stack:
@@ -120,7 +120,7 @@ def _line_of(task: Any) -> str:
 
 class Rate(TextColumn):
     """Work done per second, as a column of the progress bar. Answers of fast and slow requests come in bursts: the
-    rate of the last seconds, which rich shows, would be another one every time; `Pace` has the one shown.
+    rate of the last seconds, which rich shows, would be another one every time; `RecentRate` has the one shown.
     """
 
     def __init__(self, table_column: Column) -> None:
@@ -145,11 +145,11 @@ class TimeLeft(Rate):
 
 def _rate_of(task: Any) -> float:
     """Per second; what was there at the beginning, such as stored answers, took no time. 0: not known yet."""
-    pace: Pace = task.fields["pace"]
+    recent: RecentRate = task.fields["recent"]
     if task.finished:
-        done: float = task.completed - pace.begun
+        done: float = task.completed - recent.begun
         return done / task.finished_time if task.finished_time and done > 0 else 0.0
-    return pace.rate(task.elapsed or 0.0, task.completed)
+    return recent.rate(task.elapsed or 0.0, task.completed)
 
 
 def _clock(seconds: float) -> str:
