@@ -105,6 +105,23 @@ def test_the_next_gateway_of_a_folder_is_on_the_port_of_the_last_one(tmp_path: P
     assert served_at(8111) == first
 
 
+def test_a_target_that_a_gateway_holds_stands_in_the_status_and_in_the_next_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    router = tmp_path / "run" / "router"
+    router.mkdir(parents=True)
+    (router / "router.json").write_text("{}")
+    with serving_file(tmp_path / "run", ADDRESS, lambda: router, 1234, port=8111, target="5 USD/day"):
+        assert "it holds the target 5 USD/day in place of the threshold)" in status()
+        assert "[x] calibrate  no threshold: the gateway holds the target 5 USD/day" in status()
+    assert serve_command(Path("run/router")).endswith(" --target '5 USD/day'")
+    assert "[x] calibrate" not in status()
+    with serving_file(tmp_path / "run", ADDRESS, lambda: router, 1234, port=8111):
+        assert "target" not in status()
+    assert "--target" not in serve_command(Path("run/router"))
+
+
 def test_a_folder_that_cannot_be_written_is_served_without_a_file(tmp_path: Path) -> None:
     with serving_file(tmp_path / "away", ADDRESS, lambda: tmp_path / "away" / "router", 1234, port=8222) as loaded:
         loaded()

@@ -1,14 +1,15 @@
 """Which gateways serve a run's router on this machine: a file in the run's folder for each, which its process locks.
 
 The kernel releases the lock when the process ends, however it ends, so a file without a lock is of a gateway that has
-ended. Gateways on other machines are not seen: of these PostgreSQL's table of replicas knows. The port that was asked
-for last stays in a file of its own.
+ended. Gateways on other machines are not seen: of these PostgreSQL's table of replicas knows. The port and the target
+that were asked for last stay in a file of their own.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -19,7 +20,7 @@ from demur.files import hash_of_file, write_whole
 
 LOADED = ("router.json", "policy.json")  # of a saved router: its weights' hash and threshold, and its gate
 USUAL_PORT = 8111  # of a gateway
-LAST = "served.json"  # the port of the gateway that began last
+LAST = "served.json"  # the port and the target of the gateway that began last
 TRIES, TRY_SECONDS = 20, 0.02  # to lock the file, while somebody looks whether it is locked
 
 
@@ -35,6 +36,7 @@ class ServingGateway:
     content: str  # hash of that router
     operator: str = ""  # address of the operator's routes; empty: of a gateway of an earlier version
     ledger: str = ""  # its file, absolute; empty: it keeps none, or not in a file
+    target: str = ""  # that it holds in place of the router's threshold, as its settings name it; empty: none
 
     @property
     def outdated(self) -> bool:
@@ -56,7 +58,8 @@ class ServingGateway:
         """Where and since when it serves, and which router."""
         newer = "; the run's newer router or threshold is not loaded yet" if self.outdated else ""
         of = "no router yet" if self.saved is None else f"router of {_clock(self.saved)}"
-        return f"serving on {self.address} since {_clock(self.since)} ({of}{newer})"
+        held = f"; it holds the target {self.target} in place of the threshold" if self.target else ""
+        return f"serving on {self.address} since {_clock(self.since)} ({of}{newer}{held})"
 
 
 @contextmanager
@@ -69,12 +72,13 @@ def serving_file(
     operator: str = "",
     port: int = 0,
     ledger: str = "",
+    target: str = "",
 ) -> Iterator[Callable[[], None]]:
     """The file of a gateway as long as the block runs; yields what is called after each load of a router.
 
     ``router``: its folder; ``pid``: of the process that takes SIGHUP; ``operator``: address of its routes;
-    ``port``: that was asked for, 0 for any; ``ledger``: its file, empty for none. A folder that is not there or cannot
-    be written gets no file, and the gateway serves as well.
+    ``port``: that was asked for, 0 for any; ``ledger``: its file, empty for none; ``target``: that it holds. A folder
+    that is not there or cannot be written gets no file, and the gateway serves as well.
     """
     path, since = folder / f"serving-{address.rpartition(':')[2]}.json", time.time()
     held = _lock(path)
@@ -83,7 +87,8 @@ def serving_file(
         if held is not None:
             found = router().absolute()
             state = (str(found), _time_saved(found), _content(found))
-            written = ServingGateway(address, pid, since, *state, operator, ledger and str(Path(ledger).absolute()))
+            kept_in = ledger and str(Path(ledger).absolute())
+            written = ServingGateway(address, pid, since, *state, operator, kept_in, target)
             with suppress(OSError):  # the disk is full
                 data = json.dumps(asdict(written)).encode()
                 os.pwrite(held, data, 0)
@@ -91,9 +96,10 @@ def serving_file(
 
     try:
         keep()
-        if held is not None and port:
+        if held is not None:
             with suppress(OSError):
-                write_whole(folder / LAST, json.dumps({"port": port}))
+                before = _last(folder)
+                write_whole(folder / LAST, json.dumps({"port": port or before.get("port", 0), "target": target}))
         yield keep
     finally:
         if held is not None:
@@ -115,13 +121,20 @@ def request_command(address: str, *, keyed: bool = False, question: str = "Why i
     return f"curl {address}/v1/chat/completions {headers}-H 'Content-Type: application/json' -d '{body}'"
 
 
-def port_option(folder: Path) -> str:
-    """The option, after a space, that serves a run on the port on which it was served last; empty: none is needed."""
+def options_of_last(folder: Path) -> str:
+    """The options, after a space, of the port and the target with which a run was served last; empty: none is needed."""
+    last = _last(folder)
+    port, target = last.get("port"), last.get("target")
+    said = f" --port {port}" if isinstance(port, int) and port not in (0, USUAL_PORT) else ""
+    return said + (f" --target {shlex.quote(target)}" if isinstance(target, str) and target else "")
+
+
+def _last(folder: Path) -> dict[str, object]:
     try:
-        port = json.loads((folder / LAST).read_text(encoding="utf-8"))["port"]
-    except (OSError, ValueError, LookupError, TypeError):
-        return ""
-    return f" --port {port}" if isinstance(port, int) and port != USUAL_PORT else ""
+        found = json.loads((folder / LAST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _lock(path: Path) -> int | None:

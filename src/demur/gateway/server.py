@@ -251,7 +251,7 @@ def _serving_mark(gateway: Gateway, addresses: tuple[str, str], pid: int) -> Abs
     folder, usual = Path(settings.router).parent, settings.router
     ledger = "" if settings.ledger.startswith(SCHEMES) else settings.ledger
     where = (folder, address, lambda: Path(router_in_force(settings) or usual), pid)
-    return serving_file(*where, operator=operator, port=settings.port, ledger=ledger)
+    return serving_file(*where, operator=operator, port=settings.port, ledger=ledger, target=settings.target)
 
 
 async def _gateway(settings: GatewaySettings, router: Router, stack: AsyncExitStack, board: Board | None) -> Gateway:

@@ -34,7 +34,7 @@ from demur.runs.lineage import (
     swapped_of,
     wish_of,
 )
-from demur.serving_file import ServingGateway, port_option, request_command, serving_gateways
+from demur.serving_file import ServingGateway, options_of_last, request_command, serving_gateways
 from demur.statistics import LEVEL, binomial_cdf
 
 UNFINISHED = "not finished"
@@ -94,14 +94,20 @@ def steps_of(folder: Path) -> tuple[Step, ...]:
              count_of(labels, "preference") if labels else "", f"demur label{option}", newer_labels),
         Step("train", "learn a router from the labels", str(router) if record else "", f"demur train{option}", newer),
         Step("calibrate", "choose how many calls go to the large model",
-             "" if threshold is None else f"threshold {threshold:.4f}",
+             _held_words(gateways) if threshold is None else f"threshold {threshold:.4f}",
              _calibrate_as_before(folder) or calibrate_command(prompts, router, strong_share), newer),
         Step("report", f"{folder / REPORT} is of an earlier router or threshold" if outdated else "see what it saves",
              "" if outdated else ", ".join(measured), f"demur report{option}", newer),
         Step("serve", f"an OpenAI-compatible endpoint{_served_before(ledger)}", served, _beside(gateways)
              or f"demur serve{f' {router}' if option else ''}{_serving(config) if config else ''}{anyway}"
-             + port_option(folder)),
+             + options_of_last(folder)),
     )  # fmt: skip
+
+
+def _held_words(gateways: Sequence[ServingGateway]) -> str:
+    """That a gateway needs no threshold; empty where none serves, or one does by its router's own."""
+    held = [one.target for one in gateways if one.target]
+    return f"no threshold: the gateway holds the target {held[0]}" if held else ""
 
 
 def _served_before(ledger: Path) -> str:
