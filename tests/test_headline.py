@@ -217,7 +217,10 @@ def test_a_share_found_by_grades_is_said_to_keep_less_elsewhere(of: dict[str, An
 
 
 def test_the_commands_of_a_caution_name_the_run_or_the_router() -> None:
+    notes = (("threshold", "none gives that (`demur train --unknown` changes it)"),)
     block = HeadlineBlock("x", cautions=("See `demur report`", "Set it: `demur calibrate`"))
+    told = replace(block, notes=notes).of_router(Path("mine/router"))
+    assert dict(told.notes)["threshold"] == "none gives that (`demur train --unknown --run mine` changes it)"
     of_run = block.of_router(Path("a b/router"))
     assert of_run.lines[1:] == ("- See `demur report --run 'a b'`", "- Set it: `demur calibrate --run 'a b'`")
     assert block.of_router(Path("run/router")) == block
@@ -902,7 +905,7 @@ def test_prompts_that_count_are_asked_for_first_and_what_is_left_out_is_said(tmp
     waiting = open_grading(run, number=40).waiting
     assert {one.prompt for one in waiting[:30]} == learned
     few = RUNNER.invoke(app, ["grade", "--run", run], input="b\n" * 10 + "q")
-    needs = "next: the same command goes on; `demur evaluate` needs 20 of prompts that the score decides"
+    needs = f"next: the same command goes on; `demur evaluate --run {run}` needs 20 of prompts that the score decides"
     assert needs in few.output
     more = RUNNER.invoke(app, ["grade", "--run", run, "--number", "40"], input="b2" * 15)
     assert "30 of them are of the 50% of the prompts that the score decides" in more.output

@@ -56,7 +56,10 @@ def label_and_note(run: Run) -> Labels:
     )
     return replace(
         labels,
-        warnings=(*filter(None, [swap_advice(run.config.folder)]), *labels.warnings),
+        warnings=(
+            *filter(None, [swap_advice(run.config.folder)]),
+            *(in_folder(one, run.config.folder) for one in labels.warnings),
+        ),
         notes=tuple(
             in_folder(note, run.config.folder)
             for note in (*notes_of(run), *filter(None, [many]), *advised, *labels.notes, *cut)

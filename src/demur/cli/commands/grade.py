@@ -11,6 +11,7 @@ import click
 import typer
 
 from demur.cli import printing
+from demur.config.named_run import in_folder, run_option
 from demur.evaluation.graded_file import USUAL_GRADES
 from demur.evaluation.grades import FEWEST_GRADED, QUALITIES_OF_KEYS, UNKNOWN_FIRST, Grading
 from demur.runs.steps import is_router
@@ -51,11 +52,12 @@ def grade(
     stopped = _ask(grading)
     typer.echo(f"{shares(list(read_grades(grading.file).values()))} ({grading.file})")
     count, counted = grading.counted
-    printing.lines(f"  {part}" for part in counted.split("; ") if part)
+    printing.lines(f"  {in_folder(part, Path(run))}" for part in counted.split("; ") if part)
     few = is_router(Path(run) / "router") and count < FEWEST_GRADED
     if few and (stopped or number < USUAL_GRADES):
         again = "the same command goes on" if stopped and not unknown_first else f"demur grade --run {shlex.quote(run)}"
-        return printing.next_step(f"{again}; `demur evaluate` needs {FEWEST_GRADED} of prompts that the score decides")
+        needs = f"`demur evaluate` needs {FEWEST_GRADED} of prompts that the score decides"
+        return printing.next_step(f"{again}; {in_folder(needs, Path(run))}")
     more = "the same command goes on; " if stopped else ""
     return printing.next_step(f"{more}{_use_of(grading, run)}")
 
@@ -63,8 +65,8 @@ def grade(
 def _use_of(grading: Grading, run: str) -> str:
     """What the grades are for: in a run without a router, prompts that no router has seen, a guarantee."""
     if is_router(Path(run) / "router"):
-        return f"demur evaluate --run {run}"
-    return f"demur calibrate {grading.file} --risk 0.05 --router run/router"
+        return f"demur evaluate{run_option(Path(run))}"
+    return f"demur calibrate {shlex.quote(str(grading.file))} --risk 0.05"
 
 
 def _ask(grading: Grading) -> bool:

@@ -49,8 +49,10 @@ class HeadlineBlock:
         return cls(record["sentence"], notes, tuple(record["cautions"]))
 
     def of_router(self, router: Path) -> HeadlineBlock:
-        """The block of the router that is saved in a folder: the commands that its cautions propose name it."""
-        return replace(self, cautions=tuple(of_router(one, router) for one in self.cautions))
+        """The block of the router that is saved in a folder: the commands that its notes and cautions propose name
+        it."""
+        notes = tuple((name, of_router(fact, router)) for name, fact in self.notes)
+        return replace(self, notes=notes, cautions=tuple(of_router(one, router) for one in self.cautions))
 
     @property
     def lines(self) -> tuple[str, ...]:

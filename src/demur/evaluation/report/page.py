@@ -104,7 +104,8 @@ def prose(text: str) -> str:
 def _block(found: Evaluation) -> str:
     """The headline in the words of the commands: the result, what it rests on, what to be careful about."""
     block = found.block
-    notes = "".join(f"<dt>{escape(name)}</dt><dd>{prose(fact)}</dd>" for name, fact in block.notes)
+    facts = ((name, in_folder(fact, found.folder)) for name, fact in block.notes)
+    notes = "".join(f"<dt>{escape(name)}</dt><dd>{prose(fact)}</dd>" for name, fact in facts)
     told = (in_folder(one.replace(SEE_TABLE, "See the table below"), found.folder) for one in found.block.cautions)
     cautions = _list(map(_sentence, told)) if block.cautions else ""
     return f'<p>{prose(block.sentence)}.</p><dl class="notes">{notes}</dl>{cautions}'
