@@ -114,7 +114,9 @@ def test_a_target_that_a_gateway_holds_stands_in_the_status_and_in_the_next_comm
     (router / "router.json").write_text("{}")
     with serving_file(tmp_path / "run", ADDRESS, lambda: router, 1234, port=8111, target="5 USD/day"):
         assert "it holds the target 5 USD/day in place of the threshold)" in status()
+        (tmp_path / "run" / "made.json").write_text('{"routers": {"content": "", "source": ""}}')  # without a threshold
         assert "[x] calibrate  no threshold: the gateway holds the target 5 USD/day" in status()
+        assert "next: demur calibrate" not in status_with_next()
     assert serve_command(Path("run/router")).endswith(" --target '5 USD/day'")
     assert "[x] calibrate" not in status()
     with serving_file(tmp_path / "run", ADDRESS, lambda: router, 1234, port=8111):
@@ -126,6 +128,10 @@ def test_a_folder_that_cannot_be_written_is_served_without_a_file(tmp_path: Path
     with serving_file(tmp_path / "away", ADDRESS, lambda: tmp_path / "away" / "router", 1234, port=8222) as loaded:
         loaded()
     assert not list(tmp_path.iterdir())
+
+
+def status_with_next() -> str:
+    return RUNNER.invoke(app, ["status"]).output
 
 
 def status() -> str:

@@ -122,7 +122,7 @@ def request_command(address: str, *, keyed: bool = False, question: str = "Why i
 
 
 def options_of_last(folder: Path) -> str:
-    """The options, after a space, of the port and the target with which a run was served last; empty: none is needed."""
+    """The options, after a space, of the port and the target with which a run was served last; empty for the usual."""
     last = _last(folder)
     port, target = last.get("port"), last.get("target")
     said = f" --port {port}" if isinstance(port, int) and port not in (0, USUAL_PORT) else ""

@@ -31,7 +31,7 @@ from demur.gate.quality.extra_samples import COLUMNS as GATE_COLUMNS
 from demur.labels.prompt_kinds import COLUMNS as COLUMNS_OF_LABELS
 from demur.models.swapped_models import swap_words
 from demur.records import count_of, fact_lines
-from demur.runs.lineage import REPORT, headline_of, outdated_report, outdated_stages
+from demur.runs.lineage import REPORT, headline_of, older_lines, outdated_report, outdated_stages
 from demur.runs.steps import next_command, serve_command, swap_advice
 from demur.serving_file import request_command, serving_gateways
 
@@ -266,9 +266,9 @@ def spend(spent: PairSpend) -> None:
     lines([spent.sentence, *fact_lines(spent.facts), *(f"- {one}" for one in spent.cautions)])
 
 
-def outdated_stages_of(folder: Path) -> None:
-    """Stages of a run that are older than what they were made from."""
-    for line in outdated_stages(folder):
+def outdated_stages_of(folder: Path, *, target: str = "") -> None:
+    """Stages of a run that are older than what they were made from; with a ``target`` no threshold is needed."""
+    for line in older_lines(folder) if target else outdated_stages(folder):
         err.print(in_folder(line, folder), markup=False, soft_wrap=True)
 
 

@@ -51,11 +51,15 @@ def outdated_stages(folder: Path) -> tuple[str, ...]:
 
     Empty for a folder without a run, or with a run of an earlier version.
     """
-    made = _read_lineage(folder)
-    lines = _outdated_lines(folder, made)
+    made, lines = _read_lineage(folder), older_lines(folder)
     if "routers" in made and not lines and not _is_calibrated(folder / "router"):
         lines = (f"{folder}/router has no calibration, or an older one; set its threshold: `demur calibrate`",)
     return lines
+
+
+def older_lines(folder: Path) -> tuple[str, ...]:
+    """The same of labels and routers, whether or not a threshold is set."""
+    return _outdated_lines(folder, _read_lineage(folder))
 
 
 def older_stages(folder: Path) -> Mapping[Stage, str]:

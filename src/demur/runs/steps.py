@@ -349,7 +349,7 @@ def next_command(folder: Path) -> str:
     """The command that comes next in a folder."""
     steps = steps_of(folder)
     stale = next((line for line in outdated_stages(folder)), "")
-    again = next((step.command for step in steps if f"`demur {step.name}`" in stale), "")
+    again = next((one.command for one in steps if f"`demur {one.name}`" in stale and not one.finished), "")
     unfinished = [step for step in steps if not step.finished]
     if not is_router(folder / "router") and (file := run_file_of(folder)):  # it was interrupted
         return f"demur run {shlex.quote(file)}"

@@ -68,11 +68,11 @@ def serve(
             router = demo_router(progress=progress)
         given |= {"anyway": True, "as_labelled": True}
         shown = {"question": EXAMPLES[0]}  # its models answer in a few words
-    printing.outdated_stages_of(Path(router or "run/router").parent)
     given |= {"record_prompts": True if record else None, "learn": learning_table(config) if learn else None}
     given |= {role: asdict(parse_model(name)) for role, name in (("weak", weak), ("strong", strong)) if name}
-    kept = read_settings(config, router=router, **given).ledger
-    shown["ledger"] = "" if kept.startswith(SCHEMES) else kept  # a URL may hold a password
+    settings = read_settings(config, router=router, **given)
+    printing.outdated_stages_of(Path(settings.router).parent, target=settings.target)
+    shown["ledger"] = "" if settings.ledger.startswith(SCHEMES) else settings.ledger  # a URL may hold a password
     serve(
         router,
         config=config,

@@ -46,7 +46,8 @@ class LongerTrial:
     @property
     def sentence(self) -> str:
         """What is asked first, for an estimate."""
-        return f"{self._prompts} whose answers were cut at {self.earlier:,} tokens; it stops if the endpoint cuts them itself"
+        cut = f"whose answers were cut at {self.earlier:,} tokens"
+        return f"{self._prompts} {cut}; it stops if the endpoint cuts them itself"
 
     def ask(self, run: SampledRun) -> None:
         """Ask for a few longer answers, which are kept. Raises EndpointError where no model gives any."""
