@@ -18,6 +18,8 @@ from demur.cli.main import app
 from demur.errors import ArtifactError, EndpointError, InputError
 from demur.gateway import reload as reloading
 from demur.gateway.clients.keys import ClientKey
+from demur.gateway.decision.router_identity import trained_identity
+from demur.gateway.learning.cold_start import cold_router
 from demur.gateway.operator.dashboard import health, in_common, own_reason
 from demur.gateway.operator.decision_page import gate_sentence
 from demur.gateway.operator.in_force import InForce, changes_between
@@ -284,6 +286,11 @@ async def test_a_reload_that_was_not_told_is_told_with_the_next_one(
         for told in ("threshold 0.5000 -> 0.2500", "threshold 0.2500"):
             await reloading.reload_all(found.gateway, "SIGHUP")
             assert capsys.readouterr().err == f"demur: reloaded by SIGHUP: {told}\n"
+
+
+def test_a_router_that_has_learned_nothing_is_told_from_others_without_its_threshold() -> None:
+    """A gateway that learns begins with it: its scores have no middle."""
+    assert trained_identity(cold_router("small", "large")) != trained_identity(cold_router("small", "larger"))
 
 
 def test_what_a_reload_has_changed_is_named() -> None:

@@ -17,7 +17,7 @@ from demur.gateway.clients.keys import check_budgets, read_keys
 from demur.gateway.decision.batch_error import measure_batch_error
 from demur.gateway.decision.decider import Decider
 from demur.gateway.decision.request.routed_text import training_lines
-from demur.gateway.decision.router_identity import router_identity
+from demur.gateway.decision.router_identity import trained_identity
 from demur.gateway.learning.cold_start import CANARY, SERVING, canary_in_force, cold_router, router_in_force, version_of
 from demur.gateway.operator.in_force import InForce, changes_between
 from demur.gateway.settings import GatewaySettings, import_object, needs_restart
@@ -115,7 +115,7 @@ async def reload_all(gateway: Gateway, by: str, *, say: bool = True) -> float:
 
 def _in_force(gateway: Gateway) -> InForce:
     router, routers = gateway.decider.router, gateway.routers
-    trained = router_identity(replace(router, prompt_router=replace(router.prompt_router, calibration=None)))
+    trained = trained_identity(router)
     canary = routers.canary.version if routers.canary else 0
     keys = gateway.admission.keys
     return InForce(gateway.settings, keys, trained, router.threshold, routers.main.version, canary)
