@@ -128,4 +128,4 @@ def test_evaluate_says_by_whom_the_prompts_were_graded(made: Path) -> None:
     marks: list[dict[str, str]] = [*[{"by": "judge wise"}] * 12, *[{"by": "hand"}] * 8, *[{}] * 5]
     (made / GRADES_FILE).write_text("".join(json.dumps(row | by) + "\n" for row, by in zip(rows, marks, strict=True)))
     said = CliRunner().invoke(app, ["evaluate", "--run", str(made)], env={"COLUMNS": "300"}).output
-    assert "graded by    12 by judge wise, 8 by hand, 5 not recorded by whom" in said
+    assert "graded       12 by judge wise, 8 by hand, 5 not recorded by whom" in said

@@ -138,7 +138,7 @@ class Evaluation:
     @property
     def block(self) -> HeadlineBlock:
         """The headline with the verdict, and what to be careful about."""
-        notes = [("graded by", self.graded_by), ("verdict", self.verdict)]
+        notes = [("graded", self.graded_by), ("verdict", self.verdict)]
         return self.headline.block(notes=notes, cautions=self.cautions)
 
     @property
