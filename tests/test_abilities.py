@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import tomllib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -90,6 +91,7 @@ async def test_doctor_leaves_open_which_model_a_private_address_has() -> None:
     async with endpoint(can=True, spoken=("/chat/completions",), window={}) as url:
         private = (await asyncio.to_thread(CliRunner().invoke, cli, ["doctor", f"m@{url}"])).output
         priced = (await asyncio.to_thread(CliRunner().invoke, cli, ["doctor", f"m@{url}#usd=1/2"])).output
+    assert any(re.search(r"^  price +as given, \$1\.00 in and \$2\.00 out per", line) for line in priced.splitlines())
     assert private.splitlines()[-3:] == [
         f"next: demur sample prompts.jsonl --weak m@{url} --strong LARGE_MODEL@URL",
         f"or:   demur sample prompts.jsonl --weak SMALL_MODEL@URL --strong m@{url}   (if it is the large one)",

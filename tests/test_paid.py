@@ -127,3 +127,15 @@ def test_routing_has_paid_back_when_all_that_was_paid_is_saved(sampled: Sampled,
     found = demur.evaluate(run=run, encoder=LetterEncoder())
     assert spent.usd and spent.total_usd == pytest.approx(2 * spent.usd)
     assert f"labelling cost {dollars(2 * spent.usd)};" in found.payback
+
+
+def test_files_of_requests_are_no_answers_and_are_not_asked_for_by_the_same_command(
+    sampled: Sampled, tmp_path: Path
+) -> None:
+    spent = sampled(batch_out=tmp_path / "requests")
+    assert spent.sentence == "6 prompts: no answers are there yet"
+    assert [note for note in spent.notes if "miss" in note] == [
+        "6 prompts miss answers of small",
+        "6 prompts miss answers of large",
+    ]
+    assert "6 prompts miss answers of small: the same command asks for them" in sampled(dry_run=True).notes

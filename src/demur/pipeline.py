@@ -132,7 +132,8 @@ def batch_stage(run: Run, folder: str | Path | None, files: Sequence[str | Path]
     notes = sample_by_api(run, settle) if by_api else sample_by_batch(run, settle, folder, files)
     if not run.unfinished:
         keep_made(run.config.folder, "samples", run.samples_hash)
-    spend = spend_of(run.config, run.pair, run.prompts, run.samples, run.store)
+    given = (run.config, run.pair, run.prompts, run.samples, run.store)
+    spend = spend_of(*given, missing_advice="")  # the next command depends on how they are asked
     return replace(spend, notes=(*notes, *spend.notes))
 
 

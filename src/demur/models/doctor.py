@@ -97,7 +97,7 @@ def _price_words(price: Price | None) -> str:
     if price is None:
         return "unknown: give MODEL@URL#usd=IN/OUT in USD per million tokens (usd=0 if it is free), or the run file"
     if price.source in (PRIVATE, GIVEN):
-        return price.told.replace(PRIVATE, COUNTED_PRIVATE)
+        return price.told.replace(PRIVATE, COUNTED_PRIVATE).removeprefix("price ")  # the line's name says it
     return f"{price.each} per million tokens, {price.source}"
 
 

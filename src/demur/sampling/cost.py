@@ -121,7 +121,7 @@ class PairEstimate:
     def _basis(self) -> str:
         """What tells how long the answers will be."""
         if self._unknown_length:
-            return f"less, as far as answers end before that length; {OBSERVED} answers of each model tell it"
+            return f"less where answers end before that length; known after {OBSERVED} answers of each model"
         earlier = [side.earlier for side in self.all if side.earlier and side.missing and side.usd]
         if not earlier:
             return "by answers as long as those so far"
@@ -188,6 +188,8 @@ class PairSpend:
     @property
     def sentence(self) -> str:
         """The result in one line."""
+        if not self.samples:
+            return f"{count_of(self.prompts, 'prompt')}: no answers are there yet"
         cost = cost_words(self.models, self.all_usd)
         said = f", which {cost}" if "$" in cost else f"; {cost}"
         return f"sampled {count_of(self.prompts, 'prompt')}: {count_of(self.samples, 'answer')}{said}"

@@ -41,6 +41,9 @@ from demur.sampling.statements import bound_of_statements
 from demur.store import Store
 
 
+ASKS_AGAIN = ": the same command asks for them"
+
+
 def endpoints_of(config: RunConfig) -> PairEndpoints:
     """The models of a run."""
     weak, *between, strong = map(endpoint_of, config.models)
@@ -225,12 +228,20 @@ def settled_key(pair: PairEndpoints, settings: SamplingSettings) -> tuple[tuple[
 
 
 def spend_of(
-    config: RunConfig, pair: PairEndpoints, prompts: Sequence[Prompt], samples: PairSamples, store: Store
+    config: RunConfig,
+    pair: PairEndpoints,
+    prompts: Sequence[Prompt],
+    samples: PairSamples,
+    store: Store,
+    *,
+    missing_advice: str = ASKS_AGAIN,
 ) -> PairSpend:
-    """What the samples of these prompts have cost, and what is to be known of them."""
+    """What the samples of these prompts have cost, and what is to be known of them; ``missing_advice``: how those that
+    are missing are asked for."""
     prices = price_facts(pair, config.label.entailment)
     known = sampling_notes(config, pair, prompts, samples, store)
-    notes = (*known, *_missing_notes(config.sampling, pair, prompts, samples, store), *samples.notes)
+    missing = _missing_notes(config.sampling, pair, prompts, samples, store)
+    notes = (*known, *(f"{one}{missing_advice}" for one in missing), *samples.notes)
     once = distinct_sides(pair)
     found = [samples.all[at] for at in once]
     ends = PairEndpoints(pair.weak, pair.strong, tuple(list(once.values())[1:-1]))
@@ -268,5 +279,5 @@ def _missing_notes(
         )
         if missing:
             lack = count_of(missing, "prompt misses", "prompts miss")
-            found.append(f"{lack} answers of {endpoint.model}: the same command asks for them")
+            found.append(f"{lack} answers of {endpoint.model}")
     return found
