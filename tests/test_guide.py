@@ -483,7 +483,8 @@ def test_evaluate_says_once_that_no_threshold_is_set_and_exports_say_what_comes_
 
 
 def test_a_folder_without_learned_routers_says_how_to_begin() -> None:
-    assert said("routers").splitlines() == ["run/learn: no router was learned yet", "next: demur serve --learn"]
+    begin = "demur serve --learn --weak MODEL@http://HOST/v1 --strong MODEL@https://HOST/v1"
+    assert said("routers").splitlines() == ["run/learn: no router was learned yet", f"next: {begin}"]
 
 
 def test_before_a_router_that_was_not_told_from_random_is_used_anyway_more_prompts_are_advised(tmp_path: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
 import sqlite3
 import time
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -17,10 +19,11 @@ from typer.testing import CliRunner
 from demur.cli.main import app
 from demur.errors import StoreError
 from demur.gateway.ledger.export import ledger
+from demur.learning.versions import Version
 from demur.measure.threshold import Calibration
 from demur.routing.artifact import save_calibration
 from demur.runs.steps import serve_command
-from demur.serving_file import serving_file, serving_gateways
+from demur.serving_file import served_before, serving_file, serving_gateways
 from test_gateway_processes import configured, fakes, served
 from test_gateway_workers import until
 
@@ -103,6 +106,86 @@ def test_the_next_gateway_of_a_folder_is_on_the_port_of_the_last_one(tmp_path: P
     assert served_at(8222) == f"{first} --port 8222"
     assert served_at(0) == f"{first} --port 8222"  # any free one: there is none to keep
     assert served_at(8111) == first
+
+
+def test_the_next_gateway_of_a_router_begins_as_its_last_one_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not as another router's of the same folder, nor as the gateway that learns there."""
+    monkeypatch.chdir(tmp_path)
+    Path("run").mkdir()
+    Path("own.toml").write_text('port = 8222\nrouter = "run/other"\n[weak]\nmodel = "small"\n')
+
+    def serve_once(router: str, port: int, config: str = "", learn: str = "") -> None:
+        address = f"http://127.0.0.1:{port}"
+        with serving_file(Path("run"), address, lambda: Path(router), 1, port=port, config=config, learn=learn):
+            pass
+
+    serve_once("run/other", 8222, "own.toml")
+    serve_once("run/third", 8333, "own.toml")
+    serve_once("run/router", 8444, learn="run/learn")
+    assert serve_command(Path("run/router")) == "demur serve"
+    assert serve_command(Path("run/other")) == "demur serve run/other --config own.toml"
+    assert serve_command(Path("run/third")) == "demur serve run/third --config own.toml --port 8333"
+    serve_once("run/router", 8222, "own.toml")
+    assert serve_command(Path("run/router")) == "demur serve run/router --config own.toml"
+    assert served_before(Path("run/learn")).options == " --port 8444"
+    Path("own.toml").unlink()
+    assert serve_command(Path("run/router")) == "demur serve"
+
+
+def test_a_gateway_of_another_router_is_not_asked_for_this_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("run").mkdir()
+    with serving_file(Path("run"), ADDRESS, lambda: Path("run/other"), 1, port=8111):
+        assert serve_command(Path("run/other")).startswith(f"curl {ADDRESS}/")
+        assert serve_command(Path("run/router")) == "demur serve"
+
+
+def test_beside_a_gateway_that_learns_the_next_step_is_of_learning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Starting, sampling, a version that is not promoted, one that serves, and one before it."""
+    monkeypatch.chdir(tmp_path)
+    learn, serving = Path("run/learn"), Path("run/learn/serving")
+    learn.mkdir(parents=True)
+    (learn / "settings.json").write_text('{"router": "run/router"}')
+    assert routers().endswith("next: demur serve --learn --weak MODEL@http://HOST/v1 --strong MODEL@https://HOST/v1\n")
+
+    def promoted(number: int) -> None:
+        saved = learn / "versions" / f"{number:06d}" / "router"
+        saved.mkdir(parents=True)
+        (saved / "router.json").write_text(f'{{"number": {number}}}')
+        serving.unlink(missing_ok=True)
+        serving.symlink_to(saved.relative_to(learn))
+        version = Version(number, 0.0, 50, True, "better", 0.5, 0.3)
+        (saved.parent / "version.json").write_text(json.dumps(asdict(version)))
+        loaded()
+
+    where = (Path("run"), ADDRESS, lambda: serving if serving.exists() else Path("run/router"), 1234)
+    with serving_file(*where, ledger="run/ledger.sqlite", learn="run/learn") as loaded:
+        for said in (status(), routers()):
+            assert f"next: curl {ADDRESS}/v1/chat/completions " in said
+            assert "(learning from its traffic, no router yet)" in said
+        with closing(sqlite3.connect("run/ledger.sqlite")) as ledger:
+            ledger.execute("create table decisions (id text)")
+            ledger.execute("insert into decisions values ('one')")
+            ledger.commit()
+        (learn / "status.json").write_text('{"sentence": "1 prompt seen"}')
+        assert "next: demur routers\n" in status()
+        assert "learning: 1 prompt seen" in routers()
+        assert routers().endswith("next: demur ledger --by day\n")
+        promoted(1)
+        for said in (status(), routers()):
+            assert "next: demur ledger --by day\n" in said
+            assert f"(learning from its traffic, router of {time.strftime('%H:%M')})" in said
+        promoted(2)
+        assert routers().endswith("next: demur rollback VERSION, to serve an earlier one\n")
+        assert "not loaded yet" not in status()  # it follows by itself
+
+
+def routers() -> str:
+    return RUNNER.invoke(app, ["routers"]).output
 
 
 def test_a_target_that_a_gateway_holds_stands_in_the_status_and_in_the_next_command(

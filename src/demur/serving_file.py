@@ -1,8 +1,8 @@
 """Which gateways serve a run's router on this machine: a file in the run's folder for each, which its process locks.
 
 The kernel releases the lock when the process ends, however it ends, so a file without a lock is of a gateway that has
-ended. Gateways on other machines are not seen: of these PostgreSQL's table of replicas knows. The port and the target
-that were asked for last stay in a file of their own.
+ended. Gateways on other machines are not seen: of these PostgreSQL's table of replicas knows. With which port,
+target and settings file each router was served last stays in a file of its own.
 """
 
 from __future__ import annotations
@@ -10,17 +10,21 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from demur.files import hash_of_file, write_whole
+from demur.errors import DemurError
+from demur.files import hash_of_file, named_from_here, read_mapping, write_whole
 
 LOADED = ("router.json", "policy.json")  # of a saved router: its weights' hash and threshold, and its gate
 USUAL_PORT = 8111  # of a gateway
-LAST = "served.json"  # the port and the target of the gateway that began last
+LAST = "served.json"  # by router: the port, target and settings file that it was served with last
+USUAL_LEDGER, USUAL_LEARN = Path("run/ledger.sqlite"), Path("run/learn")
+MODELS = frozenset({"weak", "strong", "models", "allow_endpoints"})  # settings that name them, or where they are
 TRIES, TRY_SECONDS = 20, 0.02  # to lock the file, while somebody looks whether it is locked
 
 
@@ -37,11 +41,18 @@ class ServingGateway:
     operator: str = ""  # address of the operator's routes; empty: of a gateway of an earlier version
     ledger: str = ""  # its file, absolute; empty: it keeps none, or not in a file
     target: str = ""  # that it holds in place of the router's threshold, as its settings name it; empty: none
+    learn: str = ""  # folder of what it learns from its traffic, absolute; empty: it does not learn
 
     @property
     def outdated(self) -> bool:
         """Whether another router, threshold or gate is saved now than it has loaded."""
+        if self.learn and Path(self.router).is_relative_to(self.learn):  # what is promoted is taken over by itself
+            return False
         return _content(Path(self.router)) != self.content
+
+    def serves(self, router: Path) -> bool:
+        """Whether it serves a saved router, or learns one in its place."""
+        return bool(self.learn) or Path(self.router).resolve() == router.resolve()
 
     @property
     def reload(self) -> str:
@@ -58,8 +69,9 @@ class ServingGateway:
         """Where and since when it serves, and which router."""
         newer = "; the run's newer router or threshold is not loaded yet" if self.outdated else ""
         of = "no router yet" if self.saved is None else f"router of {_clock(self.saved)}"
+        learns = "learning from its traffic, " if self.learn else ""
         held = f"; it holds the target {self.target} in place of the threshold" if self.target else ""
-        return f"serving on {self.address} since {_clock(self.since)} ({of}{newer}{held})"
+        return f"serving on {self.address} since {_clock(self.since)} ({learns}{of}{newer}{held})"
 
 
 @contextmanager
@@ -68,17 +80,20 @@ def serving_file(
     address: str,
     router: Callable[[], Path],
     pid: int,
+    ledger: str = "",
+    config: str = "",
+    learn: str = "",
     *,
     operator: str = "",
     port: int = 0,
-    ledger: str = "",
     target: str = "",
 ) -> Iterator[Callable[[], None]]:
     """The file of a gateway as long as the block runs; yields what is called after each load of a router.
 
     ``router``: its folder; ``pid``: of the process that takes SIGHUP; ``operator``: address of its routes;
-    ``port``: that was asked for, 0 for any; ``ledger``: its file, empty for none; ``target``: that it holds. A folder
-    that is not there or cannot be written gets no file, and the gateway serves as well.
+    ``port``: that was asked for, 0 for any; ``ledger``: its file, ``config``: its settings file, ``learn``: the folder
+    of what it learns, each empty for none; ``target``: that it holds. A folder that is not there or cannot be written gets no file, and the
+    gateway serves as well.
     """
     path, since = folder / f"serving-{address.rpartition(':')[2]}.json", time.time()
     held = _lock(path)
@@ -87,8 +102,8 @@ def serving_file(
         if held is not None:
             found = router().absolute()
             state = (str(found), _time_saved(found), _content(found))
-            kept_in = ledger and str(Path(ledger).absolute())
-            written = ServingGateway(address, pid, since, *state, operator, kept_in, target)
+            kept_in, learns = map(_absolute, (ledger, learn))
+            written = ServingGateway(address, pid, since, *state, operator, kept_in, target, learns)
             with suppress(OSError):  # the disk is full
                 data = json.dumps(asdict(written)).encode()
                 os.pwrite(held, data, 0)
@@ -97,9 +112,8 @@ def serving_file(
     try:
         keep()
         if held is not None:
-            with suppress(OSError):
-                before = _last(folder)
-                write_whole(folder / LAST, json.dumps({"port": port or before.get("port", 0), "target": target}))
+            served = _absolute(learn) or str(router().absolute())
+            _keep_last(folder / LAST, served, {"port": port, "config": _absolute(config), "target": target})
         yield keep
     finally:
         if held is not None:
@@ -121,20 +135,77 @@ def request_command(address: str, *, keyed: bool = False, question: str = "Why i
     return f"curl {address}/v1/chat/completions {headers}-H 'Content-Type: application/json' -d '{body}'"
 
 
-def options_of_last(folder: Path) -> str:
-    """The options, after a space, of the port and the target with which a run was served last; empty for the usual."""
-    last = _last(folder)
-    port, target = last.get("port"), last.get("target")
-    said = f" --port {port}" if isinstance(port, int) and port not in (0, USUAL_PORT) else ""
-    return said + (f" --target {shlex.quote(target)}" if isinstance(target, str) and target else "")
+@dataclass(frozen=True, slots=True)
+class ServedBefore:
+    """How a router was served last on this machine: what a command must say to serve it so again."""
+
+    options: str = ""  # after a space: the settings file; port and target where it, or what is usual, has another
+    names_models: bool = False  # the settings file does, or says which endpoints may be asked
+    names_another: bool = False  # router
 
 
-def _last(folder: Path) -> dict[str, object]:
+def served_before(router: Path) -> ServedBefore:
+    """How a saved router was served last; for the folder of a learning, how the gateway that learns was."""
     try:
-        found = json.loads((folder / LAST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        found = json.loads((router.parent / LAST).read_text(encoding="utf-8"))[str(router.absolute())]
+        port, config, target = int(found["port"]), str(found["config"]), str(found["target"])
+        said = read_mapping(Path(config), "settings file") if config else {}
+    except (DemurError, OSError, ValueError, LookupError, TypeError):
+        return ServedBefore()
+    options = f" --config {shlex.quote(named_from_here(config))}" if config else ""
+    options += f" --port {port}" if port not in (0, said.get("port", USUAL_PORT)) else ""
+    options += f" --target {shlex.quote(target)}" if target and target != said.get("target") else ""
+    another = "router" in said and Path(str(said["router"])).absolute() != router.absolute()
+    return ServedBefore(options, not MODELS.isdisjoint(said), another)
+
+
+def command_beside(gateways: Sequence[ServingGateway]) -> str:
+    """The command that comes next where gateways serve a run already: load what is newer, ask something, see how far
+    learning is, or what was saved; empty where none serves."""
+    late = next((one for one in gateways if one.outdated), None)
+    if late or not gateways:
+        return late.reload if late else ""
+    used = next((one for one in gateways if one.ledger and requests_in(Path(one.ledger))), None)
+    if not used:
+        return request_command(gateways[0].address)
+    if used.learn and used.saved is None:
+        return f"demur routers{'' if used.learn == str(USUAL_LEARN.absolute()) else f' --folder {_path_from_here(used.learn)}'}"
+    return ledger_command(used)
+
+
+def ledger_command(gateway: ServingGateway) -> str:
+    """The command that adds up what a gateway has saved."""
+    usual = gateway.ledger == str(USUAL_LEDGER.absolute())
+    return f"demur ledger{'' if usual else f' {_path_from_here(gateway.ledger)}'} --by day"
+
+
+def _path_from_here(path: str) -> str:
+    return shlex.quote(named_from_here(path))
+
+
+def requests_in(ledger: Path) -> int | None:
+    """How many requests a ledger's file holds; None where it cannot be read."""
+    try:
+        with closing(sqlite3.connect(f"{ledger.resolve().as_uri()}?mode=ro", uri=True)) as found:
+            return int(found.execute("select count(*) from decisions").fetchone()[0])
+    except sqlite3.Error:
+        return None
+
+
+def _absolute(path: str) -> str:
+    return path and str(Path(path).absolute())
+
+
+def _keep_last(file: Path, served: str, last: dict[str, str | int]) -> None:
+    """Keep how a router was served; a port that was any free one is none to keep, so the one of before stays."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        before = {name: one for name, one in found.items() if isinstance(one, dict)}
+    except (OSError, ValueError, AttributeError):
+        before = {}
+    kept = last | {"port": last["port"] or before.get(served, {}).get("port", 0)}
+    with suppress(OSError):
+        write_whole(file, json.dumps(before | {served: kept}))
 
 
 def _lock(path: Path) -> int | None:

@@ -32,8 +32,8 @@ from demur.labels.prompt_kinds import COLUMNS as COLUMNS_OF_LABELS
 from demur.models.swapped_models import swap_words
 from demur.records import count_of, fact_lines
 from demur.runs.lineage import REPORT, headline_of, older_lines, outdated_report, outdated_stages
-from demur.runs.steps import next_command, serve_command, swap_advice
-from demur.serving_file import request_command, serving_gateways
+from demur.runs.steps import gateways_of, next_command, serve_command, swap_advice
+from demur.serving_file import request_command
 
 if TYPE_CHECKING:
     from demur.evaluation.results import Evaluation, KindsTable
@@ -96,7 +96,7 @@ def next_in(folder: str | Path) -> None:
 
 def next_after_calibration(router: Path) -> None:
     """The next command, and that a gateway which runs keeps the earlier threshold until it is told."""
-    for one in serving_gateways(router.parent):
+    for one in gateways_of(router):
         if one.outdated:
             explanation(f"the gateway on {one.address} keeps its threshold until it is told: {one.ways_to_reload}")
     next_step(next_command(router.parent) if router.name == "router" else serve_command(router), router)

@@ -97,9 +97,9 @@ def serve(
         raise InputError(f"workers is {workers}; at least one process serves")
     with lossy_output(), beside(first) if first.learn else nullcontext():
         if workers > 1:
-            _serve_workers(read, workers, ready)
+            _serve_workers(read, workers, ready, config or "")
         else:
-            _run(_serve(read, ready))
+            _run(_serve(read, ready, config=config or ""))
 
 
 def _run(main: Any) -> None:
@@ -113,7 +113,7 @@ def _run(main: Any) -> None:
         runner.run(main)
 
 
-def _serve_workers(read: Callable[[], GatewaySettings], count: int, ready: Ready | None) -> None:
+def _serve_workers(read: Callable[[], GatewaySettings], count: int, ready: Ready | None, config: str) -> None:
     """Runs ``count`` processes on one port. A local model would be loaded once per process."""
     settings = read()
     keys = len(read_keys(settings.keys)) if settings.keys else 0
@@ -127,7 +127,8 @@ def _serve_workers(read: Callable[[], GatewaySettings], count: int, ready: Ready
         def work(number: int, tell: Callable[[], None], lifeline: int) -> None:
             _close([others for i, others in enumerate(every) if i != number])
             board = Board(folder, number, count)
-            _run(_serve(read, lambda *addresses: tell(), sockets=every[number], board=board, lifeline=lifeline))
+            own: Any = {"sockets": every[number], "board": board, "lifeline": lifeline, "config": config}
+            _run(_serve(read, lambda *addresses: tell(), **own))
 
         end_seconds = settings.notice_seconds + settings.drain_seconds + GRACE_SECONDS
         workers = Workers(
@@ -172,6 +173,7 @@ async def _serve(
     sockets: Sockets | None = None,
     board: Board | None = None,
     lifeline: int | None = None,
+    config: str = "",
 ) -> None:
     stop, loop, settings = asyncio.Event(), asyncio.get_running_loop(), read()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -183,7 +185,7 @@ async def _serve(
             stop.set()
 
         loop.add_reader(lifeline, end_with_parent)
-    async with running(settings, read_again=read, sockets=sockets, board=board) as (gateway, *addresses):
+    async with running(settings, read_again=read, sockets=sockets, board=board, config=config) as (gateway, *addresses):
         gc.freeze()  # router and modules stay: the collector need not look through them under load
         reloads: set[asyncio.Task[None]] = set()  # a task without a reference may be collected
 
@@ -205,6 +207,7 @@ async def running(
     read_again: Callable[[], GatewaySettings] | None = None,
     sockets: Sockets | None = None,
     board: Board | None = None,
+    config: str = "",
 ) -> AsyncIterator[tuple[Gateway, str, str]]:
     """A gateway that listens as long as the block runs; yields it, its address and that of the
     operator's routes. At its end running answers are finished."""
@@ -239,19 +242,22 @@ async def running(
         stack.push_async_callback(_drain, gateway, listeners)
         stack.callback(asyncio.ensure_future(_follow_links(gateway, held, board)).cancel)
         if board is None or board.first:
-            gateway.loaded = stack.enter_context(
-                _serving_mark(gateway, addresses, os.getppid() if board else os.getpid())
-            )
+            pid = os.getppid() if board else os.getpid()
+            gateway.loaded = stack.enter_context(_serving_mark(gateway, addresses, pid, config))
         yield gateway, *addresses
 
 
-def _serving_mark(gateway: Gateway, addresses: tuple[str, str], pid: int) -> AbstractContextManager[Callable[[], None]]:
+def _serving_mark(
+    gateway: Gateway, addresses: tuple[str, str], pid: int, config: str
+) -> AbstractContextManager[Callable[[], None]]:
     """The file by which `demur status` sees that a run is served."""
     settings, (address, operator) = gateway.settings, addresses  # of a reload: the same router
     folder, usual = Path(settings.router).parent, settings.router
     ledger = "" if settings.ledger.startswith(SCHEMES) else settings.ledger
     where = (folder, address, lambda: Path(router_in_force(settings) or usual), pid)
-    return serving_file(*where, operator=operator, port=settings.port, ledger=ledger, target=settings.target)
+    learn = settings.learn.folder if settings.learn else ""
+    files = (ledger, config, learn)
+    return serving_file(*where, *files, operator=operator, port=settings.port, target=settings.target)
 
 
 async def _gateway(settings: GatewaySettings, router: Router, stack: AsyncExitStack, board: Board | None) -> Gateway:

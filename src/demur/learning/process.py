@@ -13,13 +13,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from demur.errors import DemurError
-from demur.files import write_whole
-from demur.gateway.learning.cold_start import check_learning
+from demur.files import read_mapping, write_whole
+from demur.gateway.learning.cold_start import STATUS, check_learning
 from demur.gateway.settings import GatewaySettings, LearnSettings, read_settings
 from demur.learning.forget import forget
 from demur.learning.round import Status, learn_round
 from demur.learning.versions import Version, canary, end_canary, promote, serving_version, version_before, versions
 from demur.records import Progress, no_progress
+from demur.serving_file import ServingGateway, serving_gateways
 
 SETTINGS = "settings.json"  # of the gateway beside which it learns
 DAY_SECONDS = 86_400
@@ -88,6 +89,24 @@ def learning_beside(settings: GatewaySettings) -> Iterator[None]:
 def tried_routers(folder: str) -> tuple[list[Version], int | None, int | None]:
     """Every version that learning has tried, oldest first, the number of the one that serves, and of the canary."""
     return versions(Path(folder)), serving_version(Path(folder)), canary(Path(folder))
+
+
+def learning_gateway(folder: str) -> ServingGateway | None:
+    """The gateway on this machine that learns in this folder now; None without one."""
+    try:
+        router = Path(str(read_mapping(Path(folder) / SETTINGS, "settings file")["router"]))
+    except (DemurError, KeyError):
+        return None
+    learns = str(Path(folder).absolute())
+    return next((one for one in serving_gateways(router.parent) if one.learn == learns), None)
+
+
+def last_status(folder: str) -> str:
+    """How far learning is, as its last round said; empty before the first one."""
+    try:
+        return str(read_mapping(Path(folder) / STATUS, "status")["sentence"])
+    except (DemurError, KeyError):
+        return ""
 
 
 def rollback(folder: str, number: int | None = None) -> int:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-import sqlite3
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +32,7 @@ from demur.runs.lineage import (
     swapped_of,
     wish_of,
 )
-from demur.serving_file import ServingGateway, options_of_last, request_command, serving_gateways
+from demur.serving_file import ServingGateway, command_beside, requests_in, served_before, serving_gateways
 from demur.statistics import LEVEL, binomial_cdf
 
 UNFINISHED = "not finished"
@@ -81,7 +79,8 @@ def steps_of(folder: Path) -> tuple[Step, ...]:
     strong_share = config.strong_share if config and run_file_of(folder) else first_share(folder)
     measured = [str(folder / name) for name in (REPORT, "graded.jsonl", "grades.jsonl") if (folder / name).is_file()]
     outdated = bool(outdated_report(folder))
-    ledger, gateways = folder / "ledger.sqlite", serving_gateways(folder)
+    ledger, gateways = folder / "ledger.sqlite", gateways_of(router)
+    before = served_before(router)
     served = "; ".join(one.sentence for one in gateways)
     limit = f", at most {dollars(config.max_usd)} in all" if config and config.max_usd else ""
     sample = (pair if "samples" in made else f"{pair}{limit}, {UNFINISHED}") if config else ""
@@ -98,9 +97,9 @@ def steps_of(folder: Path) -> tuple[Step, ...]:
              _calibrate_as_before(folder) or calibrate_command(prompts, router, strong_share), newer),
         Step("report", f"{folder / REPORT} is of an earlier router or threshold" if outdated else "see what it saves",
              "" if outdated else ", ".join(measured), f"demur report{option}", newer),
-        Step("serve", f"an OpenAI-compatible endpoint{_served_before(ledger)}", served, _beside(gateways)
-             or f"demur serve{f' {router}' if option else ''}{_serving(config) if config else ''}{anyway}"
-             + options_of_last(folder)),
+        Step("serve", f"an OpenAI-compatible endpoint{_served_before(ledger)}", served,
+             command_beside(gateways) or f"demur serve{f' {router}' if option or before.names_another else ''}"
+             + f"{_serving(config) if config and not before.names_models else ''}{anyway}{before.options}"),
     )  # fmt: skip
 
 
@@ -114,19 +113,10 @@ def _served_before(ledger: Path) -> str:
     """How many requests a ledger holds; empty without one. A ledger may be a copy: it does not show that one serves."""
     if not ledger.is_file():
         return ""
-    requests = _requests_in(ledger)
+    requests = requests_in(ledger)
     if requests is None:
         return "; a ledger that cannot be read is there"
     return f"; served before: {count_of(requests, 'request')}" if requests else ""
-
-
-def _requests_in(ledger: Path) -> int | None:
-    """How many requests a ledger's file holds; None where it cannot be read."""
-    try:
-        with closing(sqlite3.connect(f"{ledger.resolve().as_uri()}?mode=ro", uri=True)) as found:
-            return int(found.execute("select count(*) from decisions").fetchone()[0])
-    except sqlite3.Error:
-        return None
 
 
 def prompts_of_run(router: Path, *, graded: bool = False) -> str:
@@ -143,20 +133,6 @@ def prompts_of_run(router: Path, *, graded: bool = False) -> str:
             "where prompts have gold answers `demur evaluate` writes it, else name a file of `demur grade`"
         )
     return named_from_here(str(folder / "graded.jsonl"))
-
-
-def _beside(gateways: Sequence[ServingGateway]) -> str:
-    """The command that comes next where gateways serve a run already: load what is newer, ask something, or see what
-    was saved; empty where none serves."""
-    late = next((one for one in gateways if one.outdated), None)
-    if late or not gateways:
-        return late.reload if late else ""
-    ledger = next(
-        (named_from_here(one.ledger) for one in gateways if one.ledger and _requests_in(Path(one.ledger))), ""
-    )
-    if not ledger:
-        return request_command(gateways[0].address)
-    return f"demur ledger{f' {shlex.quote(ledger)}' if ledger != f'{USUAL}/ledger.sqlite' else ''} --by day"
 
 
 def calibrate_command(prompts: str, router: Path, strong_share: float) -> str:
@@ -318,7 +294,7 @@ def _is_beyond_chance(share: float, asked: float, prompts: int) -> bool:
 def command_after_one_prompt(router: Path) -> str:
     """The command that comes next once a decision on one prompt was looked at: set its threshold, serve the router or,
     where a gateway does, look at many prompts that are new to it."""
-    gateways = serving_gateways(router.parent) if router.name == "router" else ()
+    gateways = gateways_of(router)
     if threshold_of(router) is None:
         return next_command(router.parent) if router.name == "router" else calibrate_command(NEW, router, FIRST_SHARE)
     if not gateways or any(one.outdated for one in gateways):
@@ -328,7 +304,14 @@ def command_after_one_prompt(router: Path) -> str:
 
 def serve_command(router: Path) -> str:
     """The command that serves a saved router, or comes next where one does."""
-    return steps_of(router.parent)[-1].command if router.name == "router" else f"demur serve {router}"
+    if router.name == "router":
+        return steps_of(router.parent)[-1].command
+    return command_beside(gateways_of(router)) or f"demur serve {router}{served_before(router).options}"
+
+
+def gateways_of(router: Path) -> tuple[ServingGateway, ...]:
+    """The gateways on this machine that serve a saved router now, or learn one in its place."""
+    return tuple(one for one in serving_gateways(router.parent) if one.serves(router))
 
 
 def _anyway(router: Mapping[str, Any]) -> str:
@@ -348,6 +331,8 @@ def _serving(config: RunConfig) -> str:
 def next_command(folder: Path) -> str:
     """The command that comes next in a folder."""
     steps = steps_of(folder)
+    if _config(folder) is None and any(one.learn for one in serving_gateways(folder)):  # in place of the other steps
+        return steps[-1].command
     stale = next((line for line in outdated_stages(folder)), "")
     again = next((one.command for one in steps if f"`demur {one.name}`" in stale and not one.finished), "")
     unfinished = [step for step in steps if not step.finished]

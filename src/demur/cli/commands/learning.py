@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,6 +13,7 @@ from demur.cli import printing
 from demur.records import count_of
 
 USUAL_FOLDER = "run/learn"
+PAIR = " --weak MODEL@http://HOST/v1 --strong MODEL@https://HOST/v1"
 Folder = Annotated[str, typer.Option("--folder", help="Folder of what is learned.")]
 
 
@@ -38,13 +40,24 @@ def learn(
 
 def routers(folder: Folder = USUAL_FOLDER) -> None:
     """List the routers that learning has tried, and their gains. The one that serves is marked."""
-    from demur.learning.process import tried_routers
+    from demur.learning.process import last_status, learning_gateway, tried_routers
+    from demur.serving_file import command_beside, ledger_command, served_before
 
     found, now, canary = tried_routers(folder)
     printing.lines(
         [one.line(one.number == now, one.number == canary) for one in found] or [f"{folder}: no router was learned yet"]
     )
-    printing.next_step("demur rollback VERSION, to serve an earlier one" if found else "demur serve --learn")
+    gateway = learning_gateway(folder)
+    far = last_status(folder)
+    printing.lines([*([f"learning: {far}"] if far else []), *([gateway.sentence] if gateway else [])])
+    if any(one.promoted and one.number != now for one in found):
+        printing.next_step(f"demur rollback VERSION{_option(folder)}, to serve an earlier one")
+    elif gateway:
+        command = command_beside([gateway])
+        printing.next_step(ledger_command(gateway) if command.startswith("demur routers") else command)
+    else:
+        before = served_before(Path(folder))
+        printing.next_step(f"demur serve --learn{'' if before.names_models else PAIR}{before.options}")
 
 
 def rollback(
