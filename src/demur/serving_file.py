@@ -184,10 +184,11 @@ def _path_from_here(path: str) -> str:
 
 
 def requests_in(ledger: Path) -> int | None:
-    """How many requests a ledger's file holds; None where it cannot be read."""
+    """How many requests of clients a ledger's file holds; None where it cannot be read. What a gateway asked by itself
+    names no model and has no role."""
     try:
         with closing(sqlite3.connect(f"{ledger.resolve().as_uri()}?mode=ro", uri=True)) as found:
-            return int(found.execute("select count(*) from decisions").fetchone()[0])
+            return int(found.execute("select count(*) from decisions where asked != '' or role != ''").fetchone()[0])
     except sqlite3.Error:
         return None
 
