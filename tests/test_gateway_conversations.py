@@ -251,3 +251,16 @@ async def test_a_header_of_the_settings_names_a_conversation(tmp_path: Path) -> 
         assert (await found.ask(HARD, headers=named))[2]["model"] == "large"
         assert (await found.ask(EASY, headers=named))[2]["model"] == "large"
         assert (await found.ask(EASY, headers={"x-demur-conversation": "c1"}))[2]["model"] == "small"
+
+
+@pytest.mark.parametrize("asked", [{"headers": {"x-demur-route": "strong"}}, {"model": "demur@0"}])
+@pytest.mark.parametrize("before", [True, False])
+async def test_what_one_request_asks_for_itself_does_not_hold_the_same_words_without_it(
+    tmp_path: Path, asked: dict[str, Any], before: bool
+) -> None:
+    async with gateway(tmp_path) as found:
+        if before:
+            assert (await found.ask())[2]["model"] == "small"
+        assert (await found.ask(**asked))[2]["model"] == "large"
+        _, headers, body = await found.ask()
+        assert body["model"] == "small", headers["x-demur-reason"]

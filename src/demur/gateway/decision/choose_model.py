@@ -59,7 +59,7 @@ class Choice:
     conversation: KnownConversation | None = None  # what was known of the request's conversation
     stays: str = ""  # why the conversation stays with the strong model; empty: it need not
     note: str = ""  # what the reason ends with, whichever stage decides
-    decided_by: str = ""  # `router_identity`, and the target that sets the threshold
+    decided_by: str = ""  # `router_identity`, and the target or the request that sets the threshold
     other_system: bool = False  # it was routed with a system message that the labels were not made with
 
     @property
@@ -99,7 +99,8 @@ class Chooser:
         if asked in self.direct:
             must_speak(self.direct[asked], unspoken)
             return Choice(self.direct[asked], "the request names this model", named=True)
-        threshold = self._taper_threshold(self._threshold(asked, headers), question)
+        named = self._threshold(asked, headers)
+        threshold = self._taper_threshold(named, question)
         if question.refused:
             raise question.refused
         if question.continues:
@@ -107,7 +108,7 @@ class Chooser:
         known = await self._search_known(question.turn) if question.turn else Search(None)
         tiers = self._decider.router.prompt_router.tiers
         forced = _force(headers, self.roles, tiers.names if tiers else ())
-        decides = f"{self._decider.identity} {settings.target}".rstrip()
+        decides = f"{self._decider.identity} {settings.target} {'' if named is None else named}".rstrip()
         choice = await self._choose(settings, forced, question, known, threshold, unspoken, decides)
         return replace(choice, conversation=known.conversation, decided_by=decides)
 

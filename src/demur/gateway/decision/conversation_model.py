@@ -33,7 +33,9 @@ class ConversationRecord:
     requests: int = 1
     mixed: bool = False  # both models have answered in it
     chosen: bool = True  # by demur, for what the ask says; False: by the client, or because the other one was down
-    decided_by: str = ""  # `router_identity` and target by which it was chosen; empty: not known
+    decided_by: str = (
+        ""  # `router_identity`, target and the threshold asked for, by which it was chosen; or ""
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,7 @@ def next_record(
         asks=record.asks + (not goes_on),
         requests=record.requests + 1,
         mixed=record.mixed or record.role != role,
-        chosen=chosen or (goes_on and record.chosen),
+        chosen=chosen or (goes_on and record.chosen and record.role == role),
         decided_by=record.decided_by if goes_on and not chosen else decides,
     )
 
