@@ -22,8 +22,9 @@ from conftest import needed
 from databases import Postgres
 from demur.gateway.decision.conversation_model import ConversationRecord, KnownConversation
 from demur.gateway.ledger.held_conversations import ConversationRecords, open_table
-from demur.gateway.ledger.ledger import Ledger, PostgresBackend
+from demur.gateway.ledger.ledger import Ledger, PostgresBackend, open_backend
 from demur.gateway.ledger.read import read_ledger
+from demur.gateway.ledger.totals.bills import bills, replaced_counts
 from demur.methods import SimilarityWeighted
 from demur.models.encoders.encoder import load_encoder
 from demur.quickstart import STRONG, WEAK, demo_config
@@ -164,6 +165,18 @@ def test_postgres_keeps_odd_text_and_drops_what_it_cannot_keep_alone(postgres: P
     assert [kept[str(i)].asked for i in range(4)] == ["a?b", "?", "größer", ""]
     assert {record.prompt_tokens for record in kept.values()} == {2**63 - 1}
     assert {record.usd for record in kept.values()} == {None}
+
+
+def test_a_day_of_the_bills_ends_at_midnight_in_every_database(tmp_path: Path, postgres: Postgres) -> None:
+    day = 86_400
+    for url in (str(tmp_path / "l.sqlite"), postgres.url):
+        book = Ledger(open_backend(url))
+        for i, at in enumerate((3 * day - 0.001, 3 * day - 0.5, 3 * day, 4 * day - 0.4)):
+            book.add(replace(RECORD, id=str(i), at=at, outcome="fallback"))
+        book.close()
+        found = {bill.name: bill.requests for bill in bills(url, by="day")}
+        assert found == {"1970-01-03": 2, "1970-01-04": 2}, url
+        assert replaced_counts(url, by="day")[0] == found, url
 
 
 async def test_conversations_in_postgres_are_known_to_every_machine(postgres: Postgres) -> None:

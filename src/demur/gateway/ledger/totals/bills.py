@@ -24,11 +24,13 @@ By = Literal["key", "conversation", "model", "day", "threshold"]
 DAY_SECONDS = 86_400
 UNIT_SECONDS = {"m": 60, "h": 3600, "d": DAY_SECONDS}
 INTERVAL = 1.96  # standard deviations to either side: 95 %
+# The whole second: SQLite's cast cuts off the fraction, PostgreSQL's rounds.
+_SECOND = '(cast("at" as bigint) - case when cast("at" as bigint) > "at" then 1 else 0 end)'
 _GROUP = {
     "key": '"key"',
     "conversation": '"conversation"',
     "model": '"model"',
-    "day": f'cast("at" as bigint) / {DAY_SECONDS}',
+    "day": f"{_SECOND} / {DAY_SECONDS}",
     "threshold": '"threshold"',
 }
 
