@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from demur.cli import printing, progress
 from demur.cli.main import app
 from demur.cli.printing import Terminal
-from demur.cli.progress import RecentRate, Rate, TimeLeft, _clock, progress_bar
+from demur.cli.progress import Rate, RecentRate, TimeLeft, _clock, progress_bar
 
 
 def task(*, total: int | None, before: int, completed: int, seconds: float, finished: bool = False) -> Task:

@@ -297,6 +297,12 @@ def test_kinds_that_are_mostly_unknown_are_named_after_training() -> None:
     router = routed()
     before = replace(router, prompt_router=replace(router.prompt_router, calibration=None))
     assert "stay local" not in kinds_note(before)
+    rare = PromptKind(FOREIGN, 1, 0, 0, (("jv", 1),))  # a mistaken language
+    three = PromptKinds((PromptKind(SHORT, 299, 0, 0), PromptKind(LONG, 100, 0, 0), PromptKind(CODE, 50, 0, 0), rare))
+    said = kinds_note(replace(before, prompt_router=replace(before.prompt_router, record=three.as_record())))
+    assert said.startswith(
+        "Do not trust it on short answers (66% of the prompts), sentences and texts (22%) and code (11%)."
+    )
     few = PromptKinds((PromptKind(SHORT, 19, 19, 0), PromptKind(LONG, 1, 0, 0)))
     assert kinds_note(replace(router, prompt_router=replace(router.prompt_router, record=few.as_record()))) == ""
 

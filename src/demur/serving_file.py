@@ -92,8 +92,8 @@ def serving_file(
 
     ``router``: its folder; ``pid``: of the process that takes SIGHUP; ``operator``: address of its routes;
     ``port``: that was asked for, 0 for any; ``ledger``: its file, ``config``: its settings file, ``learn``: the folder
-    of what it learns, each empty for none; ``target``: that it holds. A folder that is not there or cannot be written gets no file, and the
-    gateway serves as well.
+    of what it learns, each empty for none; ``target``: that it holds. A folder that is not there or cannot be written
+    gets no file, and the gateway serves as well.
     """
     path, since = folder / f"serving-{address.rpartition(':')[2]}.json", time.time()
     held = _lock(path)
@@ -169,7 +169,8 @@ def command_beside(gateways: Sequence[ServingGateway]) -> str:
     if not used:
         return request_command(gateways[0].address)
     if used.learn and used.saved is None:
-        return f"demur routers{'' if used.learn == str(USUAL_LEARN.absolute()) else f' --folder {_path_from_here(used.learn)}'}"
+        usual = used.learn == str(USUAL_LEARN.absolute())
+        return "demur routers" if usual else f"demur routers --folder {_path_from_here(used.learn)}"
     return ledger_command(used)
 
 

@@ -266,7 +266,7 @@ def import_object(name: str, key: str) -> Any:
 def read_settings(path: str | Path | None, **overrides: object) -> GatewaySettings:
     """Settings of a file (or none), with those overrides that are not None. Raises InputError naming file and key.
 
-    A router of another run folder has its ledger there unless one is named: two routers in one ledger would be one bill.
+    A router of another run folder has its ledger there unless one is named: two routers would else have one bill.
     """
     values = dict(with_tiers(read_mapping(Path(path), "settings file"), str(path))) if path else {}
     values |= {name: value for name, value in overrides.items() if value is not None}

@@ -177,14 +177,14 @@ class PromptKinds:
         return sum(one.prompts for one in self.kinds if one.name == name) / max(1, self.prompts)
 
     @property
-    def _said(self) -> tuple[PromptKind, ...]:
+    def common(self) -> tuple[PromptKind, ...]:
         """All but the rare ones, as a mistaken language makes them."""
         return tuple(one for one in self.kinds if one.prompts >= SAID_FROM * self.prompts) or self.kinds
 
     @property
     def untold_sentence(self) -> str:
         """Of which kinds the samples mostly show nothing; empty where there is none."""
-        lost = [one.shown for one in self._said if one.mostly_untold]
+        lost = [one.shown for one in self.common if one.mostly_untold]
         return f"{', '.join(lost)}: the samples mostly do not show which model is needed" if lost else ""
 
     def sentence(self, goes: str) -> str:
@@ -200,7 +200,7 @@ class PromptKinds:
         remedies = {FOREIGN: ("are", ": `demur label --entailment hub:NAME`"), CODE: ("is", "")}
         return tuple(
             "{} {} compared by rules, which miss paraphrases{}".format(one.shown, *remedies[one.name])
-            for one in self._said
+            for one in self.common
             if self.english and one.name in remedies
         )
 

@@ -40,7 +40,6 @@ from demur.sampling.sample import SideSampling, estimate, stored_samples
 from demur.sampling.statements import bound_of_statements
 from demur.store import Store
 
-
 ASKS_AGAIN = ": the same command asks for them"
 
 

@@ -113,13 +113,12 @@ def kinds_note(router: Router) -> str:
     kinds = PromptKinds.from_record(first.record)
     if kinds is None:
         return ""
-    lost = [one for one in kinds.kinds if one.mostly_untold]
+    lost = [one for one in kinds.common if one.mostly_untold]
     if sum(one.prompts for one in lost) < WORTH_SAYING * kinds.prompts:
         return ""
     whole = [" of the prompts", *[""] * (len(lost) - 1)]
-    named = " and ".join(
-        f"{one.shown} ({one.prompts / kinds.prompts:.0%}{of})" for one, of in zip(lost, whole, strict=True)
-    )
+    each = [f"{one.shown} ({one.prompts / kinds.prompts:.0%}{of})" for one, of in zip(lost, whole, strict=True)]
+    named = " and ".join(filter(None, [", ".join(each[:-1]), each[-1]]))
     return (
         f"Do not trust it on {named}. Samples rarely show which model they need{_local_of(router, kinds)}. {SEE_TABLE}"
     )

@@ -33,9 +33,7 @@ class ConversationRecord:
     requests: int = 1
     mixed: bool = False  # both models have answered in it
     chosen: bool = True  # by demur, for what the ask says; False: by the client, or because the other one was down
-    decided_by: str = (
-        ""  # `router_identity`, target and the threshold asked for, by which it was chosen; or ""
-    )
+    decided_by: str = ""  # `router_identity`, target and the threshold asked for, by which it was chosen; or ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,7 @@ class KnownLanguages:
 
     @property
     def sentence(self) -> str:
-        """The shares of the most frequent languages, and the encoder that they ask for."""
-        shown = ", ".join(f"{language} {share:.0%}" for language, share in list(self.shares.items())[:SHOWN])
+        """The shares of the most frequent languages that are known, and the encoder that they ask for."""
+        known = [(language, share) for language, share in self.shares.items() if share >= LEAST_SHARE]
+        shown = ", ".join(f"{language} {share:.0%}" for language, share in known[:SHOWN])
         return f"encoder {self.encoder}: prompts are {shown or 'too short to tell their language'}"
