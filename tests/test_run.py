@@ -207,12 +207,12 @@ def test_every_stage_reads_each_thing_once(
     assert set(reads.clustered.values()) == {1}
 
 
-def test_a_limit_in_usd_costs_one_more_query_per_model(tmp_path: Path, pair: Pair, reads: Reads) -> None:
-    """What the samples have cost so far is added up by the database."""
+def test_what_was_paid_costs_two_more_queries_per_model_that_charges(tmp_path: Path, pair: Pair, reads: Reads) -> None:
+    """It is added up by the database, before and after sampling; a model that is free is not asked about."""
     file, large = sampled_file(tmp_path, pair, tmp_path / "run"), pair.names["strong"]
     reads.sampled.clear()
-    demur.sample(tmp_path / "p.jsonl", file, large, run=str(tmp_path / "run"), n=4, max_usd=1.0, strong_usd="0")
-    assert reads.sampled == {"own": 2, "large": 2}
+    demur.sample(tmp_path / "p.jsonl", file, large, run=str(tmp_path / "run"), n=4, max_usd=1.0, strong_usd="1")
+    assert reads.sampled == {"own": 1, "large": 3}
 
 
 def test_a_run_works_from_any_directory(tmp_path: Path, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,8 +74,9 @@ def estimate_pair(
     models, prices = tuple(one.model for one in sampled.values()), price_facts(pair, config.label.entailment)
     sides = ((weak, pair.weak), (strong, pair.strong)) if config.label.state_answers == "on" else ()
     stated = tuple(bound_of_statements(side, end, config.sampling.max_tokens) for side, end in sides)
-    left, spent = budget_of(config, pair, store).left, 0.0
-    if config.max_usd is not None or not store.shared:  # other runs' answers are in a shared store, too
+    budget = budget_of(config, pair, store)
+    left, spent = budget.left, budget.spent
+    if left is None and not store.shared:  # other runs' answers are in a shared store, too
         spent = spent_on_run(config, sampled.values(), store)
     swapped = dearer_sentence(pair.weak, pair.strong)
     swap = f"{swap_command(config)}   (in a run file: change [weak] and [strong] round)" if swapped else ""

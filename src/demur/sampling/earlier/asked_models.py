@@ -56,7 +56,7 @@ class AskedModel:
         """USD that its stored samples cost, whatever their prompts; 0 for an unknown price. An answer without a token
         count is assumed to have the maximum length."""
         price, usd = self.price, 0.0
-        if price is None:
+        if price is None or not price.charges:
             return usd
         for batch, (asked, answered, uncounted) in store.tokens_paid(self.name, self.settings).items():
             found = price.usd(asked, answered + uncounted * self.max_tokens)
