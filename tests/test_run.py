@@ -396,7 +396,7 @@ def test_two_samplings_of_one_run_do_not_pay_twice(tmp_path: Path) -> None:
         asked = sum(int(body["n"]) for body in (*pair.weak.requests, *pair.strong.requests))
     assert asked == 100 * 3 * 2
     assert (first.returncode, second.returncode) == (0, 2)
-    assert re.search(rf"`demur sample` \(process {first.pid}\) is at work on this run", second.stderr)
+    assert re.search(rf"`demur sample --run [^`]+` \(process {first.pid}\) is at work on this run", second.stderr)
 
 
 def _as_in_a_terminal() -> None:
