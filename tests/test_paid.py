@@ -14,7 +14,7 @@ from demur.config import load_run
 from demur.errors import BudgetError
 from demur.models.encoders.encoder import LetterEncoder
 from demur.records import dollars
-from demur.sampling.cost import PairEstimate, PairSpend
+from demur.sampling.cost import KEPT_LIMIT, PairEstimate, PairSpend
 from demur.sampling.earlier.answer_lengths import AnswerLengths
 from demur.sampling.earlier.asked_models import SAMPLINGS, asked_models
 from pairs import Pair, running_pair, write_questions
@@ -61,6 +61,30 @@ def test_a_limit_counts_what_was_paid_under_earlier_settings(sampled: Sampled) -
     assert said[0].usd_left == pytest.approx(2 * first.usd)
     with pytest.raises(BudgetError, match="spent on this run in all"):
         sampled(max_tokens=32, again=True, max_usd=1.01 * first.usd)
+
+
+def test_a_run_that_is_begun_again_keeps_its_limit_and_prices(sampled: Sampled, tmp_path: Path) -> None:
+    first = sampled(max_tokens=64)
+    assert first.usd
+    limit, said = 1.5 * first.usd, list[PairEstimate]()
+    sampled(max_tokens=64, max_usd=limit)
+    again = {"max_tokens": 32, "again": True, "weak_usd": None, "strong_usd": None}
+    with pytest.raises(BudgetError, match=rf"the limit is \{dollars(limit)};"):
+        sampled(**again, announce=said.append)
+    assert dict(said[0].facts)["limit"] == f"{dollars(limit)} {KEPT_LIMIT}"
+    kept = load_run(tmp_path / "run")
+    assert (kept.max_usd, kept.strong.usd_per_million_input) == (limit, 1000)
+    sampled(**again, max_usd=1e3, announce=said.append)
+    assert "limit" not in dict(said[1].facts)
+
+
+def test_a_run_without_answers_that_gets_another_model_keeps_its_limit(
+    sampled: Sampled, pair: Pair, tmp_path: Path
+) -> None:
+    sampled(batch_out=tmp_path / "requests", max_usd=1e3)
+    said: list[PairEstimate] = []
+    sampled(strong=f"huge@{pair.strong.base_url}", dry_run=True, announce=said.append)
+    assert said[0].usd_left == pytest.approx(1e3)
 
 
 def test_answers_of_earlier_settings_tell_how_long_the_next_are(sampled: Sampled, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ from demur.sampling.batches.by_api import sample_by_api
 from demur.sampling.batches.by_files import check_batches, sample_by_batch
 from demur.sampling.cost import PairSpend
 from demur.sampling.pair import check_pair, forget_refusals, spend_of
-from demur.sampling.sample_run import Announce, sample_run
+from demur.sampling.sample_run import Announce, sample_run, with_kept_limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +227,7 @@ def sample(
 ) -> PairSpend:
     """Ask both models n times per prompt and keep every answer in the run folder; returns what it cost in all.
 
-    None leaves what the folder's run says, of a new run the default.
+    None leaves what the folder's run says, of a new run the default; ``again``, it leaves ``max_usd`` and prices alone.
     ``store``: a ``postgresql://`` URL without a password of a store that several samplers share; empty: the run folder.
     ``n``: a number, or "2..5": two samples, and up to five where both models' first two do not settle the prompt.
     Models are named as `demur.models.local.parse_model` reads them; ``weak_usd`` and ``strong_usd`` are IN/OUT, USD per
@@ -244,6 +244,7 @@ def sample(
     asked = RunConfig(str(prompts), small, large, run=run, sampling=settings, max_usd=max_usd, store=store)
     check_pair(asked)
     config = begin_run(with_absolute_paths(asked), again=again, concurrency=concurrency)
+    announce = with_kept_limit(announce, max_usd, config)
     if dry_run:
         return sample_dry(config, announce, progress, batch=bool(batch or batch_out or batch_in))
     with kept_if_used(config), open_run(config, progress=progress) as opened:

@@ -73,25 +73,27 @@ def _has_answers(config: RunConfig, different: Sequence[str]) -> bool:
 
 def begin_run(config: RunConfig, *, again: bool = False, concurrency: int | None = None) -> RunConfig:
     """The record to sample by: the folder's own where it is of the same samples, with the prices, the limit of costs
-    and the ``concurrency`` that were given now. Raises InputError as above.
+    and the ``concurrency`` that were given now. Begun ``again``, or with other samples, a run keeps its limit and each
+    model's price, where none is given now. Raises InputError as above.
     """
     check_same_run(config, again=again)
-    there = config
-    if not again and (config.folder / RUN_RECORD).exists():
-        there = with_absolute_paths(load_run(config.run))
-        there = config if list(differences(there, config)) else there
-    weak, strong = _with_prices(there.weak, config.weak), _with_prices(there.strong, config.strong)
+    before = with_absolute_paths(load_run(config.run)) if (config.folder / RUN_RECORD).exists() else config
+    there = config if again or list(differences(before, config)) else before
+    priced = {(one.model, one.base_url): one for one in before.models}
+    weak, strong = (
+        _with_prices(there_now, given, priced.get((given.model, given.base_url), given))
+        for there_now, given in ((there.weak, config.weak), (there.strong, config.strong))
+    )
     if concurrency is not None:
         weak, strong = replace(weak, concurrency=concurrency), replace(strong, concurrency=concurrency)
-    max_usd = there.max_usd if config.max_usd is None else config.max_usd
+    max_usd = before.max_usd if config.max_usd is None else config.max_usd
     return replace(there, weak=weak, strong=strong, max_usd=max_usd)
 
 
-def _with_prices(before: ModelConfig, given: ModelConfig) -> ModelConfig:
+def _with_prices(model: ModelConfig, given: ModelConfig, before: ModelConfig) -> ModelConfig:
     """A model at the prices that were given for it now, or, if none were, at those of before."""
-    if all(getattr(given, name) in (None, {}) for name in PRICES):
-        return before
-    return replace(before, **{name: getattr(given, name) for name in PRICES})
+    priced = before if all(getattr(given, name) in (None, {}) for name in PRICES) else given
+    return replace(model, **{name: getattr(priced, name) for name in PRICES})
 
 
 def begin_sampling(run: Run, announce: Announce | None, *, ask: bool = True) -> Announce | None:

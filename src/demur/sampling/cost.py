@@ -13,6 +13,8 @@ from demur.records import Fact, Prompt, Sample, count_of, dollars
 from demur.sampling.earlier.answer_lengths import OBSERVED
 from demur.sampling.sample import Estimate, Samples, distinct_prompts
 
+KEPT_LIMIT = "for this run in all, kept from an earlier command (--max-usd sets another)"
+
 
 @dataclass(frozen=True, slots=True)
 class PairEndpoints:
@@ -43,6 +45,7 @@ class PairEstimate:
     swapped: str = ""  # that the weak model is the dearer one, a line of its own; empty where it is not
     swap: str = ""  # the command that changes them round
     first: str = ""  # what is asked before all else; empty: nothing
+    kept_limit: float | None = None  # USD that the run may cost in all by an earlier command; None: no such limit
 
     @property
     def all(self) -> tuple[Estimate, ...]:
@@ -113,6 +116,7 @@ class PairEstimate:
             ("tokens", f"about {tokens[0]:,} of prompts and at most {tokens[1]:,} of answers"),
             *([("expected", self._basis)] if any(side.usd for side in asked) else []),
             *([("paid so far", f"{dollars(self.usd_spent)} by this run")] if self.usd_spent else []),
+            *([] if self.kept_limit is None else [("limit", f"{dollars(self.kept_limit)} {KEPT_LIMIT}")]),
             *self.prices,
             *self._of_statements,
         )

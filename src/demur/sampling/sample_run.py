@@ -24,6 +24,16 @@ from demur.store import Store
 Announce = Callable[[PairEstimate], None]
 
 
+def with_kept_limit(announce: Announce | None, given: float | None, config: RunConfig) -> Announce | None:
+    """What announces an estimate, which then says where the run's limit of costs is that of an earlier command, since
+    none is ``given`` now.
+    """
+    kept = config.max_usd
+    if announce is None or given is not None or kept is None:
+        return announce
+    return lambda expected: announce(replace(expected, kept_limit=kept))
+
+
 class SampledRun(Protocol):
     """What sampling needs of an open run (`demur.runs.run.Run`)."""
 
