@@ -29,6 +29,7 @@ from demur.measure.threshold import Calibration
 from demur.models.encoders.encoder import LetterEncoder
 from demur.routing.artifact import save_calibration
 from demur.routing.prompt_router import PromptRouter
+from demur.serving_file import serving_gateways
 from gateways import EASY, HARD, RECORD, Running, gateway, save_router
 
 
@@ -344,6 +345,7 @@ async def test_revoking_the_last_key_closes_the_door(tmp_path: Path) -> None:
     key = new_key(keys, "ann")
     async with gateway(tmp_path, keys=str(keys)) as found:
         held = {"Authorization": f"Bearer {key}"}
+        assert [one.keyed for one in serving_gateways(tmp_path)] == [True]
         assert (await found.ask(EASY, headers=held))[0] == 200
         keys.write_text(json.dumps([]))
         async with found.session.post(f"{found.operator}/admin/reload") as answer:

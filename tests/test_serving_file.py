@@ -79,6 +79,19 @@ def test_the_next_command_beside_a_gateway_is_a_request_until_its_ledger_has_one
         assert serve_command(Path("run/router")) == "demur ledger kept/l.sqlite --by day"
 
 
+def test_a_request_to_a_gateway_that_asks_for_keys_carries_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("run").mkdir()
+    keys = [""]
+    serving = (Path("run"), ADDRESS, lambda: Path("run/router"), 1234)
+    with serving_file(*serving, learn="run/learn", keyed=lambda: bool(keys)) as loaded:
+        for said in (serve_command(Path("run/router")), status()):
+            assert f"curl {ADDRESS}/v1/chat/completions -H 'Authorization: Bearer YOUR_KEY' -H " in said
+        keys.clear()  # they are taken out of the settings, which are read again
+        loaded()
+        assert "Bearer" not in serve_command(Path("run/router"))
+
+
 def test_the_status_says_who_serves_and_how_a_new_router_gets_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

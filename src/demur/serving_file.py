@@ -42,6 +42,7 @@ class ServingGateway:
     ledger: str = ""  # its file, absolute; empty: it keeps none, or not in a file
     target: str = ""  # that it holds in place of the router's threshold, as its settings name it; empty: none
     learn: str = ""  # folder of what it learns from its traffic, absolute; empty: it does not learn
+    keyed: bool = False  # it asks its clients for keys
 
     @property
     def outdated(self) -> bool:
@@ -83,6 +84,7 @@ def serving_file(
     ledger: str = "",
     config: str = "",
     learn: str = "",
+    keyed: Callable[[], bool] = lambda: False,
     *,
     operator: str = "",
     port: int = 0,
@@ -92,8 +94,8 @@ def serving_file(
 
     ``router``: its folder; ``pid``: of the process that takes SIGHUP; ``operator``: address of its routes;
     ``port``: that was asked for, 0 for any; ``ledger``: its file, ``config``: its settings file, ``learn``: the folder
-    of what it learns, each empty for none; ``target``: that it holds. A folder that is not there or cannot be written
-    gets no file, and the gateway serves as well.
+    of what it learns, each empty for none; ``target``: that it holds; ``keyed``: whether clients need a key, which a
+    reload may change. A folder that is not there or cannot be written gets no file, and the gateway serves as well.
     """
     path, since = folder / f"serving-{address.rpartition(':')[2]}.json", time.time()
     held = _lock(path)
@@ -103,7 +105,7 @@ def serving_file(
             found = router().absolute()
             state = (str(found), _time_saved(found), _content(found))
             kept_in, learns = map(_absolute, (ledger, learn))
-            written = ServingGateway(address, pid, since, *state, operator, kept_in, target, learns)
+            written = ServingGateway(address, pid, since, *state, operator, kept_in, target, learns, keyed())
             with suppress(OSError):  # the disk is full
                 data = json.dumps(asdict(written)).encode()
                 os.pwrite(held, data, 0)
@@ -167,7 +169,7 @@ def command_beside(gateways: Sequence[ServingGateway]) -> str:
         return late.reload if late else ""
     used = next((one for one in gateways if one.ledger and requests_in(Path(one.ledger))), None)
     if not used:
-        return request_command(gateways[0].address)
+        return request_command(gateways[0].address, keyed=gateways[0].keyed)
     if used.learn and used.saved is None:
         usual = used.learn == str(USUAL_LEARN.absolute())
         return "demur routers" if usual else f"demur routers --folder {_path_from_here(used.learn)}"

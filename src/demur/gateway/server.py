@@ -256,8 +256,8 @@ def _serving_mark(
     ledger = "" if settings.ledger.startswith(SCHEMES) else settings.ledger
     where = (folder, address, lambda: Path(router_in_force(settings) or usual), pid)
     learn = settings.learn.folder if settings.learn else ""
-    files = (ledger, config, learn)
-    return serving_file(*where, *files, operator=operator, port=settings.port, target=settings.target)
+    what = (ledger, config, learn, lambda: bool(gateway.settings.keys))
+    return serving_file(*where, *what, operator=operator, port=settings.port, target=settings.target)
 
 
 async def _gateway(settings: GatewaySettings, router: Router, stack: AsyncExitStack, board: Board | None) -> Gateway:
