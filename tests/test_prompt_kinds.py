@@ -368,6 +368,20 @@ def test_a_decision_by_score_names_the_kind_of_the_nearest_prompt_where_little_i
     assert "little is known" in "\n".join(Router(router).explain(SHORTS[-1]).lines)
 
 
+def test_where_a_prompt_is_like_an_unlabelled_one_no_kind_of_a_labelled_one_is_named() -> None:
+    """The score decides, but what is known of the prompt is that both models guessed on one like it."""
+    guesses = [UnknownPrompt(f"g{i}", f"who is number {i}?", GUESSED) for i in range(20)]
+    router = routed("strong-unless-guessed", guesses, SHORT).prompt_router
+    names = dict.fromkeys(SHORTS, LONG) | {one.prompt: SHORT for one in guesses}
+    kinds = PromptKinds.count(names, list(map(preference, SHORTS)), guesses, english=True)
+    few = tuple(replace(one, labelled=1) if one.name == LONG else one for one in kinds.kinds)
+    record = {**router.record, **replace(kinds, kinds=few).as_record()}
+    found = replace(router, record=record).route(guesses[7].prompt)
+    assert found.neighbours[0].untold_kind == LONG
+    assert "both models guess" in found.reason
+    assert "little is known" not in found.reason
+
+
 def test_no_kind_is_named_where_the_record_is_of_other_prompts() -> None:
     router = routed().prompt_router
     kinds = PromptKinds((PromptKind(LONG, 3, 1, 0),), (0, 0, 0))

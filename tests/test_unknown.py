@@ -190,6 +190,11 @@ def test_unknown_prompts_are_kept_in_a_file(tmp_path: Path) -> None:
     rows = (UnknownPrompt("1", "Schreib ein Gedicht\u2028über Tee", NONE_EQUAL), UnknownPrompt("2", "b", CUT_OFF))
     write_unknown(tmp_path / "unknown.jsonl", rows)
     assert read_unknown(tmp_path / "unknown.jsonl") == rows
+    asked = UnknownPrompt("r", "Write a slogan for a bakery.", GUESSED)
+    write_unknown(tmp_path / "unknown.jsonl", (asked,))
+    (row,) = map(json.loads, (tmp_path / "unknown.jsonl").read_text().splitlines())
+    assert row["reason"] == NO_QUESTION, "as the table of labels and every reason count it"
+    assert read_unknown(tmp_path / "unknown.jsonl") == (asked,), "a question like it is a guess"
     write_unknown(tmp_path / "unknown.jsonl", ())
     assert read_unknown(tmp_path / "unknown.jsonl") == read_unknown(tmp_path / "no.jsonl") == ()
 

@@ -222,7 +222,7 @@ class PromptRouter:
         if self.tiers and values:
             made = replace(made, values=values, reason=f"{made.reason}; {self.tiers.sentence(role, values, used)}")
         if not untold:
-            return made
+            return replace(made, reason=made.reason + kind_note(neighbours)) if familiar else made
         setting, made = self.unknown_setting, replace(made, unknown=True, untold=untold)
         why, role = setting.sentence(untold), setting.role
         if not setting.settles(untold):
@@ -233,7 +233,7 @@ class PromptRouter:
         self, role: Role, score: float, used: float, near: tuple[Neighbour, ...], familiar: bool, *, as_asked: bool
     ) -> Decision:
         other = f"; `{UNLIKE_SETTING}` would send it to the strong model" if role == "weak" else ""
-        drift = kind_note(near) if familiar else f"; {UNLIKE}: the score is a guess{other}"
+        drift = "" if familiar else f"; {UNLIKE}: the score is a guess{other}"
         sign = ">=" if score >= used else "<"
         shown = apart(score, used)
         basis = f" ({AS_ASKED})" if as_asked else self._basis

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -210,8 +210,9 @@ def _most_common(unknown: Sequence[UnknownPrompt]) -> str:
 
 
 def write_unknown(path: Path, unknown: Iterable[UnknownPrompt]) -> None:
-    """A JSON object per prompt."""
-    write_whole(path, "".join(json.dumps(asdict(one), ensure_ascii=False) + "\n" for one in unknown))
+    """A JSON object per prompt. Of a request it says that it may have no right answer, as every page does."""
+    rows = (asdict(one) | {"reason": reason_of(one.reason, one.prompt) or one.reason} for one in unknown)
+    write_whole(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def read_unknown(path: Path) -> tuple[UnknownPrompt, ...]:
@@ -219,6 +220,8 @@ def read_unknown(path: Path) -> tuple[UnknownPrompt, ...]:
     if not path.exists() or not path.stat().st_size:
         return ()
     try:
-        return tuple(UnknownPrompt(**row) for _, row in read_rows(path))
+        found = (UnknownPrompt(**row) for _, row in read_rows(path))
+        # A question that is like such a request is one on which both models guess: `reason_of` is asked about each.
+        return tuple(replace(one, reason=GUESSED) if one.reason == NO_QUESTION else one for one in found)
     except TypeError as error:
         raise InputError(f"{path}: not what `demur label` writes ({error}); label again") from None
