@@ -22,6 +22,7 @@ from demur.gateway.ledger.export import ledger
 from demur.learning.versions import Version
 from demur.measure.threshold import Calibration
 from demur.routing.artifact import save_calibration
+from demur.runs.lineage import keep_made
 from demur.runs.steps import serve_command
 from demur.serving_file import served_before, serving_file, serving_gateways
 from test_gateway_processes import configured, fakes, served
@@ -108,6 +109,31 @@ def test_the_status_says_who_serves_and_how_a_new_router_gets_there(
         loaded()
         assert "not loaded yet" not in status()
     assert "serving on" not in status()
+
+
+def test_beside_a_gateway_that_has_not_loaded_the_threshold_its_reload_is_offered_with_any_other_next_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not for a router without a threshold, nor once it is loaded."""
+    monkeypatch.chdir(tmp_path)
+    router, reload = tmp_path / "run" / "router", "kill -HUP 1234"
+    router.mkdir(parents=True)
+
+    def set_threshold(calibration: dict[str, float] | None) -> None:
+        (router / "router.json").write_text(json.dumps({"calibration": calibration}))
+
+    def offered() -> list[str]:
+        return [line for line in status_with_next().splitlines() if line.startswith(("next:", "or:"))]
+
+    set_threshold({"threshold": 0.5})
+    with serving_file(tmp_path / "run", ADDRESS, lambda: router, 1234) as loaded:
+        keep_made(Path("run"), "routers", "", "")
+        set_threshold(None)
+        assert not any(reload in line for line in offered())
+        set_threshold({"threshold": 0.6})
+        assert f"or:   {reload}   (the gateway on {ADDRESS} loads what is newer)" in offered()
+        loaded()
+        assert not any(reload in line for line in offered())
 
 
 def test_the_next_gateway_of_a_folder_is_on_the_port_of_the_last_one(tmp_path: Path) -> None:

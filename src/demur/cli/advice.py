@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 from demur.routing.verdict import recorded_verdict
-from demur.runs.steps import ANYWAY, sample_command, share_notes
+from demur.runs.lineage import older_lines, outdated_stages
+from demur.runs.steps import ANYWAY, gateways_of, sample_command, share_notes
 
 
 def advice_lines(command: str, router: Path | None) -> tuple[str, ...]:
@@ -26,6 +27,16 @@ def advice_lines(command: str, router: Path | None) -> tuple[str, ...]:
         f"next: {again}",
         *share,
         f"or, as it is: {command}",
+    )
+
+
+def reload_lines(folder: Path, command: str) -> tuple[str, ...]:
+    """The line for each gateway that has not loaded the run's router or threshold, unless it is the ``command`` that
+    comes next; none while the router has no threshold, or is itself older than its labels."""
+    return tuple(
+        f"or:   {one.reload}   (the gateway on {one.address} loads what is newer)"
+        for one in gateways_of(folder / "router")
+        if one.outdated and one.reload != command and not (older_lines if one.target else outdated_stages)(folder)
     )
 
 

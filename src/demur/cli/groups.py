@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from demur.cli import printing
-from demur.cli.advice import advice_lines
+from demur.cli.advice import advice_lines, reload_lines
 from demur.cli.examples import EXAMPLES
 from demur.config import runs_beside
 from demur.config.named_run import USUAL, run_option
@@ -222,6 +222,7 @@ def show_path(folder: str = USUAL) -> None:
     else:
         command = next_command(Path(folder))
         lines = rest_of_sampling(Path(folder), command) or advice_lines(command, Path(folder) / "router")
+        lines += reload_lines(Path(folder), command)
     for line in lines:
         typer.echo(printing.printable(line))
     if not any(step.done for step in steps):
