@@ -25,7 +25,7 @@ from demur.models.encoders.encoder import (
 from demur.records import FloatArray
 from demur.routing.prompt_router import PromptRouter, TrainingPrompt
 from demur.routing.train import train_router
-from demur.runs.preflight import check_encoder
+from demur.runs.begin.preflight import check_encoder
 from demur.store import Store
 from pairs import running_pair
 

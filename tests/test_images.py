@@ -270,7 +270,7 @@ def test_without_an_image_encoder_pictures_are_all_the_same(tmp_path: Path) -> N
 
 
 def test_an_image_encoder_must_be_named() -> None:
-    from demur.runs.preflight import check_encoder
+    from demur.runs.begin.preflight import check_encoder
 
     check_encoder("auto+length+images=clip")
     check_encoder("auto+images=Xenova/clip-vit-base-patch32")

@@ -9,7 +9,7 @@ import pytest
 from demur.config import LabelConfig, ModelConfig, RouterConfig, RunConfig, TestConfig
 from demur.errors import InputError
 from demur.records import Prompt, SamplingSettings
-from demur.runs.preflight import check_run, check_training
+from demur.runs.begin.preflight import check_run, check_training
 
 GOOD = RunConfig("p.jsonl", ModelConfig("w", "http://x/v1"), ModelConfig("s", "http://x/v1"))
 

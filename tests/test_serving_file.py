@@ -225,6 +225,34 @@ def test_beside_a_gateway_that_learns_the_next_step_is_of_learning(
         assert "not loaded yet" not in status()  # it follows by itself
 
 
+def test_where_a_gateway_learned_the_next_step_learns_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its models, settings file and port, from wherever it is asked for; a run of prompts has its own steps."""
+    monkeypatch.chdir(tmp_path)
+    Path("run/learn").mkdir(parents=True)
+    Path("own.toml").write_text("sticky = false\n")
+    weak = {"model": "small", "base_url": "http://10.0.0.1/v1", "images": None}
+    strong = {"model": "large", "base_url": "https://host/v1", "api_key_env": "LARGE", "usd_per_million_input": 2}
+    settings = {"router": "run/router", "weak": weak, "strong": strong | {"usd_per_million_output": 8}}
+    Path("run/learn/settings.json").write_text(json.dumps(settings | {"learn": {"folder": "run/learn"}}))
+    where = (Path("run"), ADDRESS, lambda: Path("run/router"), 1)
+    with serving_file(*where, learn="run/learn", config="own.toml", port=8222):
+        pass
+    pair = "--weak small@http://10.0.0.1/v1 --strong 'large@https://host/v1#LARGE#usd=2/8'"
+    command = f"demur serve --learn {pair} --config own.toml --port 8222"
+    for said in (status(), routers()):
+        assert f"next: {command}\n" in said
+        assert "demur demo" not in said
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    from_there = command.replace("own.toml", f"{tmp_path}/own.toml")
+    for words in (["status", "--run", "../run"], ["routers", "--folder", "../run/learn"]):
+        assert f"next: cd {tmp_path} && {from_there}\n" in RUNNER.invoke(app, words).output
+    monkeypatch.chdir(tmp_path)
+    with serving_file(*where, port=8222):  # another one came after it, which did not learn
+        pass
+    assert "demur serve --learn" not in status()
+
+
 def routers() -> str:
     return RUNNER.invoke(app, ["routers"]).output
 

@@ -22,7 +22,7 @@ from demur.models.images.joined_encoder import MOST_LOOKED, TEXT_WEIGHT
 from demur.models.images.preprocessing import LONGEST_SIDE, opened_picture
 from demur.models.images.text_share import DETECTOR, LONGEST, WIDENED, TextDetector, open_text_detector
 from demur.prompts.pictures import ShownText
-from demur.runs.preflight import check_encoder
+from demur.runs.begin.preflight import check_encoder
 from demur.runs.record import with_absolute_encoder
 from test_images import BLUE, RED, picture, trained, url_of, vision_model
 

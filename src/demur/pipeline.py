@@ -46,12 +46,12 @@ from demur.routing.artifact import GATE_FILE, save_calibration, weights_hash
 from demur.routing.prompt_router import PromptRouter
 from demur.routing.train_run import train_run
 from demur.routing.verdict import RouterVerdict, recorded_verdict
-from demur.runs.dry_run import sample_dry
+from demur.runs.begin.dry_run import sample_dry
+from demur.runs.begin.preflight import check_run, check_training
+from demur.runs.begin.unused_folder import kept_if_used
 from demur.runs.lineage import keep_made, keep_run_file
-from demur.runs.preflight import check_run, check_training
 from demur.runs.record import begin_run, begin_sampling, check_same_run, with_absolute_files, with_absolute_paths
 from demur.runs.run import Own, Run, open_run
-from demur.runs.unused_folder import kept_if_used
 from demur.sampling.batches.by_api import sample_by_api
 from demur.sampling.batches.by_files import check_batches, sample_by_batch
 from demur.sampling.cost import PairSpend

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from demur.errors import DemurError
 from demur.files import hash_of_file, named_from_here, read_mapping, write_whole
@@ -23,7 +24,7 @@ from demur.files import hash_of_file, named_from_here, read_mapping, write_whole
 LOADED = ("router.json", "policy.json")  # of a saved router: its weights' hash and threshold, and its gate
 USUAL_PORT = 8111  # of a gateway
 LAST = "served.json"  # by router: the port, target and settings file that it was served with last
-USUAL_LEDGER, USUAL_LEARN = Path("run/ledger.sqlite"), Path("run/learn")
+USUAL_ROUTER, USUAL_LEDGER, USUAL_LEARN = Path("run/router"), Path("run/ledger.sqlite"), Path("run/learn")
 MODELS = frozenset({"weak", "strong", "models", "allow_endpoints"})  # settings that name them, or where they are
 TRIES, TRY_SECONDS = 20, 0.02  # to lock the file, while somebody looks whether it is locked
 
@@ -144,12 +145,21 @@ class ServedBefore:
     options: str = ""  # after a space: the settings file; port and target where it, or what is usual, has another
     names_models: bool = False  # the settings file does, or says which endpoints may be asked
     names_another: bool = False  # router
+    names_router: bool = False  # this one or another
 
 
-def served_before(router: Path) -> ServedBefore:
-    """How a saved router was served last; for the folder of a learning, how the gateway that learns was."""
+def served_last(folder: Path) -> Path | None:
+    """The router of a run's folder that was served last, or the folder of what its gateway learned; None: none was."""
+    served = next(reversed(_read_served(folder / LAST)), "")
+    return Path(served) if served else None
+
+
+def served_before(router: Path, folder: Path | None = None) -> ServedBefore:
+    """How a saved router was served last; for the folder of a learning, how the gateway that learns was. ``folder``:
+    the run's, where that is not the one above.
+    """
     try:
-        found = json.loads((router.parent / LAST).read_text(encoding="utf-8"))[str(router.absolute())]
+        found = _read_served((folder or router.parent) / LAST)[str(router.absolute())]
         port, config, target = int(found["port"]), str(found["config"]), str(found["target"])
         said = read_mapping(Path(config), "settings file") if config else {}
     except (DemurError, OSError, ValueError, LookupError, TypeError):
@@ -158,7 +168,7 @@ def served_before(router: Path) -> ServedBefore:
     options += f" --port {port}" if port not in (0, said.get("port", USUAL_PORT)) else ""
     options += f" --target {shlex.quote(target)}" if target and target != said.get("target") else ""
     another = "router" in said and Path(str(said["router"])).absolute() != router.absolute()
-    return ServedBefore(options, not MODELS.isdisjoint(said), another)
+    return ServedBefore(options, not MODELS.isdisjoint(said), another, "router" in said)
 
 
 def command_beside(gateways: Sequence[ServingGateway]) -> str:
@@ -202,14 +212,20 @@ def _absolute(path: str) -> str:
 
 def _keep_last(file: Path, served: str, last: dict[str, str | int]) -> None:
     """Keep how a router was served; a port that was any free one is none to keep, so the one of before stays."""
+    others = _read_served(file)
+    before = others.pop(served, {})
+    kept = last | {"port": last["port"] or before.get("port", 0)}
+    with suppress(OSError):
+        write_whole(file, json.dumps(others | {served: kept}))  # in the order in which they were served
+
+
+def _read_served(file: Path) -> dict[str, dict[str, Any]]:
+    """How each router of a folder was served, the last one last."""
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-        before = {name: one for name, one in found.items() if isinstance(one, dict)}
+        return {name: one for name, one in found.items() if isinstance(one, dict)}
     except (OSError, ValueError, AttributeError):
-        before = {}
-    kept = last | {"port": last["port"] or before.get(served, {}).get("port", 0)}
-    with suppress(OSError):
-        write_whole(file, json.dumps(before | {served: kept}))
+        return {}
 
 
 def _lock(path: Path) -> int | None:

@@ -19,6 +19,7 @@ from demur.cli.examples import EXAMPLES
 from demur.config import runs_beside
 from demur.config.named_run import USUAL, run_option
 from demur.evaluation.report.headline_record import FORECAST, MEASURED, QUALITY, HeadlineBlock
+from demur.runs.learning_gateway import learning_again
 from demur.runs.lineage import headline_of
 from demur.runs.lock import work_on
 from demur.runs.rest_of_sampling import rest_of_sampling
@@ -225,7 +226,7 @@ def show_path(folder: str = USUAL) -> None:
         lines += reload_lines(Path(folder), command)
     for line in lines:
         typer.echo(printing.printable(line))
-    if not any(step.done for step in steps):
+    if not any(step.done for step in steps) and not learning_again(Path(folder)):
         typer.echo("or:   demur demo   (two real local models, two to five minutes, nothing to set up)")
     others = runs_beside(Path(folder))
     if others and not any(step.done for step in steps):

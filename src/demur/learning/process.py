@@ -20,9 +20,9 @@ from demur.learning.forget import forget
 from demur.learning.round import Status, learn_round
 from demur.learning.versions import Version, canary, end_canary, promote, serving_version, version_before, versions
 from demur.records import Progress, no_progress
+from demur.runs.learning_gateway import SETTINGS
 from demur.serving_file import ServingGateway, serving_gateways
 
-SETTINGS = "settings.json"  # of the gateway beside which it learns
 DAY_SECONDS = 86_400
 NICE = 10  # lower priority than the gateway's
 LOOK_SECONDS = 0.5  # between two looks whether the gateway is still there

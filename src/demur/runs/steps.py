@@ -19,6 +19,7 @@ from demur.models.local import model_spec
 from demur.models.swapped_models import swap_command, swap_words
 from demur.prompts import load_prompts
 from demur.records import count_of, dollars
+from demur.runs.learning_gateway import learning_again
 from demur.runs.lineage import (
     REPORT,
     advice_of,
@@ -83,6 +84,7 @@ def steps_of(folder: Path) -> tuple[Step, ...]:
     before = served_before(router)
     served = "; ".join(one.sentence for one in gateways)
     limit = f", at most {dollars(config.max_usd)} in all" if config and config.max_usd else ""
+    learn = "" if config else learning_again(folder)
     sample = (pair if "samples" in made else f"{pair}{limit}, {UNFINISHED}") if config else ""
     ask = sample_command(folder)[1] if config else SAMPLE + option
     older = older_stages(folder)
@@ -98,7 +100,7 @@ def steps_of(folder: Path) -> tuple[Step, ...]:
         Step("report", f"{folder / REPORT} is of an earlier router or threshold" if outdated else "see what it saves",
              "" if outdated else ", ".join(measured), f"demur report{option}", newer),
         Step("serve", f"an OpenAI-compatible endpoint{_served_before(ledger)}", served,
-             command_beside(gateways) or f"demur serve{f' {router}' if option or before.names_another else ''}"
+             command_beside(gateways) or learn or f"demur serve{f' {router}' if option or before.names_another else ''}"
              + f"{_serving(config) if config and not before.names_models else ''}{anyway}{before.options}"),
     )  # fmt: skip
 
@@ -331,8 +333,8 @@ def _serving(config: RunConfig) -> str:
 def next_command(folder: Path) -> str:
     """The command that comes next in a folder."""
     steps = steps_of(folder)
-    if _config(folder) is None and any(one.learn for one in serving_gateways(folder)):  # in place of the other steps
-        return steps[-1].command
+    if _config(folder) is None and (any(one.learn for one in serving_gateways(folder)) or learning_again(folder)):
+        return steps[-1].command  # in place of the other steps
     stale = next((line for line in outdated_stages(folder)), "")
     again = next((one.command for one in steps if f"`demur {one.name}`" in stale and not one.finished), "")
     unfinished = [step for step in steps if not step.finished]

@@ -13,7 +13,6 @@ from demur.cli import printing
 from demur.records import count_of
 
 USUAL_FOLDER = "run/learn"
-PAIR = " --weak MODEL@http://HOST/v1 --strong MODEL@https://HOST/v1"
 Folder = Annotated[str, typer.Option("--folder", help="Folder of what is learned.")]
 
 
@@ -41,7 +40,8 @@ def learn(
 def routers(folder: Folder = USUAL_FOLDER) -> None:
     """List the routers that learning has tried, and their gains. The one that serves is marked."""
     from demur.learning.process import last_status, learning_gateway, tried_routers
-    from demur.serving_file import command_beside, ledger_command, served_before
+    from demur.runs.learning_gateway import learning_command
+    from demur.serving_file import command_beside, ledger_command
 
     found, now, canary = tried_routers(folder)
     printing.lines(
@@ -56,8 +56,7 @@ def routers(folder: Folder = USUAL_FOLDER) -> None:
         command = command_beside([gateway])
         printing.next_step(ledger_command(gateway) if command.startswith("demur routers") else command)
     else:
-        before = served_before(Path(folder))
-        printing.next_step(f"demur serve --learn{'' if before.names_models else PAIR}{before.options}")
+        printing.next_step(learning_command(Path(folder)))
 
 
 def rollback(
