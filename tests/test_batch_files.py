@@ -340,7 +340,7 @@ def test_the_command_line_says_what_comes_next(tmp_path: Path) -> None:
     assert "next: the same command with --batch-in RESULTS" in done.output
     results = [write(tmp_path / f"{i}.jsonl", rows) for i, rows in enumerate(halves(requests(tmp_path / "out")))]
     done = CliRunner().invoke(app, [*command, "--batch-in", str(results[0])])
-    assert "next: the same command with --batch-out NEW_FOLDER" in done.output
+    assert "next: once all results are read, the same command with --batch-out NEW_FOLDER" in done.output
     done = CliRunner().invoke(app, [*command, "--batch-in", str(results[1])])
     assert "next: demur label" in done.output
 

@@ -12,7 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from demur.cli.main import app
+from demur.config import ModelConfig, RunConfig
 from demur.errors import BudgetError
+from demur.runs.steps import sample_command
 from demur.sampling.cost import PairEstimate
 from demur.sampling.sample import Estimate
 from pairs import Pair, running_pair, write_questions
@@ -84,3 +86,42 @@ def test_what_is_left_under_a_limit_is_never_said_to_be_nothing_or_less(left: fl
     limit = PairEstimate(side, side, (), ("small", "large"), usd_left=left).limit
     assert "--max-usd" in limit
     assert ("$" in limit) is shown
+
+
+def test_where_requests_are_written_the_next_command_reads_their_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pair: Pair
+) -> None:
+    """Asked for directly, the same answers would be paid for twice."""
+    monkeypatch.chdir(tmp_path)
+    write_questions(Path("prompts.jsonl"), 4, gold=False)
+    models = ("--weak", pair.names["weak"], "--strong", pair.names["strong"])
+    sampling = ["sample", "prompts.jsonl", *models]
+    RUNNER.invoke(app, [*sampling, "--n", "2", "--batch-out", "round 1"])
+    lines, again = status(), f"demur {shlex.join(sampling)}"
+    at = lines.index(f"next: {again} --batch-in RESULTS   (RESULTS: the files that the batch API gave back)")
+    assert "are written in round 1; the same answers asked for directly are paid for twice" in lines[at - 1]
+    assert lines[at + 1].startswith(f"or:   {again} --batch-out NEW_FOLDER   (")
+    Path("round 1").rename("thrown away")
+    assert next_of(status()) == again
+    Path("thrown away").rename("round 1")
+    assert RUNNER.invoke(app, sampling).exit_code == 0  # directly all the same
+    assert next_of(status()) == "demur label"
+
+
+def test_a_local_model_is_sampled_once_the_results_of_the_other_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pair: Pair
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_questions(Path("prompts.jsonl"), 4, gold=False)
+    sampling = ["sample", "prompts.jsonl", "--weak", "smollm2-135m", "--strong", pair.names["strong"]]
+    RUNNER.invoke(app, [*sampling, "--n", "2", "--batch-out", "out"])
+    lines = status()
+    assert next_of(lines).startswith(f"demur {shlex.join(sampling)} --batch-in RESULTS ")
+    assert f"or:   demur {shlex.join(sampling)}   (samples the local model, once all of them are read)" in lines
+
+
+def test_the_command_that_goes_on_names_a_shared_store(tmp_path: Path) -> None:
+    """Without it the folder is refused as another run's."""
+    models = ModelConfig("small"), ModelConfig("large")
+    RunConfig("p.jsonl", *models, run=str(tmp_path), store="postgresql://host/answers").save()
+    assert sample_command(tmp_path)[1].endswith(f" --run {tmp_path} --store postgresql://host/answers")

@@ -49,7 +49,7 @@ from demur.routing.verdict import RouterVerdict, recorded_verdict
 from demur.runs.begin.dry_run import sample_dry
 from demur.runs.begin.preflight import check_run, check_training
 from demur.runs.begin.unused_folder import kept_if_used
-from demur.runs.lineage import keep_made, keep_run_file
+from demur.runs.lineage import keep_made, keep_requests, keep_run_file
 from demur.runs.record import begin_run, begin_sampling, check_same_run, with_absolute_files, with_absolute_paths
 from demur.runs.run import Own, Run, open_run
 from demur.sampling.batches.by_api import sample_by_api
@@ -128,8 +128,8 @@ def batch_stage(run: Run, folder: str | Path | None, files: Sequence[str | Path]
     check_training(run.prompts, run.config.test_share)
     check_batches(run, folder, files, by_api=by_api)
     begin_sampling(run, None, ask=by_api)
-    settle = settle_of(run)
-    notes = sample_by_api(run, settle) if by_api else sample_by_batch(run, settle, folder, files)
+    notes = sample_by_api(run, settle_of(run)) if by_api else sample_by_batch(run, settle_of(run), folder, files)
+    keep_requests(run.config.folder, folder)
     if not run.unfinished:
         keep_made(run.config.folder, "samples", run.samples_hash)
     given = (run.config, run.pair, run.prompts, run.samples, run.store)

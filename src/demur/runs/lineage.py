@@ -20,6 +20,7 @@ MADE = "made.json"
 Stage = Literal["samples", "labels", "routers", "report"]
 REPORT = "report.html"
 RUN_FILE, WISH, ADVICE, SWAPPED, HEADLINE = "run file", "wish", "advised share", "swapped", "headline"
+REQUESTS: Literal["files of requests"] = "files of requests"
 OUTDATED: Mapping[Stage, tuple[Stage, str]] = {  # a stage, what it is made from, and the command that makes it
     "labels": ("samples", "demur label"),
     "routers": ("labels", "demur train"),
@@ -39,8 +40,9 @@ def keep_made(folder: Path, stage: Stage, content: str, source: str = "") -> Non
     write_whole(folder / MADE, json.dumps(made) + "\n")
 
 
-def forget_made(folder: Path, stage: Stage) -> None:
-    """Forget that a stage was completed: it is begun again with other settings."""
+def forget_made(folder: Path, stage: Stage | Literal["files of requests"]) -> None:
+    """Forget that a stage was completed, since it is begun again with other settings; or that requests were written,
+    since their answers are asked for directly."""
     kept = _read_lineage(folder)
     if kept.pop(stage, None):
         write_whole(folder / MADE, json.dumps(kept) + "\n")
@@ -118,6 +120,20 @@ def run_file_of(folder: Path) -> str:
     """The run file that a folder's run was begun by, as named from here; empty where there is none."""
     kept = _read_lineage(folder).get(RUN_FILE, {}).get("content", "")
     return named_from_here(kept) if kept and Path(kept).is_file() else ""
+
+
+def keep_requests(folder: Path, written: str | Path | None) -> None:
+    """Keep in which folder files of requests for a batch API were written; None, or no folder: none were."""
+    if written and Path(written).is_dir():
+        kept = _read_lineage(folder) | {REQUESTS: {"content": str(Path(written).absolute())}}
+        write_whole(folder / MADE, json.dumps(kept) + "\n")
+
+
+def requests_of(folder: Path) -> str:
+    """The folder of those files, as named from here; empty where there is none, or all samples are there."""
+    made = _read_lineage(folder)
+    kept = made.get(REQUESTS, {}).get("content", "")
+    return named_from_here(kept) if kept and "samples" not in made and Path(kept).is_dir() else ""
 
 
 def keep_wish(folder: Path, prompts: str, options: str) -> None:

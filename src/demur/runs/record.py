@@ -16,7 +16,7 @@ from demur.errors import InputError
 from demur.models.catalogue import is_known
 from demur.models.swapped_models import dearer_sentence
 from demur.prompts import absolute_prompts, check_files
-from demur.runs.lineage import forget_made, keep_swapped
+from demur.runs.lineage import REQUESTS, forget_made, keep_swapped
 from demur.runs.run import Run
 from demur.sampling.earlier.asked_models import keep_asked
 from demur.sampling.earlier.longer_trial import longer_trial
@@ -110,6 +110,8 @@ def begin_sampling(run: Run, announce: Announce | None, *, ask: bool = True) -> 
             given = (run.config, run.pair, run.prompts, run.samples, run.store)
             announce(replace(estimate_pair(*given, full=run.for_measuring), first=trial.sentence))
         trial.ask(run)
+    if ask:
+        forget_made(run.config.folder, REQUESTS)
     keep_sampling(run.config)
     return None if trial else announce
 

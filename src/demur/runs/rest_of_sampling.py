@@ -13,10 +13,10 @@ from demur.config.named_run import run_option
 from demur.errors import DemurError
 from demur.models.endpoint import Endpoint
 from demur.records import count_of, dollars
-from demur.runs.lineage import run_file_of, stages_made
+from demur.runs.lineage import requests_of, run_file_of, stages_made
 from demur.runs.record import PRICES
 from demur.runs.run import Run, open_run
-from demur.runs.steps import sample_command
+from demur.runs.steps import results_command, sample_command
 from demur.sampling.budget import prompt_tokens
 from demur.sampling.cost import PairEstimate
 from demur.sampling.pair import distinct_sides, estimate_pair
@@ -29,6 +29,8 @@ def rest_of_sampling(folder: Path, command: str) -> tuple[str, ...]:
     A limit that stops the same command at once is named, with one that allows all that is missing.
     """
     try:
+        if command and command == results_command(folder):
+            return _lines_on_requests(folder, command)
         if "samples" in stages_made(folder) or command != sample_command(folder)[1]:
             return ()
         config = load_run(folder)
@@ -38,6 +40,19 @@ def rest_of_sampling(folder: Path, command: str) -> tuple[str, ...]:
             return _lines(run, folder, command)
     except DemurError:  # whoever goes on says what is wrong
         return ()
+
+
+def _lines_on_requests(folder: Path, command: str) -> tuple[str, ...]:
+    """The lines where requests were written into files, which would be asked, and paid for, again."""
+    config, sample = load_run(folder), command.removesuffix(" --batch-in RESULTS")
+    local = any(one.base_url is None for one in config.models)
+    more = f"{sample}   (samples the local model" if local else f"{sample} --batch-out NEW_FOLDER   (what is missing"
+    return (
+        f"files of requests for a batch API are written in {requests_of(folder)}; the same answers asked for directly "
+        "are paid for twice",
+        f"next: {command}   (RESULTS: the files that the batch API gave back)",
+        f"or:   {more}, once all of them are read)",
+    )
 
 
 def _lines(run: Run, folder: Path, command: str) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ from demur.runs.lineage import (
     older_stages,
     outdated_report,
     outdated_stages,
+    requests_of,
     run_file_of,
     stages_made,
     swapped_of,
@@ -86,7 +87,7 @@ def steps_of(folder: Path) -> tuple[Step, ...]:
     limit = f", at most {dollars(config.max_usd)} in all" if config and config.max_usd else ""
     learn = "" if config else learning_again(folder)
     sample = (pair if "samples" in made else f"{pair}{limit}, {UNFINISHED}") if config else ""
-    ask = sample_command(folder)[1] if config else SAMPLE + option
+    ask = results_command(folder) or (sample_command(folder)[1] if config else SAMPLE + option)
     older = older_stages(folder)
     newer_labels, newer = older.get("labels", ""), older.get("labels") or older.get("routers", "")
     return (
@@ -189,12 +190,20 @@ def sample_command(folder: Path) -> tuple[str, str]:
     if config is None:
         return "prompts.jsonl", SAMPLE
     prompts = named_from_here(str(config.prompts))
-    if file:
-        return prompts, f"demur run {shlex.quote(file)}"
-    pair = " ".join(
-        f"--{role} {shlex.quote(model_spec(one))}" for role, one in (("weak", config.weak), ("strong", config.strong))
-    )
-    return prompts, f"demur sample {shlex.quote(prompts)} {pair}{run_option(folder)}"
+    return prompts, f"demur run {shlex.quote(file)}" if file else _sample_again(config, folder)
+
+
+def results_command(folder: Path) -> str:
+    """The command that reads the results of the files of requests that were written for a run; empty without such."""
+    config = _config(folder)
+    return f"{_sample_again(config, folder)} --batch-in RESULTS" if config and requests_of(folder) else ""
+
+
+def _sample_again(config: RunConfig, folder: Path) -> str:
+    sides = (("weak", config.weak), ("strong", config.strong))
+    pair = " ".join(f"--{role} {shlex.quote(model_spec(one))}" for role, one in sides)
+    store = f" --store {shlex.quote(config.store)}" if config.store else ""
+    return f"demur sample {shlex.quote(named_from_here(str(config.prompts)))} {pair}{run_option(folder)}{store}"
 
 
 def swap_advice(folder: Path) -> str:
@@ -333,6 +342,8 @@ def _serving(config: RunConfig) -> str:
 def next_command(folder: Path) -> str:
     """The command that comes next in a folder."""
     steps = steps_of(folder)
+    if reads := results_command(folder):  # what was written is paid for once it is sent
+        return reads
     if _config(folder) is None and (any(one.learn for one in serving_gateways(folder)) or learning_again(folder)):
         return steps[-1].command  # in place of the other steps
     stale = next((line for line in outdated_stages(folder)), "")

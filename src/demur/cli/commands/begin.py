@@ -194,7 +194,8 @@ def _after_sampling(run: str, *, batch: bool, batch_out: str | None, batch_in: l
     if batch_out and Path(batch_out).exists():
         return printing.next_step("the same command with --batch-in RESULTS in place of --batch-out")
     if batch_in and missing:
-        return printing.next_step("the same command with --batch-out NEW_FOLDER: samples are missing")
+        more = "once all results are read, the same command with --batch-out NEW_FOLDER: samples are missing"
+        return printing.next_step(more)
     if unseen := measuring_command(Path(run)):
         printing.explanation(f"to measure {USUAL}/router on these prompts: {unseen}; to train another router on them:")
     return printing.next_in(run)
