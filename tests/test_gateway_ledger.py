@@ -237,21 +237,27 @@ def test_an_export_says_how_many_records_hold_no_prompt(tmp_path: Path) -> None:
 def test_the_bill_advises_an_export_that_can_be_replayed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not into prompts.jsonl, which is the name of everybody's own prompts; and first of all to record prompts."""
+    """Not into prompts.jsonl, which is the name of everybody's own prompts. First of all to record prompts, which the
+    plain ledger alone says."""
     url = filled(tmp_path / "l.sqlite", "demur")
     replayed = f"demur ledger {url} --export ledger.jsonl, then demur replay ledger.jsonl"
-    monkeypatch.setattr("sys.argv", ["demur", "ledger", url, "--by", "day"])
-    for prompt, said in (
-        ("", f"add --record prompts to the command that starts the gateway, and later: {replayed}"),
-        ("Why?", f"next: {replayed}"),
-    ):
-        backend = SqliteBackend(url)
-        backend.write([replace(RECORD, id=f"of {prompt}", prompt=prompt)])
-        backend.close()
+
+    def advised(*options: str) -> list[str]:
+        monkeypatch.setattr("sys.argv", ["demur", "ledger", url, *options])
         with pytest.raises(SystemExit) as end:
             main()
         assert end.value.code == 0
-        assert any(line.endswith(said) for line in capsys.readouterr().err.splitlines())
+        return capsys.readouterr().err.splitlines()
+
+    record, by_day = advised()
+    assert record.endswith(f"add --record prompts to the command that starts the gateway, and later: {replayed}")
+    assert by_day == f"next: demur ledger {url} --by day"
+    assert advised("--by", "day") == []
+    backend = SqliteBackend(url)
+    backend.write([replace(RECORD, id="with its prompt", prompt="Why?")])
+    backend.close()
+    assert advised() == [by_day]
+    assert advised("--by", "day") == [f"next: {replayed}"]
 
 
 def test_one_is_not_written_as_many(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -261,6 +261,22 @@ def test_thresholds_stand_in_order_with_the_share_that_each_sent_to_the_strong_m
     assert none.startswith("(none) ")
 
 
+def test_each_row_of_a_bill_tells_the_share_that_was_saved_unless_it_is_noise(tmp_path: Path) -> None:
+    path = str(tmp_path / "l.sqlite")
+    saved = replace(record_of(CASES[0]), usd=0.003, usd_strong=0.004, usd_strong_error=0.0, usd_strong_spread=0.0)
+    noise = replace(saved, usd_strong_spread=0.001)  # $0.001 saved, give or take nearly twice as much
+    lost = replace(saved, usd=0.005)
+    made = {"a": saved, "b": replace(saved, usd_strong_spread=0.0001), "c": noise, "d": lost}
+    SqliteBackend(path).write([replace(one, id=name, key=name) for name, one in made.items()])
+    rows = {row[0]: row.split("  ")[-1] for row in bill_page(path, "key").lines[1:-1]}
+    assert rows == {
+        "a": "$0.001 (25%)",
+        "b": "$0.001 ± $0.000196 (25%)",
+        "c": "$0.001 ± $0.00196",
+        "d": "-$0.001 (-25%)",
+    }
+
+
 def test_the_strong_share_is_of_the_requests_that_were_routed(tmp_path: Path) -> None:
     path = str(tmp_path / "l.sqlite")
     weak = replace(record_of(CASES[0]), at=time.time(), role="weak", model="small", score=0.2, threshold=0.5)

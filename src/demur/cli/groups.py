@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from demur.cli import printing
 from demur.cli.advice import advice_lines, reload_lines
 from demur.cli.examples import EXAMPLES
+from demur.cli.promise import promises_beside
 from demur.config import runs_beside
 from demur.config.named_run import USUAL, run_option
 from demur.evaluation.report.headline_record import FORECAST, MEASURED, QUALITY, HeadlineBlock
@@ -211,8 +212,11 @@ def show_path(folder: str = USUAL) -> None:
         typer.echo(f"  {mark} {step.name:<{width}}  {about}")
     typer.echo("")
     if block := HeadlineBlock.from_record(headline_of(Path(folder))):
+        kept = promises_beside(Path(folder))
         shown = replace(
-            block, notes=tuple(note for note in block.notes if note[0] in SHOWN), cautions=block.cautions[:2]
+            block,
+            notes=(*(note for note in block.notes if note[0] in SHOWN), *(one.note for one in kept)),
+            cautions=(*filter(None, (one.caution for one in kept)), *block.cautions[:2]),
         )
         typer.echo(printing.printable("\n".join((*shown.of_router(Path(folder) / "router").lines, ""))))
     if swapped := swap_advice(Path(folder)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from dataclasses import asdict
 from enum import StrEnum
 from functools import partial
@@ -15,6 +16,7 @@ from demur.cli import printing
 from demur.cli.commands.inspect import Anyway, AsJson, Force
 from demur.cli.options import with_options
 from demur.cli.progress import progress_bar
+from demur.cli.promise import promise_lines, promise_of
 from demur.config import A_MODEL
 from demur.config.store_url import SCHEMES
 from demur.errors import InputError
@@ -132,27 +134,38 @@ def ledger(
     json: AsJson = False,
 ) -> None:
     """Print or export the gateway's decisions, costs and savings."""
-    from demur.gateway.ledger.export import bill_page, ledger
+    from demur.gateway.ledger.export import bill_page, holds_prompts, ledger
+    from demur.gateway.ledger.totals.bills import parse_since
 
+    replayed = f"demur ledger {shlex.quote(url)} --export ledger.jsonl, then demur replay ledger.jsonl"
     if by is not None:
         page = bill_page(url, by, since=since)
+        promise = promise_of(url, since=parse_since(since, now=time.time()) if since else 0.0)
         if json:
-            return printing.as_json(page)
-        printing.lines(page.lines)
-        replayed = f"demur ledger {url} --export ledger.jsonl, then demur replay ledger.jsonl"
+            return printing.as_json({**printing.plain(page), "promise": promise})
+        printing.lines((*page.lines, *promise_lines(promise)))
         if page.recorded:
             return printing.next_step(replayed)
-        return printing.explanation(
-            "these requests hold no prompts; add --record prompts to the command that starts the gateway, and later: "
-            f"{replayed}"
-        )
+        if promise and promise.broken:
+            _no_prompts(replayed)
+        return None
     if since is not None:
         raise InputError("--since belongs to --by; give --by key, conversation, model, day or threshold")
     found = ledger(url, last=last, export=export, force=force)
+    promise = None if export else promise_of(url)
     if json:
-        return printing.as_json(found)
-    printing.lines(found.lines)
-    return printing.next_step(f"demur ledger {url} --by day")
+        return printing.as_json({**printing.plain(found), "promise": promise})
+    printing.lines((*found.lines, *promise_lines(promise)))
+    if found.records and not export and not holds_prompts(url):
+        _no_prompts(replayed)
+    return printing.next_step(f"demur ledger {shlex.quote(url)} --by day")
+
+
+def _no_prompts(replayed: str) -> None:
+    printing.explanation(
+        "these requests hold no prompts; add --record prompts to the command that starts the gateway, and later: "
+        f"{replayed}"
+    )
 
 
 KeyFile = Annotated[Path, typer.Option(help="File of hashed keys.")]

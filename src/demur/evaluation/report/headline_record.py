@@ -39,6 +39,8 @@ class HeadlineBlock:
     sentence: str  # the result
     notes: tuple[Fact, ...] = ()  # what it rests on
     cautions: tuple[str, ...] = ()  # what to be careful about, the gravest first
+    threshold: float | None = None  # that it is of; None: kept by an earlier version, likewise below
+    saved: float | None = None  # fraction of always-strong's cost; None also where it is unknown
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> HeadlineBlock | None:
@@ -46,7 +48,8 @@ class HeadlineBlock:
         if not record:
             return None
         notes = tuple((str(name), str(fact)) for name, fact in record["notes"])
-        return cls(record["sentence"], notes, tuple(record["cautions"]))
+        promise = record.get("threshold"), record.get("saved")
+        return cls(record["sentence"], notes, tuple(record["cautions"]), *promise)
 
     def of_router(self, router: Path) -> HeadlineBlock:
         """The block of the router that is saved in a folder: the commands that its notes and cautions propose name
@@ -162,7 +165,8 @@ class Headline:
     def block(self, *, notes: Iterable[Fact] = (), cautions: Iterable[str] = ()) -> HeadlineBlock:
         """The headline with what else is known of the router; empty ones are left out."""
         more = tuple((name, fact) for name, fact in notes if fact)
-        return HeadlineBlock(self.sentence, (*self.notes, *more), (*self.cautions, *filter(None, cautions)))
+        said = (*self.cautions, *filter(None, cautions))
+        return HeadlineBlock(self.sentence, (*self.notes, *more), said, self.threshold, self.saved)
 
     def scope(self, of: str = "") -> str:
         """Which prompts quality is of, such as "the 54% that could be judged"; empty where it is of all."""

@@ -207,10 +207,14 @@ class BillPage:
 def bill_page(url: str, by: str, *, since: str | None = None) -> BillPage:
     """What a ledger's requests cost and saved, ``since`` a day or a time ago; raises InputError, StoreError."""
     start = 0.0 if since is None else parse_since(since, now=time.time())
-    recorded = bool(query_ledger(url, "select 1 from decisions where prompt <> '' limit 1"))
     found = tuple(bills(url, by=by, since=start))
     replaced, by_weak = replaced_counts(url, by=by, since=start)
-    return BillPage(found, bills(url, since=start)[0], by, recorded, replaced, by_weak)
+    return BillPage(found, bills(url, since=start)[0], by, holds_prompts(url), replaced, by_weak)
+
+
+def holds_prompts(url: str) -> bool:
+    """Whether at least one of a ledger's records holds its prompt. Raises StoreError."""
+    return bool(query_ledger(url, "select 1 from decisions where prompt <> '' limit 1"))
 
 
 def _held_note(bill: Bill) -> tuple[str, ...]:
@@ -219,6 +223,7 @@ def _held_note(bill: Bill) -> tuple[str, ...]:
 
 def _bill_line(bill: Bill, name: str, replaced: int) -> str:
     saved = f"{dollars(bill.saved)}" + (f" ± {dollars(bill.margin)}" if bill.margin else "")
+    saved += "" if bill.told_share is None else f" ({bill.told_share:.0%})"
     unknown = f", {bill.unpriced:,} of unknown cost left out" if bill.unpriced else ""
     unknown += f", {replaced:,} {INSTEAD}" if replaced else ""
     strong = "-" if bill.strong_share is None else f"{bill.strong_share:.0%}"

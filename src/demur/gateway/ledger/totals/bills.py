@@ -76,6 +76,11 @@ class Bill:
         return self.saved / self.usd_strong if self.usd_strong > 0 else None
 
     @property
+    def told_share(self) -> float | None:
+        """`saved_share`; None also where the margin is as large: a percentage would be read as if it were known."""
+        return None if self.margin and self.margin >= abs(self.saved) else self.saved_share
+
+    @property
     def strong_share(self) -> float | None:
         """The share of `routed` that the strong model answered; None of none."""
         return self.strong / self.routed if self.routed else None
@@ -101,8 +106,8 @@ class Bill:
         margin = f" ± {dollars(self.margin)}" if self.margin else ""
         guess = "" if self.margin is not None else ", a guess of unknown error: the router was trained without samples"
         word, share = ("saved", "saves") if self.saved >= 0 else ("lost", "loses")
-        part = "" if self.saved_share is None else f" ({share} {abs(self.saved_share):.0%})"
-        if self.margin and self.margin >= abs(self.saved):  # a percentage would be read as if it were known
+        part = "" if self.told_share is None else f" ({share} {abs(self.told_share):.0%})"
+        if self.told_share is None and self.saved_share is not None:
             part = ", which is not told from 0: too few requests"
         checks = f", {dollars(self.usd_checks)} of it for checks" if self.usd_checks else ""
         answers = f"{count_of(int(self.estimated), 'answer')} came without usage"

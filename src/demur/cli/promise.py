@@ -1,0 +1,102 @@
+"""What a router's kept headline promises to save, beside what its gateway's ledger says was saved so far."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from demur.config.store_url import SCHEMES
+from demur.errors import StoreError
+from demur.evaluation.report.headline_record import FORECAST, MEASURED, HeadlineBlock
+from demur.records import Fact, count_of
+from demur.runs.lineage import headline_of
+from demur.runs.steps import gateways_of
+
+if TYPE_CHECKING:
+    from demur.gateway.ledger.totals.saved_so_far import SavedSoFar
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What a threshold is to save, and what it saved so far; both as fractions of always-strong's cost."""
+
+    threshold: float
+    saved: float
+    basis: str  # such as "measured on 480 training prompts"
+    so_far: SavedSoFar
+
+    @property
+    def line(self) -> str:
+        """Both, for the ledger."""
+        return (
+            f"promised at threshold {self.threshold:.4f}: {self.saved:.0%} saved ({self.basis}); so far {self._so_far} "
+            f"over {self._requests}"
+        )
+
+    @property
+    def note(self) -> Fact:
+        """What was saved so far, for the headline that holds the promise."""
+        return "so far", f"{self._so_far} saved, over {self._requests} at this threshold"
+
+    @property
+    def broken(self) -> bool:
+        """Whether it lies outside the interval of what was saved, in the figures that are shown."""
+        return abs(_percent(self.saved) - _percent(self.so_far.share)) > _percent(self.so_far.margin)
+
+    @property
+    def caution(self) -> str:
+        """That it does, and what helps; empty where it does not."""
+        if not self.broken:
+            return ""
+        word = "less" if self.so_far.share < self.saved else "more"
+        return (
+            f"The requests save {word} than promised: their prompts or answers are unlike the measured ones. Look at "
+            "prompts of the ledger with `demur replay`; to learn from them, add some to the prompts of `demur sample`"
+        )
+
+    @property
+    def _so_far(self) -> str:
+        return f"{self.so_far.share:.0%} ± {self.so_far.margin:.0%}"
+
+    @property
+    def _requests(self) -> str:
+        return count_of(self.so_far.requests, "request")
+
+
+def promise_of(ledger: str, folder: Path | None = None, *, since: float = 0.0) -> Promise | None:
+    """The promise of the router of a run's folder, which is the ledger's if none is given, beside what the ledger says
+    from a time on (seconds since 1970); None where no promise is kept, or no request was decided by its threshold.
+
+    Raises StoreError.
+    """
+    from demur.gateway.ledger.totals.saved_so_far import saved_so_far
+
+    if folder is None and ledger.startswith(SCHEMES):
+        return None
+    block = HeadlineBlock.from_record(headline_of(folder or Path(ledger).parent))
+    if block is None or block.threshold is None or block.saved is None:
+        return None
+    found = saved_so_far(ledger, block.threshold, since=since)
+    basis = next((f"{name} {fact.split(', ')[0]}" for name, fact in block.notes if name in (MEASURED, FORECAST)), "")
+    return Promise(block.threshold, block.saved, basis, found) if found else None
+
+
+def promises_beside(folder: Path) -> tuple[Promise, ...]:
+    """The promise of a run's router beside each ledger of the gateways that serve it now, as it is saved."""
+    found = []
+    serving = [one.ledger for one in gateways_of(folder / "router") if one.ledger and not one.outdated]
+    for ledger in dict.fromkeys(serving):
+        with suppress(StoreError):  # nothing is written yet
+            found.append(promise_of(ledger, folder))
+    return tuple(one for one in found if one)
+
+
+def promise_lines(promise: Promise | None) -> tuple[str, ...]:
+    """The promise and its caution, as the ledger says them; none of no promise."""
+    return (promise.line, *(f"- {one}" for one in [promise.caution] if one)) if promise else ()
+
+
+def _percent(share: float) -> int:
+    return round(100 * share)

@@ -1,0 +1,127 @@
+"""`demur ledger` and `demur status` beside a gateway: what a threshold promised to save, and what it saved so far."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from demur.cli.main import app
+from demur.cli.promise import promise_of
+from demur.evaluation.report.headline_record import Headline
+from demur.gateway.ledger.ledger import SqliteBackend
+from demur.gateway.ledger.record import LedgerRecord
+from demur.gateway.ledger.totals.saved_so_far import saved_so_far
+from demur.runs.lineage import keep_headline, keep_made
+from demur.serving_file import serving_file
+from gateways import RECORD
+
+LOCAL = replace(RECORD, score=0.2, threshold=0.5, role="weak", usd=0.0, usd_strong=1.0, prompt="")
+LARGE = replace(LOCAL, score=0.7, role="strong", usd=1.0)
+RUNNER = CliRunner()
+
+
+def written(path: Path, rows: Sequence[LedgerRecord]) -> str:
+    backend = SqliteBackend(str(path))
+    backend.write([replace(one, id=f"{n}", at=1000.0 + n) for n, one in enumerate(rows)])
+    backend.close()
+    return str(path)
+
+
+def promised(saved: float) -> Path:
+    """A run whose router has the threshold .5, at which it is to save a part of the cost."""
+    router = Path("run/router")
+    router.mkdir(parents=True, exist_ok=True)
+    (router / "router.json").write_text('{"calibration": {"threshold": 0.5}}')
+    keep_made(Path("run"), "samples", "")
+    told = Headline(0.5, True, 480, "training prompts, each scored apart", 0.9, None, None, False, 1 - saved, 1.0, None)
+    keep_headline(Path("run"), asdict(told.block()))
+    return router
+
+
+def said(*arguments: str) -> str:
+    return RUNNER.invoke(app, list(arguments)).output
+
+
+@pytest.mark.parametrize(
+    ("rows", "share", "deviation"),
+    [
+        # One more of each kind: a third of (4 + 2), whose deviation is sqrt(1/3 * 2/3 * 4) / 4; residuals are smaller.
+        ([LOCAL, LARGE, LARGE, LARGE], 0.25, (2 / 9 * 4) ** 0.5 / 4),
+        ([LARGE] * 5, 0.0, (1 / 7 * 6 / 7 * 5) ** 0.5 / 5),  # none saved: not as if that were known
+        # A check made a local answer dear: residuals -1.5 and 1.5 of $2.
+        ([replace(LOCAL, usd=3.0), LOCAL], -0.5, 4.5**0.5 / 2),
+        # Each guess is off by .3 that they share and .4 of its own, the share by three quarters of that, of $4.
+        (
+            [replace(LOCAL, usd_strong_error=0.3, usd_strong_spread=0.4), LARGE, LARGE, LARGE],
+            0.25,
+            (2 / 9 * 4 + (0.75 * 0.5) ** 2) ** 0.5 / 4,
+        ),
+    ],
+)
+def test_the_interval_holds_the_errors_of_guesses_and_which_requests_came(
+    tmp_path: Path, rows: Sequence[LedgerRecord], share: float, deviation: float
+) -> None:
+    others = [replace(LOCAL, threshold=0.4), replace(LOCAL, score=None), replace(LOCAL, usd=None)]
+    found = saved_so_far(written(tmp_path / "l.sqlite", [*rows, *others]), 0.5)
+    assert found is not None
+    assert found.requests == len(rows)
+    assert found.share == pytest.approx(share)
+    assert found.margin == pytest.approx(1.96 * deviation)
+
+
+def test_guesses_of_unknown_error_are_not_compared(tmp_path: Path) -> None:
+    assert saved_so_far(written(tmp_path / "l.sqlite", [replace(LOCAL, usd_strong_error=None), LARGE]), 0.5) is None
+
+
+def test_the_ledger_sets_what_was_saved_beside_the_promise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    router = promised(0.15)
+    url = written(Path("run/ledger.sqlite"), [*[LARGE] * 8, LOCAL])
+    basis = "measured on 480 training prompts"
+    line = f"promised at threshold 0.5000: 15% saved ({basis}); so far 11% ± 25% over 9 requests"
+    for lines in (said("ledger", url).splitlines(), said("ledger", url, "--by", "day").splitlines()):
+        assert line in lines
+        assert not any("than promised" in one for one in lines)
+    assert json.loads(said("ledger", url, "--json"))["promise"]["so_far"]["requests"] == 9
+    found = promise_of(url, since=1008.0)  # the last one alone
+    assert found is not None
+    assert found.so_far.requests == 1
+    assert promise_of(url, since=2000.0) is None
+    (router / "router.json").write_text('{"calibration": {"threshold": 0.6}}')  # of which no headline is kept
+    assert "promised" not in said("ledger", url)
+
+
+@pytest.mark.parametrize(("promise", "word"), [(0.5, "less"), (0.02, "more")])
+def test_a_promise_outside_the_interval_is_said_once_with_what_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, promise: float, word: str
+) -> None:
+    """From 270 of 2,700 requests: 10% ± 1%; without prompts the next step is to keep them."""
+    monkeypatch.chdir(tmp_path)
+    promised(promise)
+    url = written(Path("run/ledger.sqlite"), ([*[LARGE] * 9, LOCAL]) * 270)
+    output = said("ledger", url, "--by", "day")
+    assert "so far 10% ± 1% over 2,700 requests" in output
+    assert output.count(f"- The requests save {word} than promised") == 1
+    assert "add --record prompts" in output.splitlines()[-1]
+
+
+def test_the_status_says_it_beside_a_gateway_that_has_loaded_the_threshold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    router = promised(0.5)
+    url = written(Path("kept.sqlite"), ([*[LARGE] * 9, LOCAL]) * 270)
+    with serving_file(Path("run"), "http://127.0.0.1:8111", lambda: router, 1234, ledger=url):
+        assert "  so far       10% ± 1% saved, over 2,700 requests at this threshold\n" in said("status")
+        assert said("status").count("save less than promised") == 1
+        promised(0.1)
+        assert "than promised" not in said("status")
+        (router / "policy.json").write_text("{}")
+        promised(0.1)  # kept for what is saved now, which the gateway has not loaded
+        assert "so far" not in said("status")
+    assert "so far" not in said("status")
