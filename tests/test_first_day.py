@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from demur.cli.groups import as_options
+from demur.cli.groups import as_options, router_of_words
 from demur.cli.main import app, main
 from demur.evaluation.report.headline_record import Headline
 
@@ -95,3 +96,35 @@ def test_the_reports_first_line_is_of_calls_quality_and_money(change: dict[str, 
 )
 def test_an_error_names_the_option_that_was_given(arguments: str, error: str, said: str) -> None:
     assert as_options(error, typer.main.get_command(app), arguments.split()) == said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "router"),
+    [
+        ("train", "run/router"),
+        ("train --run mine", "mine/router"),
+        ("train --run=mine", "mine/router"),
+        ("calibrate p.jsonl --router mine/router", "mine/router"),
+        ("replay p.jsonl --router=alone", "alone"),
+        ("replay p.jsonl --run mine", "mine/router"),
+        ("serve --port 8222 mine/router", "mine/router"),
+        ("serve --config own.toml", "run/router"),
+        ("launch claude --router mine/router", "mine/router"),
+        ("key add mine", "run/router"),
+        ("--version", "run/router"),
+        ("", "run/router"),
+    ],
+)
+def test_an_error_is_of_the_router_that_was_given(arguments: str, router: str) -> None:
+    assert router_of_words(typer.main.get_command(app), arguments.split()) == Path(router)
+
+
+@pytest.mark.parametrize("words", ["calibrate p.jsonl --router mine/router", "serve mine/router"])
+def test_the_commands_of_an_error_name_the_router_that_was_given(
+    words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["demur", *words.split()])
+    with pytest.raises(SystemExit):
+        main()
+    assert "make one with `demur train --run mine` or" in capsys.readouterr().err

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 import demur
 from demur.cli.main import app
 from demur.config import load_run
+from demur.config.named_run import of_router
 from demur.errors import InputError
 from demur.evaluation.evaluate_run import evaluate_by_gold
 from demur.evaluation.graded_file import read_graded
@@ -216,7 +217,7 @@ def test_a_share_found_by_grades_is_said_to_keep_less_elsewhere(of: dict[str, An
     assert dict(said.notes)["to keep 95%"] == f"a strong share of 90% {told}"
 
 
-def test_the_commands_of_a_caution_name_the_run_or_the_router() -> None:
+def test_the_commands_of_a_caution_name_their_router(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     notes = (("threshold", "none gives that (`demur train --unknown` changes it)"),)
     block = HeadlineBlock("x", cautions=("See `demur report`", "Set it: `demur calibrate`"))
     told = replace(block, notes=notes).of_router(Path("mine/router"))
@@ -224,7 +225,12 @@ def test_the_commands_of_a_caution_name_the_run_or_the_router() -> None:
     of_run = block.of_router(Path("a b/router"))
     assert of_run.lines[1:] == ("- See `demur report --run 'a b'`", "- Set it: `demur calibrate --run 'a b'`")
     assert block.of_router(Path("run/router")) == block
-    assert block.of_router(Path("alone")).lines[2] == "- Set it: `demur calibrate --router alone`"
+    monkeypatch.chdir(tmp_path)
+    Path("alone").mkdir()
+    alone = ("- See `demur report --run ITS_RUN`", "- Set it: `demur calibrate --router alone`")
+    assert block.of_router(Path("alone")).lines[1:] == alone
+    said = "none here: `demur train`, `demur replay x --router no`"
+    assert of_router("none here: `demur train`, `demur replay x`", Path("no")) == said
 
 
 def test_little_given_up_needs_no_words() -> None:

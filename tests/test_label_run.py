@@ -305,6 +305,7 @@ def test_a_judge_that_is_mostly_not_understood_labels_nothing() -> None:
         ("See `demur report`", "See `demur report --run 'two words'`"),
         ("`demur label --from judge`, `demur doctor`", "`demur label --from judge --run 'two words'`, `demur doctor`"),
         ("`demur label --run other`", "`demur label --run other`"),
+        ("`demur replay unseen/grades.jsonl`", "`demur replay unseen/grades.jsonl --run 'two words'`"),
     ],
 )
 def test_the_commands_in_a_line_are_of_the_runs_folder(line: str, said: str) -> None:

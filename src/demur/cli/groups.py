@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -129,11 +128,14 @@ def as_options(message: str, root: Any, arguments: Sequence[str]) -> str:
     return message
 
 
-def run_of(arguments: Sequence[str]) -> Path:
-    """The folder that --run names among a command's words; else the usual one."""
-    named = [word.removeprefix("--run=") for word in arguments if word.startswith("--run=")]
-    after = [then for word, then in pairwise(arguments) if word == "--run"]
-    return Path(next(iter((*named, *after)), USUAL))
+def router_of_words(root: Any, arguments: Sequence[str]) -> Path:
+    """The router that a command's words name, be it by its run; else the usual one."""
+    command, words = root, [*arguments]
+    while words and words[0] in getattr(command, "commands", {}):
+        command = command.commands[words.pop(0)]
+    given = command.make_context("", words, resilient_parsing=True).params
+    run, router = given.get("run"), given.get("router")
+    return Path(router) if router and run in (None, USUAL) else Path(run or USUAL) / "router"
 
 
 def _commands_with(option: str, context: Any) -> list[str]:

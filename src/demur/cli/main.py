@@ -27,15 +27,22 @@ from demur.cli.commands.learning import add_commands as learning_commands
 from demur.cli.commands.pages import add_commands as pages_commands
 from demur.cli.commands.paper import add_commands as paper_commands
 from demur.cli.examples import DEMO
-from demur.cli.groups import CommandGroups, as_options, run_of, show_path
+from demur.cli.groups import CommandGroups, as_options, router_of_words, show_path
 from demur.cli.options import with_options
 from demur.cli.progress import NOTHING_KEPT, progress_bar
 from demur.config import LabelConfig, RouterConfig
-from demur.config.named_run import in_folder
+from demur.config.named_run import of_router
 from demur.errors import DemurError, InputError, of_the_system
 from demur.evaluation.thresholds.criterion import CRITERIA, USUAL_SHARE, Criterion
 from demur.limits import from_mapping
-from demur.runs.steps import current_threshold, first_share, prompts_of_run, share_notes, threshold_of
+from demur.runs.steps import (
+    calibrate_command,
+    current_threshold,
+    first_share,
+    prompts_of_run,
+    share_notes,
+    threshold_of,
+)
 
 OWN_PROMPTS = (
     "no prompts are given, so the threshold is set on the run's own, {prompts}; those that trained the router are "
@@ -277,8 +284,8 @@ def _ask_share(router: str, prompts: str) -> float:
     note = "".join(f"; {line.strip()}" for line in (share_notes(at.parent) if at.name == "router" else ()))
     if not sys.stdin.isatty():
         raise InputError(
-            f"{router}: {now}; say what you wish, such as demur calibrate {prompts} --strong-share {usual:.2g}, "
-            f"--usd-per-1k, --keep-quality or --risk{note}"
+            f"{router}: {now}; say what you wish, such as `{calibrate_command(prompts, at, usual)}`, or in place of "
+            f"the share --usd-per-1k, --keep-quality or --risk{note}"
         )
     typer.echo(f"{router}: {now}{note}")
     share: float = typer.prompt("Share of calls for the strong model", default=usual, type=float)
@@ -293,8 +300,9 @@ def main() -> None:
     try:
         app(prog_name="demur")  # by `python -m demur`, too: what its help and its completion call it
     except DemurError as error:
-        said = in_folder(" ".join(str(error).split()), run_of(sys.argv[1:]))
-        said = as_options(said, typer.main.get_command(app), sys.argv[1:])
+        root = typer.main.get_command(app)
+        said = of_router(" ".join(str(error).split()), router_of_words(root, sys.argv[1:]))
+        said = as_options(said, root, sys.argv[1:])
         typer.echo(f"demur: {printing.printable(said)}", err=True)
         raise SystemExit(2) from None
     except OSError as error:  # errors that no module handles, such as a full disk or an unreadable file

@@ -7,7 +7,10 @@ import shlex
 from pathlib import Path
 
 USUAL = "run"  # folder of a run, which commands need not name
-_OF_A_RUN = re.compile(r"`demur (?:sample|label|train|calibrate|evaluate|grade|report)\b(?![^`]*--r(?:un|outer))[^`]*`")
+ITS_RUN = " --run ITS_RUN"  # stands for the run that made a router which is kept outside of one
+_UNNAMED = r"\b(?![^`]*--r(?:un|outer))[^`]*`"
+_OF_A_RUN = re.compile(rf"`demur (?:sample|label|train|evaluate|grade|report){_UNNAMED}")
+_OF_A_ROUTER = re.compile(rf"`demur (?:calibrate|replay|route|explain){_UNNAMED}")
 
 
 def run_option(folder: Path) -> str:
@@ -22,11 +25,15 @@ def router_option(router: Path) -> str:
 
 def in_folder(line: str, folder: Path) -> str:
     """A line whose commands are of the usual folder, with the option that names another one."""
-    return _OF_A_RUN.sub(lambda found: f"{found[0][:-1]}{run_option(folder)}`", line)
+    return of_router(line, folder / "router")
 
 
 def of_router(line: str, router: Path) -> str:
-    """The same of a saved router: one that is of no run can be calibrated alone."""
-    if router.name == "router":
-        return in_folder(line, router.parent)
-    return line.replace("`demur calibrate`", f"`demur calibrate{router_option(router)}`")
+    """The same of a saved router: one that is of no run has commands of its own, and others of the run that made it."""
+    its_run = ITS_RUN if router.is_dir() else ""
+    run = run_option(router.parent) if router.name == "router" else its_run
+    return _with_option(_OF_A_ROUTER, router_option(router), _with_option(_OF_A_RUN, run, line))
+
+
+def _with_option(commands: re.Pattern[str], option: str, line: str) -> str:
+    return commands.sub(lambda found: f"{found[0][:-1]}{option}`", line)

@@ -86,6 +86,7 @@ def steps_of(folder: Path) -> tuple[Step, ...]:
     served = "; ".join(one.sentence for one in gateways)
     limit = f", at most {dollars(config.max_usd)} in all" if config and config.max_usd else ""
     learn = "" if config else learning_again(folder)
+    named = f" {shlex.quote(str(router))}" if option or before.names_another else ""
     sample = (pair if "samples" in made else f"{pair}{limit}, {UNFINISHED}") if config else ""
     ask = results_command(folder) or (sample_command(folder)[1] if config else SAMPLE + option)
     older = older_stages(folder)
@@ -101,7 +102,7 @@ def steps_of(folder: Path) -> tuple[Step, ...]:
         Step("report", f"{folder / REPORT} is of an earlier router or threshold" if outdated else "see what it saves",
              "" if outdated else ", ".join(measured), f"demur report{option}", newer),
         Step("serve", f"an OpenAI-compatible endpoint{_served_before(ledger)}", served,
-             command_beside(gateways) or learn or f"demur serve{f' {router}' if option or before.names_another else ''}"
+             command_beside(gateways) or learn or f"demur serve{named}"
              + f"{_serving(config) if config and not before.names_models else ''}{anyway}{before.options}"),
     )  # fmt: skip
 
@@ -317,7 +318,8 @@ def serve_command(router: Path) -> str:
     """The command that serves a saved router, or comes next where one does."""
     if router.name == "router":
         return steps_of(router.parent)[-1].command
-    return command_beside(gateways_of(router)) or f"demur serve {router}{served_before(router).options}"
+    command = f"demur serve {shlex.quote(str(router))}{served_before(router).options}"
+    return command_beside(gateways_of(router)) or command
 
 
 def gateways_of(router: Path) -> tuple[ServingGateway, ...]:
