@@ -223,12 +223,12 @@ def test_the_ledgers_bills_are_those_of_its_records(tmp_path: Path) -> None:
 
 
 async def test_requests_that_stayed_with_their_conversation_against_the_score_are_counted(tmp_path: Path) -> None:
-    said = [{"role": "user", "content": EASY}, {"role": "assistant", "content": "yes"}]
+    said = [{"role": "user", "content": HARD}, {"role": "assistant", "content": "yes"}]
     async with gateway(tmp_path, context_characters=0) as found:
-        for headers in ({"x-demur-threshold": "-1"}, {}):  # the second time it is held
-            assert (await found.ask(EASY, headers=headers))[2]["model"] == "large"
-        turn = [*said, {"role": "user", "content": "aaa aaaa?"}]
-        assert (await found.ask(messages=turn))[2]["model"] == "large"  # what its cache is worth is unknown
+        assert (await found.ask(HARD))[2]["model"] == "large"
+        for easy in (EASY, "aaa aaaa?"):
+            turn = [*said, {"role": "user", "content": easy}]
+            assert (await found.ask(messages=turn))[2]["model"] == "large"  # what its cache is worth is unknown
         hard = [*said, {"role": "user", "content": HARD}]
         assert (await found.ask(messages=hard))[2]["model"] == "large"  # as the score says
         assert (await found.ask("aa a?"))[2]["model"] == "small"
