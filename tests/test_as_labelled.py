@@ -56,7 +56,8 @@ def test_a_template_is_of_one_text_alone() -> None:
 def test_what_differs_is_said_with_what_to_do() -> None:
     record = {"sampling": SAMPLING}
     said = asked_otherwise(record, AskedAs())
-    assert "system message 'Be brief.' and template 'Q: {prompt} A:'" in said
+    assert "the template 'Q: {prompt} A:'" in said
+    assert "Be brief." not in said, "a system message is each request's own"
     assert "--as-labelled" in said
     assert asked_otherwise(record, labelled_as(record)) == ""
     assert asked_otherwise({}, AskedAs()) == ""
@@ -135,6 +136,7 @@ async def test_a_gateway_that_asks_otherwise_says_so_in_every_reason(
     with_sampling(tmp_path / "labelled")
     async with gateway(tmp_path, router=str(tmp_path / "labelled")) as found:
         _, headers, _ = await found.ask(EASY)
-        assert "the labels were sampled with the system message 'Be brief.'" in headers["x-demur-reason"]
+        assert "the labels were sampled with the template 'Q: {prompt} A:'" in headers["x-demur-reason"]
+        assert "without the system message that the labels were made with" in headers["x-demur-reason"]
         assert asked(found) == [[{"role": "user", "content": EASY}]]
     assert "serve with --as-labelled" in capsys.readouterr().err

@@ -12,13 +12,21 @@ import pytest
 
 from demur.gate.gate import Gate
 from demur.gate.router import Router
-from demur.gateway.decision.request.system_message import is_other, is_spoken, system_message, system_message_in
+from demur.gateway.decision.request.system_message import (
+    OTHER_SYSTEM,
+    WITHOUT_SYSTEM,
+    is_spoken,
+    other_system,
+    system_message,
+    system_message_in,
+)
 from demur.gateway.ledger.read import read_ledger
 from demur.gateway.protocols.messages import MESSAGES
 from demur.gateway.protocols.openai import CHAT
 from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.protocols.responses import RESPONSES
 from demur.meaning.rules.languages import language_of_notes
+from demur.routing.asked_as import ALONE, labelled_as
 from gateways import EASY, HARD, Running, gateway, save_router
 
 OTHER = "with a system message that the labels were not made with"
@@ -62,17 +70,24 @@ def test_it_is_found_in_every_api(protocol: Protocol, fields: dict[str, Any]) ->
 
 def test_white_space_alone_makes_no_other_message() -> None:
     record = {"sampling": {"system": BRIEF}}
-    assert not is_other(system_message(f"  {BRIEF.replace(' ', chr(10) + ' ')}\n"), record)
-    assert is_other(system_message(BRIEF.lower()), record)
-    assert is_other(system_message(BRIEF), {"sampling": {}})
+    assert other_system(system_message(f"  {BRIEF.replace(' ', chr(10) + ' ')}\n"), record, ALONE) == ""
+    assert other_system(system_message(BRIEF.lower()), record, ALONE) == OTHER_SYSTEM
+    assert other_system(system_message(BRIEF), {"sampling": {}}, ALONE) == OTHER_SYSTEM
+
+
+def test_a_request_without_the_message_of_the_labels_differs_unless_the_gateway_adds_it() -> None:
+    record = {"sampling": {"system": BRIEF}}
+    assert other_system(None, record, ALONE) == WITHOUT_SYSTEM
+    assert other_system(None, record, labelled_as(record)) == ""
+    assert other_system(None, {"sampling": {}}, ALONE) == ""
+    assert other_system(None, record, None) == "", "a gateway that learns samples what its clients send"
 
 
 def test_nothing_is_said_of_labels_whose_way_of_asking_is_not_known() -> None:
     """Labels that were made elsewhere, and requests that were sampled as recorded, with their own messages."""
     found = system_message(BRIEF)
-    assert not is_other(found, {})
-    assert not is_other(found, {"sampling": {}, "calls": True})
-    assert not is_other(None, {"sampling": {"system": BRIEF}})
+    assert other_system(found, {}, ALONE) == ""
+    assert other_system(found, {"sampling": {}, "calls": True}, ALONE) == ""
 
 
 @pytest.mark.parametrize(
@@ -121,6 +136,20 @@ async def test_the_reason_names_another_system_message_and_the_decision_stays(
     records = read_ledger(str(tmp_path / "ledger.sqlite"))
     assert sum(OTHER in record.reason for record in records) == 2
     assert "pirate" not in said + json.dumps([record.reason for record in records])
+
+
+async def test_a_request_with_the_message_of_the_labels_has_no_warning_and_one_without_it_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every reason said that the score may not hold without the message, also of requests that came with it."""
+    async with gateway(tmp_path, router=labelled(tmp_path / "labelled")) as found:
+        for _ in range(2):
+            reason = (await ask(found, BRIEF, EASY))["x-demur-reason"]
+            assert "system message" not in reason
+            assert "may not hold" not in reason
+            _, headers, _ = await found.ask(EASY)
+            assert WITHOUT_SYSTEM in headers["x-demur-reason"]
+    assert capsys.readouterr().err.count(WITHOUT_SYSTEM) == 1
 
 
 async def test_a_request_for_german_answers_goes_where_unknown_prompts_go(tmp_path: Path) -> None:

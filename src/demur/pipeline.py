@@ -46,16 +46,17 @@ from demur.routing.artifact import GATE_FILE, save_calibration, weights_hash
 from demur.routing.prompt_router import PromptRouter
 from demur.routing.train_run import train_run
 from demur.routing.verdict import RouterVerdict, recorded_verdict
+from demur.runs.begin.begin_sample import begin_sample
 from demur.runs.begin.dry_run import sample_dry
 from demur.runs.begin.preflight import check_run, check_training
 from demur.runs.begin.unused_folder import kept_if_used
 from demur.runs.lineage import keep_made, keep_requests, keep_run_file
-from demur.runs.record import begin_run, begin_sampling, check_same_run, with_absolute_files, with_absolute_paths
+from demur.runs.record import begin_sampling, check_same_run, with_absolute_files, with_absolute_paths
 from demur.runs.run import Own, Run, open_run
 from demur.sampling.batches.by_api import sample_by_api
 from demur.sampling.batches.by_files import check_batches, sample_by_batch
 from demur.sampling.cost import PairSpend
-from demur.sampling.pair import check_pair, forget_refusals, spend_of
+from demur.sampling.pair import forget_refusals, spend_of
 from demur.sampling.sample_run import Announce, sample_run, with_kept_limit
 
 
@@ -242,14 +243,13 @@ def sample(
     settings = sampling_settings(None if again else run, given)
     small, large = (with_price(parse_model(name), usd) for name, usd in ((weak, weak_usd), (strong, strong_usd)))
     asked = RunConfig(str(prompts), small, large, run=run, sampling=settings, max_usd=max_usd, store=store)
-    check_pair(asked)
-    config = begin_run(with_absolute_paths(asked), again=again, concurrency=concurrency)
+    config, read = begin_sample(asked, system=system, again=again, concurrency=concurrency, progress=progress)
     announce = with_kept_limit(announce, max_usd, config)
     if dry_run:
-        return sample_dry(config, announce, progress, batch=bool(batch or batch_out or batch_in))
-    with kept_if_used(config), open_run(config, progress=progress) as opened:
+        return sample_dry(config, announce, progress, batch=bool(batch or batch_out or batch_in), prompts=read)
+    with kept_if_used(config), open_run(config, progress=progress, prompts=read) as opened:
         if ask_refused:
-            forget_refusals(opened.pair, settings, opened.store)
+            forget_refusals(opened.pair, config.sampling, opened.store)
         if batch or batch_out or batch_in:
             return batch_stage(opened, batch_out, batch_in, by_api=batch)
         return sample_stage(opened, announce)

@@ -126,6 +126,7 @@ class Prompt:
     request: ChatRequest | None = None  # what the models are asked instead of the text; the router sees the text
     later: tuple[str, ...] = ()  # the user's further turns, which test sets ask after a model's own answers
     references: tuple[str, ...] = ()  # an answer to each turn for a judge to see; no gold answer
+    system: str = ""  # the system message that its request came with; a run's settings say which one is sent
 
     @property
     def asked(self) -> str | ChatRequest:
@@ -169,7 +170,10 @@ class SamplingSettings:
     stop: tuple[str, ...] = field(default=(), metadata={"help": "Stop string; repeat for more.", "repeated": True})
     seed: int = field(default=0, metadata={"help": "Of the first sample of every prompt."})
     template: str = field(default="{prompt}", metadata={"help": "What is sent; {prompt} is replaced by its text."})
-    system: str = field(default="", metadata={"help": "System message; only with chat."})
+    system: str = field(
+        default="",
+        metadata={"help": "System message; only with chat. Without it, the one that most prompts of a log come with."},
+    )
     chat: bool = field(default=True, metadata={"help": "Chat completions, or plain completions of the template."})
     reasoning_effort: str = field(  # empty: not sent, and no part of the identity of samples
         default="", metadata={"about": "How long a reasoning model thinks, such as low; empty: its own default."}

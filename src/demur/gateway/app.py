@@ -286,8 +286,8 @@ class Gateway:
         if question.spent and choice.role == "strong":
             raise question.spent
         exchange.choice = choice
-        if choice.other_system and self.metrics.count_other_system() == 1:
-            print(f"demur: {OTHER_SYSTEM_ADVICE}", file=sys.stderr)
+        if choice.other_system and self.metrics.count_other_system(choice.other_system):
+            print(f"demur: {OTHER_SYSTEM_ADVICE[choice.other_system]}", file=sys.stderr)
         outgoing = Outgoing(
             *(path, question, request_headers(request.headers), protocol, unproven),
             chosen=not choice.named,

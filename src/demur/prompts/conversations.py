@@ -1,6 +1,7 @@
 """What a row of a conversation asks: chat messages, OpenAI batch requests, logs of gateways, ShareGPT, Alpaca.
 
-The last message of the user is the prompt; earlier turns are not used. Answers in such rows are not gold answers.
+The last message of the user is the prompt; earlier turns are not used, and of the system's message it is kept which
+one it was: clients will send it, so that labels must be made with it. Answers in such rows are not gold answers.
 A request with tools, a response format or pictures means something only as it stands, so it is kept whole for the
 models.
 """
@@ -8,16 +9,21 @@ models.
 from __future__ import annotations
 
 import json
+import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from demur.errors import InputError
 from demur.prompts.pictures import shows_pictures
-from demur.records import ChatRequest
+from demur.records import ChatRequest, Fact, Prompt, SamplingSettings
 
 MESSAGE_FIELDS = ("messages", "conversations", "conversation", "prompt")
 WRAPPERS = ("body", "request", "request_body", "input")  # a batch's request, and what gateways call theirs
+SYSTEM_ROLES = ("system", "developer")  # of messages
+MOSTLY = 0.9  # of the prompts, from which their system message is the run's
+SHOWN = 60  # characters of one
 _BESIDE = ("model_parameters", "optional_params", "modelParameters", "invocation_params")  # where some log tools
 _MEANT_WHOLE = ("tools", "functions", "response_format")
 _CHOSEN = ("tool_choice", "parallel_tool_calls", "function_call")
@@ -30,6 +36,7 @@ class RowPrompt:
 
     text: str
     request: ChatRequest | None = None  # with tools or a response format: the models are asked it as it stands
+    system: str = ""  # what the messages of the system say
 
 
 def conversation_of(row: Mapping[str, Any], where: str) -> RowPrompt | None:
@@ -81,7 +88,8 @@ def _last_question(messages: Sequence[Any], where: str) -> RowPrompt:
         raise InputError(
             f"{where} holds no message of role 'user', found {', '.join(r for r, _ in turns) or 'nothing'}"
         )
-    return RowPrompt(last)
+    system = "\n".join(text for role, text in turns if role in SYSTEM_ROLES and text.strip())
+    return RowPrompt(last, system=sys.intern(system))  # mostly the same of a million rows
 
 
 def _turn(message: Any, where: str) -> tuple[str, str]:
@@ -102,3 +110,36 @@ def _text(content: Any, where: str) -> str:
     return "\n".join(
         part["text"] for part in content if isinstance(part, Mapping) and isinstance(part.get("text"), str)
     )
+
+
+def shared_system(prompts: Sequence[Prompt]) -> str:
+    """The system message that nine tenths of the prompts or more come with; "" without one."""
+    system, count, of = _most_common_system(prompts)
+    return system if count >= MOSTLY * of else ""
+
+
+def system_fact(prompts: Sequence[Prompt], settings: SamplingSettings) -> tuple[Fact, ...]:
+    """The system message that the models are asked with, or that the prompts come with one that they are not asked
+    with; () without either."""
+    system, count, of = _most_common_system(prompts)
+    if settings.system:
+        whose = f", as {count:,} of {of:,} prompts come with it (--system '' leaves it out)"
+        return (("system message", f"{_quote(settings.system)}{whose if system == settings.system else ''}"),)
+    if not system:
+        return ()
+    said = f"{count:,} of {of:,} prompts come with {_quote(system)}, which the models are not asked with"
+    return (("system message", f"{said}: labels hold for requests without it (--system TEXT adds one)"),)
+
+
+def _most_common_system(prompts: Sequence[Prompt]) -> tuple[str, int, int]:
+    """The most frequent system message, how many prompts come with it, and of how many; a request that is asked as it
+    stands has its own."""
+    found = Counter(one.system for one in prompts if one.request is None)
+    of = found.total()
+    del found[""]
+    return (*found.most_common(1)[0], of) if found else ("", 0, of)
+
+
+def _quote(system: str) -> str:
+    words = " ".join(system.split())
+    return repr(words if len(words) <= SHOWN else f"{words[: SHOWN - 3]}...")

@@ -125,6 +125,7 @@ def _prompt(row: Row, where: str) -> Prompt:
         source=str(row.get("source") or ""),
         request=request,
         later=_turns(row, asked.text, where),
+        system=asked.system,
         references=_texts(row.get("reference_gpt4") or row.get("reference") or (), "reference", where, split=False),
     )
 

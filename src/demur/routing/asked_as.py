@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-SYSTEM_ROLES = ("system", "developer")  # of messages
+from demur.prompts.conversations import SYSTEM_ROLES as SYSTEM_ROLES
+
+SHOWN = 40  # characters of a template in a reason
 DRAWN_EVERYWHERE, DRAWN_HERE = ("temperature", "top_p"), ("top_k", "min_p")  # here: by models that demur starts
 
 
@@ -43,15 +45,19 @@ def labelled_as(record: Mapping[str, Any]) -> AskedAs:
 
 
 def asked_otherwise(record: Mapping[str, Any], served: AskedAs) -> str:
-    """How requests differ from the samples, and what to do, as part of a reason; empty where they do not."""
+    """How all requests differ from the samples, and what to do, as part of a reason; empty where they do not.
+
+    A system message is each request's own: `demur.gateway.decision.request.system_message` compares it.
+    """
     asked = labelled_as(record)
-    if replace(asked, stop=(), draw=()) == replace(served, stop=(), draw=()):
+    if (asked.template, asked.plain) == (served.template, served.plain):
         return ""
     if asked.plain:
         return (
             "the labels were sampled as plain completions, this serves chats: the score may not hold; serve with "
             "--as-labelled, which takes models that demur starts itself, or sample and label as chats"
         )
-    named = {"system message": asked.system, "template": "" if asked.template == "{prompt}" else asked.template}
-    about = " and ".join(f"{name} {' '.join(text.split())[:40]!r}" for name, text in named.items() if text)
-    return f"the labels were sampled with the {about}: without it the score may not hold; serve with --as-labelled"
+    words = " ".join(asked.template.split())
+    shown = repr(words if len(words) <= SHOWN else f"{words[: SHOWN - 3]}...")
+    said = f"the labels were sampled with the template {shown}: without it the score may not hold"
+    return f"{said}; serve with --as-labelled"

@@ -250,12 +250,16 @@ def open_run(
     allow_endpoints: Sequence[str] | None = None,
     progress: Progress = no_progress,
     workers: RayWorkers | None = None,
+    prompts: Sequence[Prompt] | None = None,
 ) -> Iterator[Run]:
     """Open a run for as long as the block lasts.
 
     ``allow_endpoints``: ``HOST[:PORT][#KEY_VARIABLE]`` that the run may send prompts to, where its record comes from a
     folder, which may be another person's; None: the record was given by the user, and so were its endpoints and keys.
-    ``workers``: of a cluster; None: this process does all.
+    ``workers``: of a cluster; None: this process does all. ``prompts``: the run's, where they were read before.
     """
     with ExitStack() as stack:
-        yield Run(config, own, allow_endpoints=allow_endpoints, progress=progress, closing=stack, workers=workers)
+        run = Run(config, own, allow_endpoints=allow_endpoints, progress=progress, closing=stack, workers=workers)
+        if prompts is not None:
+            run.prompts = prompts
+        yield run

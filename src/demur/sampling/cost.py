@@ -36,7 +36,7 @@ class PairEstimate:
 
     weak: Estimate
     strong: Estimate
-    prices: tuple[Fact, ...]  # of each model, and what is not counted
+    prices: tuple[Fact, ...]  # of each model, what is not counted, and the system message that counts with each prompt
     models: tuple[str, ...]
     statements: tuple[Estimate, ...] = ()  # of final answers, of either model, where labels ask for them at any price
     usd_left: float | None = None  # of what the run may cost in all

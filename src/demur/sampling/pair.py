@@ -19,6 +19,7 @@ from demur.models.endpoint import Endpoint, authorization
 from demur.models.local import endpoint_of
 from demur.models.requests.client import EndpointClient
 from demur.models.swapped_models import dearer_sentence, swap_command
+from demur.prompts.conversations import system_fact
 from demur.records import Progress, Prompt, SamplingSettings, count_of, no_progress
 from demur.sampling.budget import Budget, can_limit, unknown_price
 from demur.sampling.cost import (
@@ -71,7 +72,8 @@ def estimate_pair(
         for at, endpoint in sampled.items()
     )
     weak, strong, between = first, last, tuple(others)
-    models, prices = tuple(one.model for one in sampled.values()), price_facts(pair, config.label.entailment)
+    models = tuple(one.model for one in sampled.values())
+    prices = (*price_facts(pair, config.label.entailment), *system_fact(prompts, config.sampling))
     sides = ((weak, pair.weak), (strong, pair.strong)) if config.label.state_answers == "on" else ()
     stated = tuple(bound_of_statements(side, end, config.sampling.max_tokens) for side, end in sides)
     budget = budget_of(config, pair, store)

@@ -28,7 +28,7 @@ from demur.gateway.decision.conversation_model import (
 from demur.gateway.decision.conversations import Turn
 from demur.gateway.decision.decider import Decider, TimedDecision
 from demur.gateway.decision.request.question import Question
-from demur.gateway.decision.request.system_message import OTHER_SYSTEM, is_other, is_spoken
+from demur.gateway.decision.request.system_message import is_spoken, other_system
 from demur.gateway.decision.request.thinking import needs_strong
 from demur.gateway.http.openai_bodies import ApiError, share_of, threshold_header, threshold_of
 from demur.gateway.http.request_record import request_record
@@ -60,7 +60,7 @@ class Choice:
     stays: str = ""  # why the conversation stays with the strong model; empty: it need not
     note: str = ""  # what the reason ends with, whichever stage decides
     decided_by: str = ""  # `router_identity`, and the target or the request that sets the threshold
-    other_system: bool = False  # it was routed with a system message that the labels were not made with
+    other_system: str = ""  # how its system message differs from the one that the labels were made with
 
     @property
     def to_check(self) -> Decision | None:
@@ -209,8 +209,9 @@ class Chooser:
         gate = waits and learned and question.one_answer and not stays
         own = self._targeted(question) if threshold is None else threshold
         record = router.prompt_router.record
-        spoken, other = is_spoken(question.system, record), is_other(question.system, record)
-        note = question.left_out_note + (f"; {OTHER_SYSTEM}" if other else "")
+        spoken = is_spoken(question.system, record)
+        other = other_system(question.system, record, router.prompt_router.served_as)
+        note = question.left_out_note + (f"; {other}" if other else "")
         try:
             at = math.inf if question.spent else own
             timed = await self._decider.decide(question.text, at, gate=gate, able=able, spoken=spoken)

@@ -37,7 +37,7 @@ DESCRIBED = (
     (
         "demur_other_system_total",
         "counter",
-        "Requests that were routed with a system message that the labels were not made with.",
+        "Requests that were routed with another system message than the labels were made with, or without it.",
     ),
     (
         "demur_changes_total",
@@ -87,6 +87,7 @@ class Metrics:
         )
         self.hour = hour or Hour()
         self.recent: deque[LedgerRecord] = deque(maxlen=KEPT)
+        self._other_systems: set[str] = set()
 
     def add(self, record: LedgerRecord) -> None:
         """Count one request."""
@@ -112,10 +113,12 @@ class Metrics:
         self.hour.add(record)
         self.recent.append(record)
 
-    def count_other_system(self) -> float:
-        """Count a request with another system message than the labels'; how many there were."""
+    def count_other_system(self, how: str) -> bool:
+        """Count a request whose system message differs so from the labels'; is it the first one that does?"""
         self.series["demur_other_system_total"] += 1
-        return self.series["demur_other_system_total"]
+        first = how not in self._other_systems
+        self._other_systems.add(how)
+        return first
 
     def refuse(self, status: int) -> None:
         """Count a request that was turned away before a model was chosen; it is not recorded otherwise."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from demur.config import RunConfig
 from demur.models.endpoint import authorization
-from demur.records import Progress, no_progress
+from demur.records import Progress, Prompt, no_progress
 from demur.runs.run import open_run
 from demur.sampling.cost import PairEstimate, PairSpend
 from demur.sampling.earlier.longer_trial import longer_trial
@@ -22,6 +22,7 @@ def sample_dry(
     progress: Progress = no_progress,
     *,
     batch: bool = False,
+    prompts: Sequence[Prompt] | None = None,
 ) -> PairSpend:
     """Announce the estimate, by ``batch`` (an API, or files) or directly; returns what the samples have cost so far.
 
@@ -29,7 +30,7 @@ def sample_dry(
     """
     with TemporaryDirectory() as empty:
         there = config if config.store or Path(config.store_at).exists() else replace(config, run=empty)
-        with open_run(there, progress=progress) as run:
+        with open_run(there, progress=progress, prompts=prompts) as run:
             if announce:
                 given = (config, run.pair, run.prompts, run.samples, run.store)
                 found = estimate_pair(*given, full=run.for_measuring)

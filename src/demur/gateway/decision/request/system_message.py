@@ -17,13 +17,22 @@ from demur.meaning.asked_language import asked_language
 from demur.meaning.rules.known_languages import KnownLanguages
 from demur.meaning.rules.languages import language_of_notes
 from demur.records import encodable
-from demur.routing.asked_as import SYSTEM_ROLES, labelled_as
+from demur.routing.asked_as import SYSTEM_ROLES, AskedAs, labelled_as
 
 OTHER_SYSTEM = "with a system message that the labels were not made with"
-OTHER_SYSTEM_ADVICE = (  # said once
-    f"requests come {OTHER_SYSTEM}: their scores may not hold; sample and label with what your clients send "
-    "(demur sample --system); each such reason says so, and demur_other_system_total counts them"
-)
+WITHOUT_SYSTEM = "without the system message that the labels were made with"
+MAY_NOT_HOLD = "their scores may not hold"
+COUNTED = "each such reason says so, and demur_other_system_total counts them"
+OTHER_SYSTEM_ADVICE = {  # said once of each
+    OTHER_SYSTEM: (
+        f"requests come {OTHER_SYSTEM}: {MAY_NOT_HOLD}; sample and label with what your clients send "
+        f"(demur sample --system); {COUNTED}"
+    ),
+    WITHOUT_SYSTEM: (
+        f"requests come {WITHOUT_SYSTEM}: {MAY_NOT_HOLD}; serve with --as-labelled, which adds it, or sample and label "
+        f"without it (demur sample --system ''); {COUNTED}"
+    ),
+}
 KEPT = 64  # messages of clients whose digest and languages are remembered
 LONGEST_KEPT = 100_000  # characters of one that is remembered
 
@@ -57,14 +66,19 @@ def system_message(text: str) -> SystemMessage:
 _known = lru_cache(KEPT)(system_message)
 
 
-def is_other(found: SystemMessage | None, record: Mapping[str, Any]) -> bool:
-    """Whether the labels of a router were not made with it, by the router's record; False where that does not say.
+def other_system(found: SystemMessage | None, record: Mapping[str, Any], served: AskedAs | None) -> str:
+    """How it differs from the one that the labels of a router were made with, by the router's record; "" where it does
+    not, or the record does not say.
 
+    ``served``: what the gateway puts around requests without one; None: nothing, and it learns from what clients send.
     Requests that were recorded with their tools were sampled with their own.
     """
-    if found is None or "sampling" not in record or record.get("calls"):
-        return False
-    return found.digest != _known(labelled_as(record).system).digest
+    if "sampling" not in record or record.get("calls"):
+        return ""
+    labelled = labelled_as(record).system
+    if found is None:
+        return WITHOUT_SYSTEM if labelled and served is not None and served.system != labelled else ""
+    return "" if found.digest == _known(labelled).digest else OTHER_SYSTEM
 
 
 def is_spoken(found: SystemMessage | None, record: Mapping[str, Any]) -> bool:
