@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 
 import demur
 from demur.errors import InputError
-from demur.evaluation.report.kinds_table import cut_notes
+from demur.evaluation.report.cautions import cut_notes
 from demur.models.encoders.encoder import LetterEncoder
 from demur.models.requests.cut_answers import CutAnswers, cut_answers, remedy_words
 from demur.records import Sample
@@ -19,7 +18,7 @@ from demur.runs import run as opened
 from demur.sampling.cost import cut_sentences
 from demur.testing import FakeEndpoint
 from pairs import running_pair, write_questions
-from test_prompt_kinds import routed
+from test_prompt_kinds import NAMES, routed
 
 
 def ended(reason: str, tokens: int) -> Sample:
@@ -90,7 +89,7 @@ def test_only_answers_that_were_cut_are_counted() -> None:
 def test_a_router_says_which_endpoint_cuts_and_not_that_whole_answers_cost_more() -> None:
     router = routed()
     record = dict(router.prompt_router.record) | {"cut_by_endpoint": {"strong": 30}}
-    (said,) = cut_notes(replace(router, prompt_router=replace(router.prompt_router, record=record)))
+    (said,) = cut_notes(record, NAMES)
     assert said.startswith("5% of large's answers were cut by the endpoint itself, at about 30 tokens")
     assert "cost more" not in said
     assert "`--max-tokens" not in said

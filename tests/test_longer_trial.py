@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 import demur
+from demur.cli.main import app
 from demur.config import load_run
 from demur.errors import EndpointError
+from demur.models.encoders.encoder import LetterEncoder
 from demur.models.requests.cut_answers import TRIED
+from demur.runs import run as opened
 from demur.sampling.cost import PairEstimate, PairSpend
 from demur.testing import FakeEndpoint
 from pairs import Pair, running_pair, write_questions
@@ -67,7 +71,7 @@ def test_where_the_endpoints_cut_three_prompts_are_asked_and_the_run_stays(sampl
     same = sampled(max_tokens=64)  # not another run
     assert (same.usd, same.samples) == (first.usd, first.samples)
     assert same.unused_usd == pytest.approx(TRIED * (9 + 2 * 75) * (1 + 9) / 1e6)  # two answers a request
-    assert not any("--max-tokens" in note for note in same.notes)
+    assert not any("--again" in note for note in same.notes)
     assert "small's answers were cut at 64 tokens, and the endpoint itself cuts at about 75" in same.notes[0]
 
 
@@ -104,3 +108,49 @@ def test_a_run_without_cut_answers_tries_nothing(sampled: Sampled, limits: dict[
     said = list[PairEstimate]()
     sampled(max_tokens=256, again=True, announce=said.append)
     assert said[0].first == ""
+
+
+def test_after_a_refused_trial_no_command_advises_longer_answers(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The router was trained before it; every second answer, those to sums, was cut."""
+    monkeypatch.setattr(opened, "load_encoder", lambda spec, progress: LetterEncoder())
+    monkeypatch.chdir(tmp_path)
+    asked: dict[str, Any] = {**pair.names, "n": 3, "weak_usd": "1/1", "strong_usd": "9/9"}
+    prompts = write_questions(Path("prompts.jsonl"))
+    demur.sample(prompts, **asked, max_tokens=64)
+    demur.label(source="accuracy")
+    demur.train(methods="logistic", gate="off")
+    share = ["calibrate", "prompts.jsonl", "--strong-share", "0.5", "--anyway"]
+    assert "`--max-tokens 256 --again`" in said(share)
+    assert "`--max-tokens 256 --again`" in said(["status"])
+    with pytest.raises(EndpointError, match=r"the run keeps its answers; next: demur report$"):
+        demur.sample(prompts, **asked, max_tokens=256, again=True)
+    for command in (["status"], [*share, "--dry-run"], ["replay", "prompts.jsonl"], share, ["status"]):
+        assert "--again" not in said(command)
+        assert "large's answers were cut at 64 tokens, and the endpoint itself cuts at about 75" in said(command)
+    page = demur.report().read_text(encoding="utf-8")
+    assert "--again" not in page
+    assert "the endpoint itself cuts at about 75" in page
+
+
+def test_a_run_by_a_file_goes_on_with_the_earlier_limit_in_it(pair: Pair, tmp_path: Path) -> None:
+    prompts, file = write_questions(tmp_path / "prompts.jsonl", PROMPTS, gold=False), tmp_path / "run.toml"
+    sides = "".join(
+        f'[{role}]\nmodel = "{name}"\nbase_url = "{of.base_url}"\n'
+        for role, name, of in (("weak", "small", pair.weak), ("strong", "large", pair.strong))
+    )
+    head = f'prompts = "{prompts}"\nrun = "{tmp_path / "run"}"\n{sides}'
+    file.write_text(f'{head}[label]\nentailment = "exact"\n[sampling]\nn = 2\nmax_tokens = 64\n', encoding="utf-8")
+    config = demur.config.read_run_file(file)
+    demur.sample(prompts, **pair.names, run=config.run, n=2, max_tokens=64)
+    file.write_text(file.read_text(encoding="utf-8").replace("= 64", "= 256"), encoding="utf-8")
+    with pytest.raises(EndpointError, match=r"set max_tokens = 64 in \S*run.toml again, then demur run \S*run.toml$"):
+        demur.run(file, again=True)
+
+
+def said(command: list[str]) -> str:
+    """What a command prints in the folder at hand."""
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code in (0, 1), done.output
+    return " ".join(done.output.split())

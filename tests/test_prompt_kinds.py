@@ -13,8 +13,9 @@ import pytest
 from demur.cli import printing
 from demur.errors import InputError
 from demur.evaluation.replay import replay
+from demur.evaluation.report.cautions import cut_notes
 from demur.evaluation.report.headline import headline, training_headline
-from demur.evaluation.report.kinds_table import cut_notes, kinds_note, kinds_table, new_kinds_notes
+from demur.evaluation.report.kinds_table import kinds_note, kinds_table, new_kinds_notes
 from demur.evaluation.results import KindsTable
 from demur.evaluation.thresholds.calibrate import calibrate
 from demur.gate.router import Router
@@ -183,6 +184,9 @@ SHORTS, TEXTS = [f"{one} {one}" for one in LETTERS], [f"{one} yz yz yz" for one 
 LOST = [UnknownPrompt(text, text, NONE_EQUAL) for text in TEXTS]
 
 
+NAMES = {"weak": "small", "strong": "large"}
+
+
 def routed(on_unknown: OnUnknown = "strong", unknown: Sequence[UnknownPrompt] = LOST, kind: str = LONG) -> Router:
     """Of forty prompts twenty have short answers and are labelled, and twenty, texts, are unknown. Half of the short
     ones go to the small model, which is free; answers of the large one have 10 tokens to those, and 90 to texts."""
@@ -309,14 +313,14 @@ def test_kinds_that_are_mostly_unknown_are_named_after_training() -> None:
 
 def test_answers_that_were_cut_make_the_cost_too_low_where_they_cost_something() -> None:
     """30 % of the small model's answers were cut, too, but it is free."""
-    (said,) = cut_notes(routed())
+    (said,) = cut_notes(routed().prompt_router.record, NAMES)
     assert said.startswith("5% of large's answers were cut at 64 tokens ")
     assert "small" not in said
     assert "whole answers cost more" in said
     assert "`--max-tokens 256 --again`" in said
     router = routed()
     record = dict(router.prompt_router.record) | {"cut": {"weak": 0.3, "strong": 0.019}}
-    assert cut_notes(replace(router, prompt_router=replace(router.prompt_router, record=record))) == ()
+    assert cut_notes(record, NAMES) == ()
 
 
 def test_of_new_prompts_it_is_said_what_they_alone_show() -> None:

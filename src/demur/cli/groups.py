@@ -18,9 +18,9 @@ from demur.cli.examples import EXAMPLES
 from demur.cli.promise import promises_beside
 from demur.config import runs_beside
 from demur.config.named_run import USUAL, run_option
-from demur.evaluation.report.headline_record import FORECAST, MEASURED, QUALITY, HeadlineBlock
+from demur.evaluation.report.cautions import kept_headline
+from demur.evaluation.report.headline_record import FORECAST, MEASURED, QUALITY
 from demur.runs.learning_gateway import learning_again
-from demur.runs.lineage import headline_of
 from demur.runs.lock import work_on
 from demur.runs.rest_of_sampling import rest_of_sampling
 from demur.runs.steps import next_command, steps_of, swap_advice
@@ -213,7 +213,7 @@ def show_path(folder: str = USUAL) -> None:
         about = printing.printable(step.state)
         typer.echo(f"  {mark} {step.name:<{width}}  {about}")
     typer.echo("")
-    if block := HeadlineBlock.from_record(headline_of(Path(folder))):
+    if block := kept_headline(Path(folder)):
         kept = promises_beside(Path(folder))
         shown = replace(
             block,

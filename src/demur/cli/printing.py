@@ -23,7 +23,7 @@ from rich.text import Text
 from demur.cli.advice import advice_lines
 from demur.config.named_run import in_folder
 from demur.evaluation.grades import FEWEST_GRADED
-from demur.evaluation.report.headline_record import HeadlineBlock
+from demur.evaluation.report.cautions import kept_headline
 from demur.evaluation.report.kinds_table import COLUMNS as KIND_COLUMNS
 from demur.evaluation.report.kinds_table import HEAD, kinds_table
 from demur.evaluation.report.tables import COLUMNS, base_of, reference_rows, router_rows, terms
@@ -31,7 +31,7 @@ from demur.gate.quality.extra_samples import COLUMNS as GATE_COLUMNS
 from demur.labels.prompt_kinds import COLUMNS as COLUMNS_OF_LABELS
 from demur.models.swapped_models import swap_words
 from demur.records import count_of, fact_lines
-from demur.runs.lineage import REPORT, headline_of, older_lines, outdated_report, outdated_stages
+from demur.runs.lineage import REPORT, older_lines, outdated_report, outdated_stages
 from demur.runs.steps import gateways_of, next_command, serve_command, swap_advice
 from demur.serving_file import request_command
 
@@ -299,7 +299,7 @@ def labels(made: Labels, *, verbose: bool = False) -> None:
 
 def print_trained(router: Router, run: Path, *, verbose: bool = False) -> None:
     """What the router does at its threshold, which was kept when it was trained; then the next command."""
-    block = HeadlineBlock.from_record(headline_of(run))
+    block = kept_headline(run)
     if block:
         swapped = filter(None, [swap_advice(run)])
         notes, cautions = (*block.notes, *_notes_of(router, run)), (*swapped, *block.cautions)
@@ -326,7 +326,7 @@ def _notes_of(router: Router, run: Path) -> Iterable[tuple[str, str]]:
 
 def outcome(found: Outcome, *, headline: bool = True) -> None:
     """What a whole run found; ``headline`` as `evaluation` takes it."""
-    block = HeadlineBlock.from_record(headline_of(Path(found.folder)))
+    block = kept_headline(Path(found.folder))
     lines(line for one in found.sets for line in one.lines)
     if found.evaluation is not None:
         evaluation(found.evaluation, Path(found.folder), headline=headline, pricing_said=True)  # by `spend`

@@ -23,6 +23,11 @@ def router_option(router: Path) -> str:
     return run_option(router.parent) if router.name == "router" else f" --router {shlex.quote(str(router))}"
 
 
+def run_folder_of(router: Path) -> Path:
+    """The folder of the run that a saved router is of, if it is of one."""
+    return router.parent.parent if router.parent.name == "routers" else router.parent
+
+
 def in_folder(line: str, folder: Path) -> str:
     """A line whose commands are of the usual folder, with the option that names another one."""
     return of_router(line, folder / "router")

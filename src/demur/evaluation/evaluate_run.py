@@ -89,7 +89,7 @@ def evaluate_by_gold(run: Run) -> Evaluation | None:
         payback=payback(spent.total_usd, sampled or in_line),
         usd_alone=(usd_per_1k(test.weak_usd), usd_per_1k(test.strong_usd)),
         findings=(*labels_of_judge(config), *findings, *filter(None, [unusable])),
-        cautions=cautions_of(loaded, graded=True),
+        cautions=cautions_of(loaded, folder=config.folder, graded=True),
         kinds=kinds_table(loaded, read_grades(config.folder / GRADES_FILE)),
         notes=record_of(run, preferences),
         trials=loaded.trials,

@@ -144,7 +144,7 @@ def evaluate_held_out(run: Run, *, graded: bool) -> Evaluation:
         payback=payback(spent.total_usd, in_line),
         usd_alone=(usd_per_1k(costs[0]), usd_per_1k(costs[1])),  # of the table's own prompts
         findings=(*(judge or (told,)), gate_in_brief(loaded)),
-        cautions=cautions_of(loaded, graded=not believed),
+        cautions=cautions_of(loaded, folder=config.folder, graded=not believed),
         choices=_choices(loaded, rows, quality, drawn),
         chance=scores_are_chances(served),
         kinds=kinds_table(loaded, read_grades(config.folder / GRADES_FILE)),

@@ -10,6 +10,7 @@ from shlex import quote
 import numpy as np
 
 from demur.config import GRADED_FILE, ROUTER, RUN_RECORD, load_run
+from demur.config.named_run import run_folder_of
 from demur.errors import ArtifactError, InputError, StoreError
 from demur.evaluation.evaluate_run import trained_on_meanings
 from demur.evaluation.gate_rows import sampled_answers, served_on_samples
@@ -201,7 +202,7 @@ def replay(
         quality=_mean_quality(line, graded) if graded and not several else None,
         headline=line,
         unlike=unlike_setting_note(prompt_router, looked),
-        cautions=cautions_of(loaded, looked, priced=priced),
+        cautions=cautions_of(loaded, looked, folder=run_folder_of(Path(router)), priced=priced),
         kinds=new_kinds_notes(loaded, given or [Prompt(text, text) for text in texts], priced=priced),
         gold_unused="" if graded else _gold_unused(sum(bool(prompt.answers) for prompt in given), str(file)),
     )

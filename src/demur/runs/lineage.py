@@ -21,6 +21,7 @@ Stage = Literal["samples", "labels", "routers", "report"]
 REPORT = "report.html"
 RUN_FILE, WISH, ADVICE, SWAPPED, HEADLINE = "run file", "wish", "advised share", "swapped", "headline"
 REQUESTS: Literal["files of requests"] = "files of requests"
+OWN_LIMITS = "own limits"
 OUTDATED: Mapping[Stage, tuple[Stage, str]] = {  # a stage, what it is made from, and the command that makes it
     "labels": ("samples", "demur label"),
     "routers": ("labels", "demur train"),
@@ -163,6 +164,26 @@ def keep_swapped(folder: Path, why: str) -> None:
 def swapped_of(folder: Path) -> str:
     """What `keep_swapped` kept."""
     return _read_lineage(folder).get(SWAPPED, {}).get("content", "")
+
+
+def keep_own_limits(folder: Path, limits: Mapping[str, int], asked: int) -> None:
+    """Keep at about how many tokens endpoints (MODEL@URL) were seen to cut answers though ``asked`` were asked for; 0:
+    that one does not.
+    """
+    made = _read_lineage(folder)
+    kept = _own_limits(made) | {name: {"tokens": tokens, "asked": asked} for name, tokens in limits.items()}
+    content = json.dumps({name: one for name, one in kept.items() if one["tokens"]})
+    write_whole(folder / MADE, json.dumps(made | {OWN_LIMITS: {"content": content}}) + "\n")
+
+
+def own_limits_of(folder: Path, max_tokens: int) -> dict[str, int]:
+    """What `keep_own_limits` kept of those that were asked for more than ``max_tokens``."""
+    kept = _own_limits(_read_lineage(folder))
+    return {name: one["tokens"] for name, one in kept.items() if one["asked"] > max_tokens}
+
+
+def _own_limits(made: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, int]]:
+    return dict(json.loads(made.get(OWN_LIMITS, {}).get("content", "{}")))
 
 
 def keep_advice(folder: Path, point: KeptPoint | None, *, least_share: float, scope: str) -> None:

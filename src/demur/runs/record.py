@@ -7,17 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from demur.config import RUN_RECORD, LabelConfig, ModelConfig, RouterConfig, RunConfig, TestConfig, load_run
+from demur.config import (
+    RUN_RECORD,
+    LabelConfig,
+    ModelConfig,
+    RouterConfig,
+    RunConfig,
+    TestConfig,
+    load_run,
+    read_run_file,
+)
 from demur.config.names import IMAGES, TEXT_SHARE
-from demur.errors import InputError
+from demur.errors import EndpointError, InputError
 from demur.models.catalogue import is_known
 from demur.models.swapped_models import dearer_sentence
 from demur.prompts import absolute_prompts, check_files
-from demur.runs.lineage import REQUESTS, forget_made, keep_swapped
+from demur.runs.lineage import REQUESTS, forget_made, keep_own_limits, keep_swapped, run_file_of
 from demur.runs.run import Run
+from demur.runs.steps import next_command
 from demur.sampling.earlier.asked_models import keep_asked
 from demur.sampling.earlier.longer_trial import longer_trial
 from demur.sampling.pair import endpoints_of, estimate_pair
@@ -109,11 +120,21 @@ def begin_sampling(run: Run, announce: Announce | None, *, ask: bool = True) -> 
         if announce:
             given = (run.config, run.pair, run.prompts, run.samples, run.store)
             announce(replace(estimate_pair(*given, full=run.for_measuring), first=trial.sentence))
-        trial.ask(run)
+        limits = partial(keep_own_limits, run.config.folder, asked=run.config.sampling.max_tokens)
+        if refused := trial.ask(run, limits):
+            raise EndpointError(f"{refused}; {_next_without(run.config, trial.earlier)}")
     if ask:
         forget_made(run.config.folder, REQUESTS)
     keep_sampling(run.config)
     return None if trial else announce
+
+
+def _next_without(config: RunConfig, earlier: int) -> str:
+    """What comes next in a folder whose run is not begun again: it goes on with answers of ``earlier`` tokens."""
+    file = run_file_of(config.folder)
+    by_file = file and read_run_file(file).sampling.max_tokens == config.sampling.max_tokens
+    back = f"set max_tokens = {earlier} in {file} again, then " if by_file else "next: "
+    return f"{back}{next_command(config.folder)}"
 
 
 def keep_sampling(config: RunConfig) -> None:

@@ -1,5 +1,5 @@
-"""The table "what your training prompts are, and what is known of them", and cautions on where a router is not to be
-trusted: kinds of prompts whose samples mostly show nothing, and answers that were cut and cost more when served."""
+"""The table "what your training prompts are, and what is known of them", and the caution on kinds of prompts whose
+samples mostly show nothing, where a router is not to be trusted."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ from demur.labels.prompt_kinds import (
 )
 from demur.meaning.entailment import reader_of
 from demur.meaning.rules.languages import language_of
-from demur.models.requests.cut_answers import CUT_SHARE, endpoint_words, remedy_words
 from demur.records import BoolArray, FloatArray, IntArray, Prompt
 from demur.routing.known.training_texts import training_texts
 
@@ -170,31 +169,6 @@ def _with_languages(name: str, prompts: Sequence[Prompt], names: Sequence[str]) 
         return name
     found = Counter(language_of(one.text) for one, kind in zip(prompts, names, strict=True) if kind == FOREIGN)
     return PromptKind(name, len(prompts), 0, 0, tuple(found.most_common())).shown
-
-
-def cut_notes(router: Router) -> tuple[str, ...]:
-    """Whose answers were cut while sampling, so that serving costs more than is said, and whose by the endpoint itself;
-    nothing where few were, or the model costs nothing."""
-    first = router.prompt_router
-    record, names = first.record, {"weak": first.weak, "strong": first.strong}
-    often = {
-        role: f"{share:.0%} of {names[role]}'s answers"
-        for role, share in record.get("cut", {}).items()
-        if share >= CUT_SHARE and _charges(router, role)
-    }
-    own = record.get("cut_by_endpoint", {})
-    limit = record.get("sampling", {}).get("max_tokens")
-    ours = " and ".join(cut for role, cut in often.items() if role not in own)
-    said = f"{ours} were cut at {limit} tokens while sampling, so whole answers cost more than this" if ours else ""
-    if ours and limit:
-        said += f": {remedy_words(limit)}"
-    theirs = (f"{cut} were {endpoint_words(own[role])}" for role, cut in often.items() if role in own)
-    return (*filter(None, [said]), *theirs)
-
-
-def _charges(router: Router, role: str) -> bool:
-    cost = router.prompt_router.cost(role)
-    return cost is not None and cost.usd_per_output_token > 0
 
 
 def _capital(text: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from demur.config.named_run import run_folder_of
 from demur.errors import InputError
 from demur.evaluation.graded_file import NEAR, GradedFile, new_rows, read_graded, refuse_training_prompts
 from demur.evaluation.replay import replay, with_progress
@@ -147,7 +148,7 @@ def calibrate_and_measure(
     measured = measured_headline(calibrated, Path(router), scored.texts)
     line = measured or headline(calibrated, scored.looked, scored.texts, on=on)
     wish = wish_note(measured, criterion.keep_quality, Path(router)) if measured and criterion.keep_quality else ""
-    block = line.block(cautions=(wish, *cautions_of(calibrated, scored.looked)))
+    block = line.block(cautions=(wish, *cautions_of(calibrated, scored.looked, folder=run_folder_of(Path(router)))))
     if not dry_run:
         save_calibration(Path(router), found)
         _keep_wish(Path(router), prompts, criterion)

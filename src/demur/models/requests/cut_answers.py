@@ -51,7 +51,11 @@ def endpoint_words(tokens: int) -> str:
 
 def limit_words(max_tokens: int, own: int) -> str:
     """What ended answers at ``max_tokens``, and that the endpoint was seen to cut them at a limit of its ``own``."""
-    return f"cut at {max_tokens:,} tokens, and the endpoint itself cuts at about {own:,}: they do not become longer"
+    longer = f"served ones are up to {own / max_tokens - 1:.0%} longer, and " if own > max_tokens else ""
+    return (
+        f"cut at {max_tokens:,} tokens, and the endpoint itself cuts at about {own:,}: {longer}a larger --max-tokens "
+        "changes nothing"
+    )
 
 
 def remedy_words(max_tokens: int) -> str:

@@ -6,12 +6,10 @@ paid for nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from demur.config import RUN_RECORD, ModelConfig, load_run
-from demur.config.named_run import run_option
-from demur.errors import EndpointError
 from demur.event_loop import run_to_end
 from demur.models.endpoint import Endpoint
 from demur.models.requests.cut_answers import CUT, CUT_SHARE, TRIED, CutAnswers, cut_answers
@@ -49,22 +47,28 @@ class LongerTrial:
         cut = f"whose answers were cut at {self.earlier:,} tokens"
         return f"{self._prompts} {cut}; it stops if the endpoint cuts them itself"
 
-    def ask(self, run: SampledRun) -> None:
-        """Ask for a few longer answers, which are kept. Raises EndpointError where no model gives any."""
+    def ask(self, run: SampledRun, keep: Callable[[Mapping[str, int]], None]) -> str:
+        """Ask for a few longer answers, which are kept. Returns why no more are asked for; empty: some are longer.
+
+        ``keep`` gets at about how many tokens each endpoint (MODEL@URL) cuts answers; 0: they became longer.
+        """
         config, before = run.config, spent_on_run(run.config, run.pair.all, run.store)
         keep_asked(config)  # the answers are paid for, whether or not the run is begun again
         found = [cut_answers(samples_in(self._answers(run, one), one.prompts)) for one in self.models]
         run.read_samples()
-        if not all(self._is_still_cut(cut, config.sampling.max_tokens) for cut in found):
-            return
-        cuts = zip(self.models, found, strict=True)
-        said = " and ".join(f"{one.endpoint.model} at about {cut.tokens:,}" for one, cut in cuts)
+        most = config.sampling.max_tokens
+        limits = [cut.tokens if self._is_still_cut(cut, most) else 0 for cut in found]
+        named = [f"{one.model.model}@{one.model.base_url}" for one in self.models]
+        keep(dict(zip(named, limits, strict=True)))
+        if not all(limits):
+            return ""
+        cuts = zip(self.models, limits, strict=True)
+        said = " and ".join(f"{one.endpoint.model} at about {tokens:,}" for one, tokens in cuts)
         paid = spent_on_run(config, run.pair.all, run.store) - before
         tried = f"{self._prompts} tried{f', {dollars(paid)}' if paid else ''}"
-        raise EndpointError(
+        return (
             f"answers cut at {self.earlier:,} tokens do not become longer: the endpoint itself cuts {said}, though "
-            f"{config.sampling.max_tokens:,} were asked for ({tried}); nothing else was asked, and the run keeps its "
-            f"answers: `demur status{run_option(config.folder)}` says how it goes on"
+            f"{most:,} were asked for ({tried}); nothing else was asked, and the run keeps its answers"
         )
 
     @property
