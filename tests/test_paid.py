@@ -52,6 +52,19 @@ def test_answers_of_earlier_settings_are_paid_for(sampled: Sampled, tmp_path: Pa
     assert back.unused_usd == pytest.approx(first.usd)
 
 
+def test_rows_that_repeat_a_prompt_are_counted(sampled: Sampled, tmp_path: Path) -> None:
+    """`sample` counts prompts that are asked, `label` counts rows."""
+    rows = [{"prompt": f"What is {i} and {i}?"} for i in (1, 2, 3, 1, 2, 1)]
+    prompts = tmp_path / "repeats.jsonl"
+    prompts.write_text("".join(json.dumps(one) + "\n" for one in rows))
+    said: list[PairEstimate] = []
+    spent = sampled(prompts, announce=said.append)
+    assert spent.prompts == said[0].weak.prompts == 3
+    for facts in (spent.facts, said[0].prices):
+        assert dict(facts)["repeated"].startswith("3 of 6 prompts")
+    assert "repeated" not in dict(sampled(run=str(tmp_path / "other")).facts)
+
+
 def test_a_limit_counts_what_was_paid_under_earlier_settings(sampled: Sampled) -> None:
     first = sampled(max_tokens=64)
     assert first.usd

@@ -20,7 +20,7 @@ from demur.models.local import endpoint_of
 from demur.models.requests.client import EndpointClient
 from demur.models.swapped_models import dearer_sentence, swap_command
 from demur.prompts.conversations import system_fact
-from demur.records import Progress, Prompt, SamplingSettings, count_of, no_progress
+from demur.records import Fact, Progress, Prompt, SamplingSettings, count_of, no_progress
 from demur.sampling.budget import Budget, can_limit, unknown_price
 from demur.sampling.cost import (
     PairEndpoints,
@@ -73,7 +73,8 @@ def estimate_pair(
     )
     weak, strong, between = first, last, tuple(others)
     models = tuple(one.model for one in sampled.values())
-    prices = (*price_facts(pair, config.label.entailment), *system_fact(prompts, config.sampling))
+    prices = (*price_facts(pair, config.label.entailment), *_repeat_fact(prompts))
+    prices += system_fact(prompts, config.sampling)
     sides = ((weak, pair.weak), (strong, pair.strong)) if config.label.state_answers == "on" else ()
     stated = tuple(bound_of_statements(side, end, config.sampling.max_tokens) for side, end in sides)
     budget = budget_of(config, pair, store)
@@ -240,7 +241,7 @@ def spend_of(
 ) -> PairSpend:
     """What the samples of these prompts have cost, and what is to be known of them; ``missing_advice``: how those that
     are missing are asked for."""
-    prices = price_facts(pair, config.label.entailment)
+    prices = (*price_facts(pair, config.label.entailment), *_repeat_fact(prompts))
     known = sampling_notes(config, pair, prompts, samples, store)
     missing = _missing_notes(config.sampling, pair, prompts, samples, store)
     notes = (*known, *(f"{one}{missing_advice}" for one in missing), *samples.notes)
@@ -252,6 +253,13 @@ def spend_of(
         return spent
     unused = spent_on_run(config, once.values(), store) - spent.usd
     return replace(spent, unused_usd=max(0.0, round(unused, 9)))  # the sums are of floats
+
+
+def _repeat_fact(prompts: Sequence[Prompt]) -> tuple[Fact, ...]:
+    """How many prompts are asked like one before, and share its samples; () where none is."""
+    repeated = len(prompts) - len({one.key for one in prompts})
+    said = f"{repeated:,} of {len(prompts):,} prompts; each shares the answers of the one that it repeats"
+    return (("repeated", said),) if repeated else ()
 
 
 def sampling_notes(

@@ -48,7 +48,7 @@ NO_QUESTION = "no two of the short answers mean the same, and it asks no questio
 ONE_EQUAL = "one pair of long answers alone means the same, which chance does"
 FEW_EQUAL = "it asks no question, and so few pairs of answers mean the same that it may have no right answer"
 CUT_OFF = "most answers of both models were cut, and differ"
-FOREIGN = "the entailment model was not made for its language, and no two answers are equal by rule"
+FOREIGN = "the entailment model was not made for the language of it or of an answer, and no two are equal by rule"
 
 
 @dataclass(frozen=True, slots=True)
