@@ -90,6 +90,8 @@ def test_the_reports_first_line_is_of_calls_quality_and_money(change: dict[str, 
         ("calibrate p.jsonl", "calibrate: risk is 2.0", "calibrate: --risk is 2.0"),
         ("key add ann", "usd is -1.0", "--usd is -1.0"),
         ("sample p.jsonl", "sampling.n is 0; raise max_usd", "sampling.n is 0; raise --max-usd"),
+        ("label --from judge", "is kept, raise max_usd to go on", "is kept, raise --max-usd to go on"),
+        ("run run.toml", "is kept, raise max_usd to go on", "is kept, raise max_usd to go on"),
         ("calibrate p.jsonl", "the file's max_usd, and `strong_share`", "the file's max_usd, and `strong_share`"),
         ("serve", "gateway.toml: strong_usd is 3", "gateway.toml: strong_usd is 3"),  # no option sets it
     ],

@@ -373,7 +373,7 @@ def test_a_budget_covers_both_models(tmp_path: Path, pair: Pair) -> None:
             )
         )
     )  # fmt: skip
-    with pytest.raises(BudgetError, match="raise --max-usd to go on"):
+    with pytest.raises(BudgetError, match=r"raise max_usd to go on \(the rest of these"):
         demur.run(tmp_path / "run.yaml")
 
 

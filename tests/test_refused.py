@@ -166,7 +166,7 @@ async def test_a_retry_loop_never_spends_the_limit_twice(tmp_path: Path) -> None
         paid = replace(weak, model="paid", usd_per_million_output=1e6)  # 4 prompts: in truth 2 x 2 dollars each
         with Store(tmp_path / "s.sqlite") as store:
             for _ in range(5):
-                with pytest.raises(BudgetError, match="raise --max-usd"):
+                with pytest.raises(BudgetError, match="raise max_usd"):
                     await sampled(run_of(weak, paid, max_usd=25.0), store)
             assert spent_before(endpoint_of(paid), SETTINGS, store) <= 25
 

@@ -118,7 +118,7 @@ def with_tiers(
         if np.ptp(column) == 0:
             raise InputError(
                 f"{name} gains the same ({column[0]:.3f}) over {names[0]} on all {len(column)} prompts, so there is "
-                "nothing to learn of it; leave it out of [[models]] and begin again with --again (no sample is lost)"
+                "nothing to learn of it; leave it out of [[models]], then demur run FILE --again (no sample is lost)"
             )
     X = embed(router.encoder, [one.prompt for one in router.training])
     methods: Sequence[Method]

@@ -18,22 +18,23 @@ class Budget:
     """USD that may be spent on one run, shared by both models: reserved before a request, settled after it.
 
     Reserving keeps concurrent requests from going over the limit together. After the first failure it is closed: no
-    further request is made, and those under way end, since they are paid for. ``spent``: what earlier sessions cost.
-    ``known_part``: a model of unknown price spends nothing of it, rather than being an error. ``by_all``: reads what
-    all samplers have spent, where several are at work.
+    further request is made, and those under way end, since they are paid for. ``spent``: what earlier sessions cost;
+    None: they do not count. ``known_part``: a model of unknown price spends nothing of it, rather than being an error.
+    ``by_all``: reads what all samplers have spent, where several are at work.
     """
 
     def __init__(
         self,
         max_usd: float | None = None,
         *,
-        spent: float = 0.0,
+        spent: float | None = None,
         known_part: bool = False,
         by_all: Callable[[], float] | None = None,
     ) -> None:
         check_number(max_usd, "max_usd", at_least=0)
         self.max_usd = max_usd
-        self.spent = spent
+        self.spent = spent or 0.0
+        self._by = "by this command" if spent is None else "on this run in all"
         self.closed = False
         self._reserved = 0.0
         self._known_part = known_part
@@ -58,10 +59,9 @@ class Budget:
         bound *= endpoint.price.batch_factor if batch else 1.0
         if self.spent + self._reserved + bound > self.max_usd:
             raise BudgetError(
-                f"{endpoint.model}: {dollars(self.spent)} spent on this run in all, {dollars(self._reserved)} reserved "
-                f"for requests under way, and the next prompt may cost {dollars(bound)}: the limit is "
-                f"{dollars(self.max_usd)}; what was sampled is kept, raise --max-usd to go on (--dry-run says what the "
-                "rest can cost)"
+                f"{endpoint.model}: {dollars(self.spent)} spent {self._by}, {dollars(self._reserved)} reserved for "
+                f"requests under way, and the next prompt may cost {dollars(bound)}: the limit is "
+                f"{dollars(self.max_usd)}; what was answered is kept, raise max_usd to go on"
             )
         self._reserved += bound
         return bound

@@ -13,11 +13,11 @@ from collections.abc import AsyncIterator, Container, Iterator, Mapping, Sequenc
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from demur.errors import PromptRefusedError
+from demur.errors import BudgetError, PromptRefusedError
 from demur.mapping import portions_of
 from demur.models.endpoint import Endpoint
 from demur.models.prices import usd_paid
-from demur.records import ChatRequest, Progress, Prompt, Sample, SamplingSettings, no_progress
+from demur.records import ChatRequest, Progress, Prompt, Sample, SamplingSettings, count_of, dollars, no_progress
 from demur.sampling.budget import Budget, prompt_tokens
 from demur.sampling.claims import Claims, in_thread
 from demur.sampling.earlier.answer_lengths import OBSERVED, AnswerLengths
@@ -247,6 +247,16 @@ class SideSampling:
         self._budget.read_others()
         return not refused_prompts([prompt], self._endpoint, settings, self._store)
 
+    @property
+    def _rest(self) -> str:
+        """What all that is missing can cost, as the end of an error; empty where the price is unknown."""
+        if self._endpoint.price is None:
+            return ""
+        asked, settings, price = distinct_prompts(self._prompts), self._settings, self._endpoint.price
+        missing = [(one, settings.most - len(self._samples[one.key])) for one in asked]
+        usd = sum(price.usd(prompt_tokens(one, settings), n * settings.max_tokens) for one, n in missing if n > 0)
+        return f" (the rest of these {count_of(len(asked), 'prompt')} can cost {dollars(usd)} at most)"
+
     async def _ask(self, prompt: Prompt, n: int) -> None:
         endpoint, settings, kept = self._endpoint, self._settings, self._samples[prompt.key]
         if self._store.shared and not await asyncio.to_thread(self._read_others, prompt):
@@ -254,7 +264,10 @@ class SideSampling:
         missing = sorted(set(range(n)) - {one.index for one in kept})
         if not missing:
             return self._progress(self._stage, self._done, self._total)
-        reserved = self._budget.reserve(prompt, len(missing), endpoint, settings)
+        try:
+            reserved = self._budget.reserve(prompt, len(missing), endpoint, settings)
+        except BudgetError as error:
+            raise BudgetError(f"{error}{self._rest}") from None
         came: list[Sample] = []
         try:
             async for samples in self._completer.sample(prompt.asked, settings, missing):
