@@ -207,7 +207,8 @@ async def test_a_legacy_completion_is_checked_too(tmp_path: Path) -> None:
             body = {"model": "demur", "prompt": EASY}
             async with found.session.post(f"{found.address}/v1/completions", json=body) as answer:
                 assert (await answer.json())["model"] == answers
-        assert found.weak.requests[0]["logprobs"] == 1
+        (first, _) = (one for one in found.weak.requests if one)  # beside an empty one: does it have this API?
+        assert first["logprobs"] == 1
 
 
 async def test_a_conversation_keeps_what_the_gate_decided(tmp_path: Path) -> None:

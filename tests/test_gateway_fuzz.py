@@ -113,6 +113,8 @@ async def strict(seen: Counter[str]) -> AsyncIterator[str]:
 
     async def answer(request: web.Request) -> web.Response:
         body = json.loads(await request.read())
+        if not body:  # the gateway's own, which asks whether there is such an API
+            return web.json_response({"error": {"message": "you must provide a model"}}, status=400)
         routed = "embeddings" not in request.path
         given = request.headers.get("Authorization")
         fine = given == f"Bearer {KEY}" and (not routed or body["model"] in ("small", "large"))

@@ -17,6 +17,7 @@ from demur.gateway.reload import take_canary
 from demur.gateway.settings import LearnSettings
 from demur.measure.threshold import Calibration
 from gateways import EASY, Running, gateway, save_router
+from test_gateway_check_draft import SURE, WAVERING, by_draft
 
 AT_ALL = {"x-demur-threshold": "-1"}
 
@@ -37,9 +38,19 @@ async def answered_by(found: Running, **more: Any) -> str:
     return str((await found.ask(EASY, **more))[2]["model"])
 
 
+async def answered_after_a_draft(found: Running) -> str:
+    """Who answers where the gate's look at the small model's answer decides for the large one; later answers are
+    better.
+    """
+    found.weak.logprob = WAVERING
+    model = await answered_by(found)
+    found.weak.logprob = SURE
+    return model
+
+
 async def test_another_try_is_held_until_the_threshold_changes(tmp_path: Path) -> None:
-    async with gateway(tmp_path) as found:
-        assert await answered_by(found, headers=AT_ALL) == "large"
+    async with gateway(tmp_path, gate=by_draft()) as found:
+        assert await answered_after_a_draft(found) == "large"
         assert await answered_by(found) == "large"
         await reload(found)  # of what it has loaded already
         assert await answered_by(found) == "large"
@@ -51,11 +62,11 @@ async def test_another_try_is_held_until_the_threshold_changes(tmp_path: Path) -
 async def test_a_restart_with_the_same_router_holds_another_try_and_one_with_another_target_does_not(
     tmp_path: Path,
 ) -> None:
-    async with gateway(tmp_path) as found:
-        assert await answered_by(found, headers=AT_ALL) == "large"
-    async with gateway(tmp_path) as found:
+    async with gateway(tmp_path, gate=by_draft()) as found:
+        assert await answered_after_a_draft(found) == "large"
+    async with gateway(tmp_path, gate=by_draft()) as found:
         assert await answered_by(found) == "large"
-    async with gateway(tmp_path, target="50%") as found:
+    async with gateway(tmp_path, gate=by_draft(), target="50%") as found:
         assert await answered_by(found) == "small"
 
 
@@ -91,23 +102,23 @@ async def test_replicas_hold_what_another_decided_by_the_same_threshold(tmp_path
     The ledger counts what was held.
     """
     async with (
-        gateway(tmp_path / "one", ledger=postgres.url) as one,
-        gateway(tmp_path / "two", ledger=postgres.url) as two,
+        gateway(tmp_path / "one", gate=by_draft(), ledger=postgres.url) as one,
+        gateway(tmp_path / "two", gate=by_draft(), ledger=postgres.url) as two,
     ):
-        assert await answered_by(one, headers=AT_ALL) == "large"
+        assert await answered_after_a_draft(one) == "large"
         assert await answered_by(two) == "large"
         set_threshold(tmp_path / "two" / "router", 0.6)
         await reload(two)
         assert await answered_by(two) == "small"
-        assert await answered_by(one, headers=AT_ALL) == "large"
+        assert await answered_after_a_draft(one) == "large"
         with needed("psycopg").connect(postgres.url, autocommit=True) as db:
             db.execute("update conversations set decided_by = ''")  # as of a version that did not note it
-    async with gateway(tmp_path / "two", ledger=postgres.url) as two:
+    async with gateway(tmp_path / "two", gate=by_draft(), ledger=postgres.url) as two:
         set_threshold(tmp_path / "two" / "router", 0.6)
         await reload(two)
         assert await answered_by(two) == "large"
     found = {one.name: (one.requests, one.strong, one.held) for one in bills(postgres.url, by="threshold")}
-    assert found == {"-1.0000": (2, 2, 0), "0.5000": (1, 1, 1), "0.6000": (2, 1, 1)}
+    assert found == {"0.5000": (3, 3, 1), "0.6000": (2, 1, 1)}
 
 
 def test_a_router_is_known_again_after_it_was_loaded_again(tmp_path: Path) -> None:
