@@ -83,7 +83,7 @@ def test_the_ledger_sets_what_was_saved_beside_the_promise(tmp_path: Path, monke
     router = promised(0.15)
     url = written(Path("run/ledger.sqlite"), [*[LARGE] * 8, LOCAL])
     basis = "measured on 480 training prompts"
-    line = f"promised at threshold 0.5000: 15% saved ({basis}); so far 11% ± 25% over 9 requests"
+    line = f"promised at threshold 0.5000: 15% saved ({basis}); so far 11% ± 25% for requests like these 9"
     for lines in (said("ledger", url).splitlines(), said("ledger", url, "--by", "day").splitlines()):
         assert line in lines
         assert not any("than promised" in one for one in lines)
@@ -105,7 +105,7 @@ def test_a_promise_outside_the_interval_is_said_once_with_what_helps(
     promised(promise)
     url = written(Path("run/ledger.sqlite"), ([*[LARGE] * 9, LOCAL]) * 270)
     output = said("ledger", url, "--by", "day")
-    assert "so far 10% ± 1% over 2,700 requests" in output
+    assert "so far 10% ± 1% for requests like these 2,700" in output
     assert output.count(f"- The requests save {word} than promised") == 1
     assert "add --record prompts" in output.splitlines()[-1]
 
@@ -117,7 +117,7 @@ def test_the_status_says_it_beside_a_gateway_that_has_loaded_the_threshold(
     router = promised(0.5)
     url = written(Path("kept.sqlite"), ([*[LARGE] * 9, LOCAL]) * 270)
     with serving_file(Path("run"), "http://127.0.0.1:8111", lambda: router, 1234, ledger=url):
-        assert "  so far       10% ± 1% saved, over 2,700 requests at this threshold\n" in said("status")
+        assert "  so far       10% ± 1% saved, for requests like these 2,700 at this threshold\n" in said("status")
         assert said("status").count("save less than promised") == 1
         promised(0.1)
         assert "than promised" not in said("status")

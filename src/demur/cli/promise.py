@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from demur.config.store_url import SCHEMES
 from demur.errors import StoreError
 from demur.evaluation.report.headline_record import FORECAST, MEASURED, HeadlineBlock
-from demur.records import Fact, count_of
+from demur.records import Fact
 from demur.runs.lineage import headline_of
 from demur.runs.steps import gateways_of
 
@@ -32,13 +32,13 @@ class Promise:
         """Both, for the ledger."""
         return (
             f"promised at threshold {self.threshold:.4f}: {self.saved:.0%} saved ({self.basis}); so far {self._so_far} "
-            f"over {self._requests}"
+            f"for requests like {self._these}"
         )
 
     @property
     def note(self) -> Fact:
         """What was saved so far, for the headline that holds the promise."""
-        return "so far", f"{self._so_far} saved, over {self._requests} at this threshold"
+        return "so far", f"{self._so_far} saved, for requests like {self._these} at this threshold"
 
     @property
     def broken(self) -> bool:
@@ -61,8 +61,9 @@ class Promise:
         return f"{self.so_far.share:.0%} ± {self.so_far.margin:.0%}"
 
     @property
-    def _requests(self) -> str:
-        return count_of(self.so_far.requests, "request")
+    def _these(self) -> str:
+        """The interval says how far other requests of the kind may differ, and is wider than the ledger's own."""
+        return "this one" if self.so_far.requests == 1 else f"these {self.so_far.requests:,}"
 
 
 def promise_of(ledger: str, folder: Path | None = None, *, since: float = 0.0) -> Promise | None:

@@ -50,7 +50,7 @@ def kept_headline(folder: Path) -> HeadlineBlock | None:
     if block is None:
         return None
     router = json.loads((folder / "router" / "router.json").read_text(encoding="utf-8"))
-    before, now = (cut_notes(router["record"], router, known) for known in (None, folder))
+    before, now = (cut_notes(router.get("record", {}), router, known) for known in (None, folder))
     if before == now or not {*before} & {*block.cautions}:
         return block
     at = min(block.cautions.index(one) for one in before if one in block.cautions)
