@@ -12,13 +12,14 @@ from typer.testing import CliRunner
 import demur
 from demur.cli.main import app
 from demur.config import load_run
-from demur.evaluation.grades import GRADES_FILE, grade_more
+from demur.evaluation.grades import grade_more
 from demur.evaluation.held_out import evaluate_without_gold
 from demur.evaluation.report.page import page
 from demur.evaluation.report.tables import router_rows
 from demur.evaluation.results import Evaluation
 from demur.models.encoders.encoder import LetterEncoder
 from demur.runs import run as opened
+from demur.runs.lineage import GRADES_FILE
 from demur.runs.run import open_run
 from pairs import questions, running_pair, write_questions
 
@@ -129,3 +130,33 @@ def test_evaluate_says_by_whom_the_prompts_were_graded(made: Path) -> None:
     (made / GRADES_FILE).write_text("".join(json.dumps(row | by) + "\n" for row, by in zip(rows, marks, strict=True)))
     said = CliRunner().invoke(app, ["evaluate", "--run", str(made)], env={"COLUMNS": "300"}).output
     assert "graded       12 by judge wise, 8 by hand, 5 not recorded by whom" in said
+
+
+def test_a_report_is_older_than_grades_that_came_after_it(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Status, the end of grading and `demur evaluate` say so; one of an earlier version tells nothing of grades."""
+    monkeypatch.chdir(made.parent)
+
+    def said(*command: str, keys: str = "") -> str:
+        return CliRunner().invoke(app, command, input=keys, env={"COLUMNS": "300"}).output
+
+    grade(made, asked("colour")[:24], 1.0)
+    said("calibrate", "prompts.jsonl", "--strong-share", "0.5", "--anyway")
+    said("report")
+    assert "[x] report     run/report.html" in said("status")
+    assert "newer" not in said("evaluate")
+    graded = said("grade", "--number", "26", keys="bb")
+    again = "or:   demur report   (run/report.html is older than the grades)"
+    assert graded.endswith(f"next: demur evaluate\n{again}\n")
+    shown = said("status")
+    assert "[ ] report     run/report.html, older than the grades" in shown
+    assert "next: demur report\n" in shown
+    evaluated = said("evaluate")
+    assert "the grades are newer than run/report.html; make that again with `demur report`\n" in evaluated
+    assert evaluated.endswith(f"next: demur grade --run run\n{again}\n")
+    kept = json.loads((made / "made.json").read_text())
+    del kept["report"]["grades"]
+    (made / "made.json").write_text(json.dumps(kept))
+    assert "[x] report     run/report.html" in said("status")
+    assert "newer" not in said("evaluate")
+    said("report")
+    assert "[x] report     run/report.html" in said("status")

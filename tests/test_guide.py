@@ -100,7 +100,7 @@ def test_the_path_leads_from_an_empty_folder_to_a_served_router(pair: Pair) -> N
     set_again = said("calibrate", "prompts.jsonl", "--strong-share", "0.6", "--anyway")
     assert line in set_again
     assert set_again.endswith("next: demur report\n")
-    assert "[ ] report     run/report.html is of an earlier router or threshold" in said()
+    assert "[ ] report     run/report.html, older than the router or its threshold" in said()
     assert "newer" not in said("report") + (Path("run") / "report.html").read_text()
     assert "[x] report     run/report.html" in said()
 

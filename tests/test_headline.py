@@ -23,7 +23,7 @@ from demur.config.named_run import of_router
 from demur.errors import InputError
 from demur.evaluation.evaluate_run import evaluate_by_gold
 from demur.evaluation.graded_file import read_graded
-from demur.evaluation.grades import GRADES_FILE, grade_by_gold, grade_more, open_grading, read_grades
+from demur.evaluation.grades import grade_by_gold, grade_more, open_grading, read_grades
 from demur.evaluation.held_out import evaluate_held_out
 from demur.evaluation.report.cautions import unknown_setting_note
 from demur.evaluation.report.figures import curve_figure
@@ -48,7 +48,7 @@ from demur.routing.known.known_prompts import Looked
 from demur.routing.prompt_router import TrainingPrompt
 from demur.routing.train import train_router
 from demur.runs import run as opened
-from demur.runs.lineage import least_share_of
+from demur.runs.lineage import GRADES_FILE, least_share_of
 from pairs import Answerer, Pair, running_pair, strong, weak, write_questions
 
 RUNNER = CliRunner()

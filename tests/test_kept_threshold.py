@@ -14,11 +14,10 @@ import demur
 from demur.cli.groups import show_path
 from demur.cli.main import app
 from demur.errors import InputError
-from demur.evaluation.grades import GRADES_FILE
 from demur.evaluation.thresholds.criterion import Criterion
 from demur.measure.threshold import Calibration
 from demur.routing.artifact import CERTIFICATE, save_calibration
-from demur.runs.lineage import wish_of
+from demur.runs.lineage import GRADES_FILE, wish_of
 from pairs import Pair, questions, running_pair, write_questions
 
 RUNNER = CliRunner()

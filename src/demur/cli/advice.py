@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from demur.config.named_run import run_option
 from demur.routing.verdict import recorded_verdict
-from demur.runs.lineage import older_lines, outdated_stages
+from demur.runs.lineage import REPORT, newer_than_report, older_lines, outdated_stages
 from demur.runs.steps import ANYWAY, gateways_of, sample_command, share_notes
 
 
@@ -38,6 +39,12 @@ def reload_lines(folder: Path, command: str) -> tuple[str, ...]:
         for one in gateways_of(folder / "router")
         if one.outdated and one.reload != command and not (older_lines if one.target else outdated_stages)(folder)
     )
+
+
+def report_lines(folder: Path) -> tuple[str, ...]:
+    """The command that makes a run's report again, where it is older than what it was made from."""
+    newer = newer_than_report(folder)
+    return (f"demur report{run_option(folder)}   ({folder / REPORT} is older than the {newer})",) if newer else ()
 
 
 def _record(router: Path) -> dict[str, object]:

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from demur.cli import printing
+from demur.cli.advice import report_lines
 from demur.cli.commands.begin import Again, DryRun, RunFolder
 from demur.cli.commands.begin import add_commands as begin_commands
 from demur.cli.commands.export import add_commands as export_commands
@@ -198,7 +199,7 @@ def evaluate(
     printing.evaluation(evaluation, verbose=verbose)  # with the stages that are outdated
     printing.outdated_report_of(Path(run))
     if evaluation.needs_grades and (more := grade_more(Path(run))):
-        return printing.next_step(more)
+        return printing.next_step(more, others=report_lines(Path(run)))
     return printing.next_in(run)
 
 

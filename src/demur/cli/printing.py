@@ -273,13 +273,13 @@ def outdated_stages_of(folder: Path, *, target: str = "") -> None:
 
 
 def outdated_of(folder: Path) -> None:
-    """The same, and a report of an earlier router or threshold."""
+    """The same, and a report that is older than what it was made from."""
     outdated_stages_of(folder)
     outdated_report_of(folder)
 
 
 def outdated_report_of(folder: Path) -> None:
-    """A report of an earlier router or threshold alone."""
+    """A report that is older than what it was made from alone."""
     if line := outdated_report(folder):
         err.print(in_folder(line, folder), markup=False, soft_wrap=True)
 

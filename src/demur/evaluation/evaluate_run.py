@@ -10,7 +10,7 @@ import numpy as np
 from demur.config.names import CASCADE
 from demur.evaluation.gate_rows import HARD, PRESET, measure_gate
 from demur.evaluation.graded_file import BY_GOLD, GradedFile, write_graded
-from demur.evaluation.grades import GRADES_FILE, read_grades
+from demur.evaluation.grades import read_grades
 from demur.evaluation.report.cautions import cautions_of
 from demur.evaluation.report.headline import headline, tier_headline
 from demur.evaluation.report.headline_record import Headline
@@ -46,7 +46,7 @@ from demur.records import Encoder, FloatArray, Preference, Prompt
 from demur.routing.prompt_router import PromptRouter
 from demur.routing.train import train_hard, train_same_entropies
 from demur.routing.verdict import recorded_verdict
-from demur.runs.lineage import keep_headline, outdated_stages
+from demur.runs.lineage import GRADES_FILE, keep_headline, outdated_stages
 from demur.runs.provenance import record_of
 from demur.runs.run import Run
 from demur.sampling.cost import price_facts, price_line

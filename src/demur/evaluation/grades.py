@@ -24,10 +24,10 @@ from demur.evaluation.results import first_quality
 from demur.labels.beliefs.unknown import UNKNOWN_FILE, read_unknown, reason_of
 from demur.labels.preference_files import read_preferences
 from demur.routing.known.unknown_setting import UnknownSetting
+from demur.runs.lineage import GRADES_FILE
 from demur.runs.run import Run, open_run
 from demur.runs.steps import is_router
 
-GRADES_FILE = "grades.jsonl"  # in a run's folder
 UNKNOWN_FIRST = "--unknown-first"  # the option that asks first for prompts that the score does not decide
 FEWEST_GRADED = 20  # of a part of the prompts: with fewer no interval means anything
 QUALITIES_OF_KEYS = {  # key -> quality of the answer that is shown first, and of the other

@@ -18,7 +18,6 @@ from demur.evaluation.gate_rows import gate_in_brief
 from demur.evaluation.graded_file import USUAL_GRADES, read_graded
 from demur.evaluation.grades import (
     FEWEST_GRADED,
-    GRADES_FILE,
     UNKNOWN_FIRST,
     decided_prompts,
     grade_more,
@@ -55,7 +54,7 @@ from demur.records import IntArray, count_of
 from demur.routing.known.training_texts import training_texts
 from demur.routing.prompt_router import NEIGHBOURS, PromptRouter
 from demur.routing.verdict import RouterVerdict, recorded_verdict
-from demur.runs.lineage import keep_headline, outdated_stages
+from demur.runs.lineage import GRADES_FILE, keep_headline, outdated_stages
 from demur.runs.provenance import record_of
 from demur.runs.run import Run
 from demur.sampling.cost import price_facts, price_line

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from demur.evaluation.grades import GRADES_FILE, read_grades
+from demur.evaluation.grades import read_grades
 from demur.evaluation.results import mean_quality
 from demur.gate.router import Router
 from demur.gateway.ledger.feedback import judged_prompts
@@ -30,6 +30,7 @@ from demur.prompts.grading import grade
 from demur.records import BoolArray, FloatArray
 from demur.routing.artifact import save_calibration
 from demur.routing.prompt_router import PromptRouter
+from demur.runs.lineage import GRADES_FILE
 from demur.runs.run import Run
 
 LATEST_GRADED = 1_000  # graded prompts that may object

@@ -19,6 +19,8 @@ from demur.measure.threshold import KeptPoint
 MADE = "made.json"
 Stage = Literal["samples", "labels", "routers", "report"]
 REPORT = "report.html"
+GRADES_FILE = "grades.jsonl"  # of a person, or by gold answers; in a run's folder
+GRADES = "grades"
 RUN_FILE, WISH, ADVICE, SWAPPED, HEADLINE = "run file", "wish", "advised share", "swapped", "headline"
 REQUESTS: Literal["files of requests"] = "files of requests"
 OWN_LIMITS = "own limits"
@@ -90,22 +92,34 @@ def _outdated_lines(folder: Path, made: Mapping[str, Mapping[str, str]]) -> tupl
 
 
 def keep_report(folder: Path, threshold: float) -> None:
-    """Keep the hash of a run's report and what it is of: the routers that are there, at a threshold."""
+    """Keep the hash of a run's report and what it is of: the routers that are there, at a threshold, and the grades."""
     keep_made(folder, "report", hash_of_file(folder / REPORT), _report_source(folder, threshold))
+    made = _read_lineage(folder)
+    made["report"][GRADES] = _hash_of_grades(folder)
+    write_whole(folder / MADE, json.dumps(made) + "\n")
 
 
 def outdated_report(folder: Path) -> str:
-    """A line where a run's report is of other routers, or another threshold, than are there now; else empty.
+    """A line where a run's report is of another router, threshold or grades than are there now; else empty.
 
     Apart from `outdated_stages`, which a report itself shows.
     """
+    newer = newer_than_report(folder)
+    verb = "are" if newer == GRADES else "is"
+    return f"the {newer} {verb} newer than {folder / REPORT}; make that again with `demur report`" if newer else ""
+
+
+def newer_than_report(folder: Path) -> str:
+    """What a run's report was made from that is another by now; empty where nothing is known to be, as of the grades
+    of a report of an earlier version."""
     made, router = _read_lineage(folder), _json(folder / "router" / "router.json")
     if "report" not in made or not router or not (folder / REPORT).is_file():
         return ""
     calibration = router.get("calibration")
-    if calibration and made["report"]["source"] == _report_source(folder, calibration["threshold"]):
-        return ""
-    return f"the router or its threshold is newer than {folder / REPORT}; make that again with `demur report`"
+    if not calibration or made["report"]["source"] != _report_source(folder, calibration["threshold"]):
+        return "router or its threshold"
+    graded = _hash_of_grades(folder)
+    return GRADES if made["report"].get(GRADES, graded) != graded else ""
 
 
 def keep_run_file(folder: Path, file: str | Path) -> None:
@@ -250,6 +264,12 @@ def stages_made(folder: Path) -> frozenset[str]:
 
 def _report_source(folder: Path, threshold: float) -> str:
     return f"{_read_lineage(folder).get('routers', {}).get('content', '')} at {float(threshold)!r}"
+
+
+def _hash_of_grades(folder: Path) -> str:
+    """Empty without a grade, whether or not the file is there."""
+    file = folder / GRADES_FILE
+    return hash_of_file(file) if file.is_file() and file.stat().st_size else ""
 
 
 def _read_lineage(folder: Path) -> dict[str, dict[str, str]]:

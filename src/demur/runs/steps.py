@@ -21,12 +21,13 @@ from demur.prompts import load_prompts
 from demur.records import count_of, dollars
 from demur.runs.learning_gateway import learning_again
 from demur.runs.lineage import (
+    GRADES_FILE,
     REPORT,
     advice_of,
     advice_scope,
     least_share_of,
+    newer_than_report,
     older_stages,
-    outdated_report,
     outdated_stages,
     requests_of,
     run_file_of,
@@ -79,8 +80,8 @@ def steps_of(folder: Path) -> tuple[Step, ...]:
     threshold = threshold_of(router)
     anyway = _anyway(record)
     strong_share = config.strong_share if config and run_file_of(folder) else first_share(folder)
-    measured = [str(folder / name) for name in (REPORT, "graded.jsonl", "grades.jsonl") if (folder / name).is_file()]
-    outdated = bool(outdated_report(folder))
+    measured = [str(folder / name) for name in (REPORT, "graded.jsonl", GRADES_FILE) if (folder / name).is_file()]
+    newer_than = newer_than_report(folder)
     ledger, gateways = folder / "ledger.sqlite", gateways_of(router)
     before = served_before(router)
     served = "; ".join(one.sentence for one in gateways)
@@ -99,8 +100,8 @@ def steps_of(folder: Path) -> tuple[Step, ...]:
         Step("calibrate", "choose how many calls go to the large model",
              _held_words(gateways) if threshold is None else f"threshold {threshold:.4f}",
              _calibrate_as_before(folder) or calibrate_command(prompts, router, strong_share), newer),
-        Step("report", f"{folder / REPORT} is of an earlier router or threshold" if outdated else "see what it saves",
-             "" if outdated else ", ".join(measured), f"demur report{option}", newer),
+        Step("report", "see what it saves", str(folder / REPORT) if newer_than else ", ".join(measured),
+             f"demur report{option}", newer or newer_than),
         Step("serve", f"an OpenAI-compatible endpoint{_served_before(ledger)}", served,
              command_beside(gateways) or learn or f"demur serve{named}"
              + f"{_serving(config) if config and not before.names_models else ''}{anyway}{before.options}"),

@@ -11,6 +11,7 @@ import click
 import typer
 
 from demur.cli import printing
+from demur.cli.advice import report_lines
 from demur.config.named_run import in_folder, run_option
 from demur.evaluation.graded_file import USUAL_GRADES
 from demur.evaluation.grades import FEWEST_GRADED, QUALITIES_OF_KEYS, UNKNOWN_FIRST, Grading
@@ -59,7 +60,7 @@ def grade(
         needs = f"`demur evaluate` needs {FEWEST_GRADED} of prompts that the score decides"
         return printing.next_step(f"{again}; {in_folder(needs, Path(run))}")
     more = "the same command goes on; " if stopped else ""
-    return printing.next_step(f"{more}{_use_of(grading, run)}")
+    return printing.next_step(f"{more}{_use_of(grading, run)}", others=report_lines(Path(run)))
 
 
 def _use_of(grading: Grading, run: str) -> str:

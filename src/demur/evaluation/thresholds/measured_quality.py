@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from demur.evaluation.grades import FEWEST_GRADED, GRADES_FILE, read_grades
+from demur.evaluation.grades import FEWEST_GRADED, read_grades
 from demur.evaluation.report.graded_headline import count_by_score, graded_headline
 from demur.evaluation.report.headline_record import Headline
 from demur.gate.router import Router
 from demur.records import count_of
 from demur.routing.known.training_texts import training_texts
+from demur.runs.lineage import GRADES_FILE
 from demur.runs.steps import share_command
 
 
