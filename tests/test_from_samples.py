@@ -92,10 +92,10 @@ def test_without_log_probs_the_definition_is_discrete_and_nothing_is_combined() 
     config = LabelConfig(kind="combined")
     found = label_prompts(PROMPTS, samples, Meanings(exact_match), config, weak="small", strong="large")
     assert (found.definition, {row.definition for row in found.preferences}) == ("discrete", {"discrete"})
-    assert "entropy by discrete instead of rao_blackwell" in dict(found.details)["no log-probs"]
+    assert "entropy by discrete instead of rao_blackwell" in dict(found.details)["log-probs"]
     asked = replace(config, definition="paper")
     warned = label_prompts(PROMPTS, samples, Meanings(exact_match), asked, weak="small", strong="large")
-    assert warned.warnings[0].startswith("a model gives no log-probs: entropy by discrete instead of paper")
+    assert warned.warnings[0].startswith("no log-probs of small: entropy by discrete instead of paper")
     assert dict(found.details)["targets"].startswith("agreement: without log-probs")
     assert {(row.kind, row.target) for row in found.preferences} == {("agreement", 0.75)}
 
@@ -256,6 +256,31 @@ def test_coverage_is_measured_where_all_answers_have_tokens() -> None:
     nothing = measure_sureness([np.array([0, 0])], silent, "discrete", tokens=True).coverage
     assert nothing is not None
     assert np.isnan(nothing).tolist() == [True]
+
+
+@pytest.mark.parametrize(
+    ("small", "large", "said"),
+    [
+        (3, 1, "38% of small's and 12% of large's answers have no log-probs"),
+        (0, 2, "25% of large's answers have no log-probs"),
+        (8, 2, "all of small's and 25% of large's answers have no log-probs"),
+        (8, 0, "no log-probs of small"),
+        (8, 8, "no log-probs of small and large"),
+    ],
+)
+def test_it_is_said_how_many_answers_lack_log_probs(small: int, large: int, said: str) -> None:
+    """Of 8 answers of each model, so many have none."""
+    sides = [side([("oak", "oak"), ("elm", "elm"), ("ash", "ash"), ("fir", "fir")]) for _ in range(2)]
+    for answers, lacking in zip(sides, (small, large), strict=True):
+        for place in range(lacking):
+            some = answers[str(place // 2)]
+            some[place % 2] = replace(some[place % 2], logprobs=None)
+    found = label_prompts(
+        PROMPTS, PairSamples(*sides), Meanings(exact_match), LabelConfig(), weak="small", strong="large"
+    )
+    assert dict(found.details)["log-probs"] == (
+        f"{said}, so entropy by discrete instead of rao_blackwell, for both models"
+    )
 
 
 def test_who_says_nothing_agrees_with_none() -> None:

@@ -289,7 +289,7 @@ def test_a_model_without_logprobs_makes_both_discrete(tmp_path: Path) -> None:
     labels = demur.label(run=run, entailment="exact")
     assert labels.definition == "discrete"
     assert {row.definition for row in read_preferences(Path(run) / "preferences.jsonl")} == {"discrete"}
-    assert "entropy by discrete" in dict(labels.details)["no log-probs"]
+    assert dict(labels.details)["log-probs"].startswith("no log-probs of small, so entropy by discrete instead of ")
 
 
 def test_stages_out_of_order_name_the_next_step(tmp_path: Path, pair: Pair) -> None:

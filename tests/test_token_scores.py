@@ -186,7 +186,7 @@ def test_without_logprobs_the_card_and_the_labels_say_so(tmp_path: Path) -> None
         run = str(tmp_path / "run")
         demur.sample(write_questions(tmp_path / "p.jsonl"), **pair.names, run=run, n=3)
     found = demur.label(run=run, entailment="exact", kind="margin", definition="lars")
-    assert found.warnings[0] == "a model gives no log-probs: entropy by discrete instead of lars, for both models"
+    assert found.warnings[0] == "no log-probs of small: entropy by discrete instead of lars, for both models"
     rows = {row.definition: row for row in signals(run=run).tables[0].rows}
     assert {rows[name].why_not for name in OF_FIRST_ANSWER} == {"the endpoint gave no log-probs"}
 

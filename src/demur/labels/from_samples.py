@@ -171,7 +171,7 @@ def label_prompts(
     told = np.array([not reason for reason in reasons])
     unknown = tuple(UnknownPrompt(one.id, one.text, why) for one, why in zip(prompts, reasons, strict=True) if why)
     check_told(unknown, len(prompts))
-    measured, prompts = measured.of(told), list(compress(prompts, told))
+    asked, measured, prompts = prompts, measured.of(told), list(compress(prompts, told))
     sides = (SamplesOf(samples.weak, prompts), SamplesOf(samples.strong, prompts))
     if "encoder" in KINDS[name].needs:
         picked = _choose(prompts, measured, sides, encoder, config)
@@ -188,10 +188,11 @@ def label_prompts(
     warnings += label_warnings(targets, saturation, as_printed=as_printed, softer=KINDS[name].softer)
     if definition != config.definition:
         instead = f"entropy by {definition} instead of {config.definition}, for both models"
+        lacking = _without_logprobs((samples.weak, samples.strong), (weak, strong), asked)
         if config.definition == LabelConfig().definition:
-            made_by.append(("no log-probs", f"of a model, so {instead}"))
+            made_by.append(("log-probs", f"{lacking}, so {instead}"))
         else:
-            warnings.insert(0, f"a model gives no log-probs: {instead}")
+            warnings.insert(0, f"{lacking}: {instead}")
     measured_of = (definition, saturation, found.pairs, unknown, cut)
     return Labels(rows, tuple(warnings), (), *measured_of, made_by=tuple(made_by))
 
@@ -260,6 +261,30 @@ def _check_silence(sides: Sequence[Side], names: Sequence[str]) -> list[str]:
         if share > WARNED_SHARE:
             found.append(f"{share:.0%} of {name}'s answers are empty, which makes it look certain: see its template")
     return found
+
+
+def _without_logprobs(
+    samples: tuple[Mapping[str, Sequence[Sample]], Mapping[str, Sequence[Sample]]],
+    names: tuple[str, str],
+    prompts: Sequence[Prompt],
+) -> str:
+    """Which models give no log-probs; else what share of their answers, without the empty ones, has none."""
+    shares = dict[str, float]()
+    for side, name in zip(samples, names, strict=True):
+        given = [
+            one.logprobs is not None for answers in SamplesOf(side, prompts) for one in answers if one.text.strip()
+        ]
+        if not all(given):
+            shares[name] = 1 - float(np.mean(given))
+    if all(share == 1 for share in shares.values()):
+        return f"no log-probs of {' and '.join(shares)}"
+    parts = " and ".join(f"{_in_words(share)} of {name}'s" for name, share in shares.items())
+    return f"{parts} answers have no log-probs"
+
+
+def _in_words(share: float) -> str:
+    """A share above 0 that is not rounded to none, or to all."""
+    return "all" if share == 1 else f"{min(max(share, 0.01), 0.99):.0%}"
 
 
 def _with_doubt(
