@@ -139,6 +139,12 @@ def test_one_unknown_price_does_not_hide_what_the_other_model_costs_alone() -> N
     assert (rows["always weak"], rows["always strong"]) == ("unknown", "$1.50")
 
 
+def test_random_costs_what_a_straight_line_between_the_models_costs() -> None:
+    """Along the curve of a router that keeps dear prompts it was another figure."""
+    rows = {row[0]: row[-1] for row in reference_rows(replace(evaluation(), usd_alone=(0.5, 1.5)))}
+    assert rows["random (chord)"] == "$1.30"
+
+
 def test_the_served_router_and_the_best_other_have_colours_and_the_rest_are_grey() -> None:
     """Nine routers in nine colours and dashes could not be followed; the table has them all."""
     found = evaluation()

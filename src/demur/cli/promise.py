@@ -31,14 +31,13 @@ class Promise:
     def line(self) -> str:
         """Both, for the ledger."""
         return (
-            f"promised at threshold {self.threshold:.4f}: {self.saved:.0%} saved ({self.basis}); so far {self._so_far} "
-            f"for requests like {self._these}"
+            f"promised at threshold {self.threshold:.4f}: {self.saved:.0%} saved ({self.basis}); so far {self._so_far}"
         )
 
     @property
     def note(self) -> Fact:
         """What was saved so far, for the headline that holds the promise."""
-        return "so far", f"{self._so_far} saved, for requests like {self._these} at this threshold"
+        return "so far", f"{self._so_far}, at this threshold"
 
     @property
     def broken(self) -> bool:
@@ -58,12 +57,10 @@ class Promise:
 
     @property
     def _so_far(self) -> str:
-        return f"{self.so_far.share:.0%} ± {self.so_far.margin:.0%}"
-
-    @property
-    def _these(self) -> str:
-        """The interval says how far other requests of the kind may differ, and is wider than the ledger's own."""
-        return "this one" if self.so_far.requests == 1 else f"these {self.so_far.requests:,}"
+        """A row of the ledger has an interval of its own, of what its very requests saved: this one is in words."""
+        share, margin = _percent(self.so_far.share), _percent(self.so_far.margin)
+        these = "this one" if self.so_far.requests == 1 else f"these {self.so_far.requests:,}"
+        return f"{share}%, where others like {these} may save {share - margin}% to {share + margin}%"
 
 
 def promise_of(ledger: str, folder: Path | None = None, *, since: float = 0.0) -> Promise | None:

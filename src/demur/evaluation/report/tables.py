@@ -77,9 +77,10 @@ def _savings(curve: CostQualityCurve, cost: float | None) -> str:
 def reference_rows(found: Evaluation) -> list[tuple[str, ...]]:
     """What every router is measured against: random and oracle, where there is a gap to recover, and both models."""
     curve = found.rows[0].curve
-    oracle = curve.oracle
+    oracle, (weak, strong) = curve.oracle, found.usd_alone
+    chord = None if weak is None or strong is None else 0.2 * weak + 0.8 * strong  # at its CPT80
     parts = [
-        ("random (chord)", "50", "80", ".500", usd(usd_at_share(curve, 0.8))),
+        ("random (chord)", "50", "80", ".500", usd(chord)),
         ("oracle", _whole(oracle.cpt(0.5)), _whole(oracle.cpt(0.8)), _short(oracle.apgr), ""),
     ]
     return [
