@@ -62,9 +62,7 @@ def train_router(
     X = embed(encoder, [*texts, *besides])
     y = np.array([*(t.target for t in training), *besides.values()])
     with one_thread():  # a saved router has the same bytes on any number of threads
-        first = {text: at for at, text in reversed(list(enumerate(texts)))}  # rows that repeat a prompt are of one fold
-        groups = [first[text] for text in texts]
-        scores = held_out_scores(method, X, y, groups=groups, apart=len(besides), mapping=mapping)
+        scores = held_out_scores(method, X, y, apart=len(besides), mapping=mapping)
         fitted = fit_on(mapping, method, X, y)
         rows = getattr(fitted, "rows_", None)  # SW and kNN keep unit rows themselves: one array serves both
         vectors = rows if rows is not None and np.shape(rows) == X[:n].shape else unit_rows(X[:n])
