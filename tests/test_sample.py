@@ -137,7 +137,7 @@ async def test_the_budget_is_never_passed_even_by_concurrent_requests() -> None:
     with Store(":memory:") as store:
         budget = Budget(80.0)  # one prompt: at most about 3 + 30 dollars, in truth 2 + 3
         endpoint, many = replace(PAID, concurrency=6), [Prompt(f"p{i}", f"question {i}") for i in range(100)]
-        with pytest.raises(BudgetError, match=r"the limit is \$80\.00; what was sampled is kept"):
+        with pytest.raises(BudgetError, match=r"the limit is \$80\.00; what was answered is kept"):
             await sample_prompts(many, Counting(), endpoint, SETTINGS, store, budget=budget)
         stored = [s for prompt in many for s in store.samples(endpoint.name, prompt.text, SETTINGS.key)]
         assert 0 < (usd_paid(stored, PAID.price) or 0) <= 80
