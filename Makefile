@@ -13,8 +13,9 @@ demo: .venv/ready  ## the main job, live, on two real models
 live: .venv/ready  ## the demo's two models learn a router from the traffic that they serve
 	$(BIN)/python benchmarks/live_demo.py
 
+# Two processes: half of the tests' time is waiting for servers. A file's tests stay together, for what they share.
 test: .venv/dev-ready  ## all tests; DEMUR_TEST=all adds the slow ones and demands the shared data
-	$(BIN)/python -m pytest $(if $(filter all,$(DEMUR_TEST)),,-m "not slow")
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(if $(filter all,$(DEMUR_TEST)),,-m "not slow")
 
 check: .venv/dev-ready  ## lint, types, freshness of README and --help pages, the documentation site
 	$(BIN)/ruff check .
