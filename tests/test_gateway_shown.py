@@ -16,6 +16,7 @@ from demur.gateway.http.openai_bodies import ApiError, share_of
 from demur.routing.train import with_probabilities
 from gateways import EASY, HARD, Running, gateway
 from test_one_decision import wavering
+from test_prompt_kinds import NEW_SHORTS, NEW_TEXTS, SHORTS, TEXTS, routed
 
 
 async def decide(found: Running, **body: Any) -> tuple[int, dict[str, Any]]:
@@ -67,6 +68,27 @@ async def test_it_says_probability_gain_and_prices(tmp_path: Path) -> None:
         assert said["expected_gain"] == pytest.approx(0.7)
         # 3 + (12 + 16) / 4 = 10 tokens asked
         assert said["usd"] == {"weak": 0.0, "strong": pytest.approx(10 * 1e-6 + 300 * 2e-6)}
+
+
+async def test_its_usd_are_those_of_explain_by_the_kind_of_the_nearest_prompt(tmp_path: Path) -> None:
+    """The large model's answers have 10 tokens to short prompts and 90 to texts; 50 would be the mean of both."""
+    router = routed()
+    costs = router.prompt_router.record["serving_cost"]
+    dear = costs["strong"] | {"added_tokens": 5.0, "usd_per_input_token": 1e-6, "usd_per_output_token": 2e-6}
+    record = {**router.prompt_router.record, "serving_cost": costs | {"strong": dear}}
+    router = replace(router, prompt_router=replace(router.prompt_router, record=record))
+    async with gateway(tmp_path, context_characters=0) as found:
+        found.gateway.decider.router = router
+        for text, answer in ((SHORTS[0], 10), (NEW_SHORTS[1], 10), (TEXTS[0], 90), (NEW_TEXTS[1], 90)):
+            _, said = await decide(found, text=text)
+            assert said["usd"]["strong"] == pytest.approx((len(text) / 4 + 5) * 1e-6 + answer * 2e-6)
+            explained = router.explain(text)
+            chosen, other = (said["usd"][role] for role in (said["role"], ({"weak", "strong"} - {said["role"]}).pop()))
+            assert explained.usd == pytest.approx(chosen)
+            assert explained.usd_other == pytest.approx(other)
+        _, chat = await decide(found, messages=[{"role": "system", "content": "x" * 400}, *user(NEW_TEXTS[0])])
+        request = 3 + (16 + 400 + 16 + len(NEW_TEXTS[0])) / 4  # the request's own tokens, which are more
+        assert chat["usd"]["strong"] == pytest.approx(request * 1e-6 + 90 * 2e-6, abs=1e-6)
 
 
 async def test_a_decision_holds_its_conversation(tmp_path: Path) -> None:

@@ -271,8 +271,8 @@ class Router:
         decision = self.route(prompt)
         chosen, other = decision.role, _OTHER.get(decision.role, "strong")
         costs = {role: self.prompt_router.cost(role) for role in {*_OTHER, chosen}}
-        like = next((one.prompt for one in (decision.unknown_neighbour, *decision.neighbours) if one), "")
-        usd = {role: cost.usd(prompt, like) if cost else None for role, cost in costs.items()}
+        like = self.prompt_router.look_at([prompt]).like
+        usd = {role: cost.usd_of_each([prompt], like)[0] if cost else None for role, cost in costs.items()}
         band, extra = self.checks or (0.0, 0)
         finals = self.training_finals
         shares = [float(np.mean(finals >= decision.score + way * band)) for way in (1, -1)]

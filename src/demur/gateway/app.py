@@ -167,7 +167,8 @@ class Gateway:
         models: dict[Role, str] = {role: up.endpoint.model for role, up in self.upstreams.items()}
         kept = kept_prompt(question.text, key, self.settings, self.redact)
         self._keep(decided_record(arrived, question, choice, models[choice.role], kept))
-        return web.json_response(decision_fields(self.decider.router, question, choice, models, self._prices()))
+        shown = await asyncio.to_thread(decision_fields, self.decider.router, question, choice, models, self._prices())
+        return web.json_response(shown)
 
     # -- one request ---------------------------------------------------------------------------------------------
 

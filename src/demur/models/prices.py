@@ -175,12 +175,16 @@ class ServingCost:
 
     def usd(self, prompt: str, like: str = "") -> float:
         """Expected USD of one answer to a prompt; ``like``: the prompt nearest to it of those that were sampled."""
-        tokens = len(prompt) / CHARACTERS_PER_TOKEN + self.added_tokens
-        return tokens * self.usd_per_input_token + self.answer_length(prompt, like) * self.usd_per_output_token
+        asked, answered = self.prompt_tokens(prompt), self.answer_length(prompt, like)
+        return asked * self.usd_per_input_token + answered * self.usd_per_output_token
 
     def usd_of_each(self, prompts: Sequence[str], like: Sequence[str] = ()) -> list[float]:
         """The same of n prompts; ``like`` is empty where the nearest ones were not looked for."""
         return [self.usd(*one) for one in zip(prompts, like or [""] * len(prompts), strict=True)]
+
+    def prompt_tokens(self, prompt: str) -> float:
+        """Tokens that a request of this prompt alone is expected to have."""
+        return len(prompt) / CHARACTERS_PER_TOKEN + self.added_tokens
 
     def answer_length(self, prompt: str, like: str = "") -> float:
         """Tokens that an answer is expected to have."""

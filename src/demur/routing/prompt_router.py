@@ -130,8 +130,11 @@ class PromptRouter:
     def look_at(self, prompts: Sequence[str]) -> Looked:
         """Scores of prompts, which of them are familiar and unknown, and what each is most like. Raises InputError."""
         vectors = self._encode(prompts)
-        like = most_like(unit_rows(vectors), self._training, self.training, self.unknown)
-        return replace(self.look_at_vectors(vectors, prompts), like=like)
+        return replace(self.look_at_vectors(vectors, prompts), like=self.most_like(vectors))
+
+    def most_like(self, vectors: FloatArray) -> list[str]:
+        """Of prompts by their embeddings, (n, d), which prompt that it was to learn from each is most like."""
+        return most_like(unit_rows(vectors), self._training, self.training, self.unknown)
 
     def look_held_out(self, prompts: Sequence[str]) -> Looked:
         """The same, but prompts that the router learned from are scored by fits that did not see them, as new prompts
@@ -234,8 +237,7 @@ class PromptRouter:
     ) -> Decision:
         other = f"; `{UNLIKE_SETTING}` would send it to the strong model" if role == "weak" else ""
         drift = "" if familiar else f"; {UNLIKE}: the score is a guess{other}"
-        sign = ">=" if score >= used else "<"
-        shown = apart(score, used)
+        sign, shown = ">=" if score >= used else "<", apart(score, used)
         basis = f" ({AS_ASKED})" if as_asked else self._basis
         return Decision(
             model=self.model_of(role),
@@ -275,8 +277,7 @@ class PromptRouter:
     def serving(self, *, weak: str | None = None, strong: str | None = None) -> PromptRouter:
         """The same router in front of models of these names (None: as recorded); every reason names one that differs.
 
-        A router's scores compare two models; of another pair they tell nothing. Names that the record does not hold
-        are not compared.
+        Its scores compare two models and tell nothing of others. Names that the record lacks are not compared.
         """
         return replace(self, other_pair=other_pair(self.record, weak, strong))
 
@@ -295,8 +296,7 @@ class PromptRouter:
         arrays = self._method_arrays()
         if arrays.get("method.rows_") is not self.vectors:
             arrays["vectors"] = self.vectors
-        arrays |= self._training.arrays
-        arrays["training_scores"] = self.training_scores
+        arrays |= self._training.arrays | {"training_scores": self.training_scores}
         if self.unknown:
             arrays |= self.unknown.arrays
         if self.tiers:

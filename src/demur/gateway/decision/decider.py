@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -49,6 +49,7 @@ class TimedDecision:
     embedded: float  # embedding of its batch
     scored: float  # scoring of its batch
     unseen: str = ""  # why its pictures were not looked at; empty where they were, or the router does not see any
+    vector: FloatArray | None = field(default=None, compare=False)  # (d,) its embedding
 
     @property
     def score(self) -> float:
@@ -197,7 +198,7 @@ class Decider:
             for one, seen in zip(batch, found.seen, strict=True):
                 if not one.future.done():  # otherwise its client has disconnected
                     times = started - one.at, found.embedded, found.scored
-                    one.future.set_result(TimedDecision(_decision(router, seen), *times, seen.unseen))
+                    one.future.set_result(TimedDecision(_decision(router, seen), *times, seen.unseen, seen.vector))
         except (Exception, asyncio.CancelledError) as error:  # whatever a router raises, every request gets a result
             told = error if isinstance(error, DemurError) else RuntimeError(f"{type(error).__name__}: {error}")
             for one in batch:
@@ -218,6 +219,7 @@ class LookedAtPrompt:
     looked: Looked
     row: int
     unseen: str  # why its pictures were not looked at; "" where they were, or there are none
+    vector: FloatArray  # (d,) its embedding
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +263,7 @@ def _look(router: PromptRouter, texts: Sequence[str]) -> Scored:
     looked = router.look_at_vectors(vectors, texts)
     if not np.isfinite(looked.scores).all():
         raise ArtifactError("the router gave a score that is not finite; train it again")
-    seen = [LookedAtPrompt(looked, row, why) for row, why in enumerate(unseen)]
+    seen = [LookedAtPrompt(looked, row, why, vectors[row]) for row, why in enumerate(unseen)]
     return Scored(seen, embedded - start, time.perf_counter() - embedded)
 
 

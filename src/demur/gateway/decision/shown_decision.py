@@ -13,15 +13,18 @@ from demur.gate.quality.believed_quality import believed_at
 from demur.gate.router import Router
 from demur.gateway.decision.choose_model import Choice
 from demur.gateway.decision.conversation_model import ANSWER_TOKENS
+from demur.gateway.decision.decider import TimedDecision
 from demur.gateway.decision.request.question import Question
 from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.protocols.messages import MESSAGES
 from demur.gateway.protocols.openai import CHAT
 from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.protocols.responses import RESPONSES
+from demur.gateway.upstreams.token_estimates import RequestSize
 from demur.measure.probability import ProbabilityCurve
 from demur.models.prices import Price
 from demur.records import Role
+from demur.routing.prompt_router import PromptRouter
 
 _BLOCKS = ("tool_use", "tool_result", "thinking", "redacted_thinking")  # of Messages alone
 
@@ -58,6 +61,7 @@ def decision_fields(
 ) -> dict[str, Any]:
     """The members of the answer; None for what is not known, or was not asked because something else decided."""
     timed = choice.timed.decision if choice.timed else None
+    like = _most_like(router.prompt_router, choice.timed)
     score, curve = timed.score if timed else None, router.prompt_router.curve
     record, tiers = choice.conversation.record if choice.conversation else None, router.prompt_router.tiers
     return {
@@ -70,7 +74,7 @@ def decision_fields(
         "expected_gain": None if score is None else _gain(router, score),
         **({"values": dict(zip(tiers.names, timed.values, strict=True))} if tiers and timed and timed.values else {}),
         "familiar": timed.familiar if timed else None,
-        "usd": {role: _usd(router, question, role, price) for role, price in prices.items()},
+        "usd": {role: _usd(router.prompt_router, question, like, role, price) for role, price in prices.items()},
         "text": question.text,
         "conversation": question.conversation or None,
         "held": record and {"role": record.role, "asks": record.asks, "requests": record.requests},
@@ -95,6 +99,17 @@ def _gain(router: Router, score: float) -> float | None:
     return float(strong[0] - weak[0])
 
 
-def _usd(router: Router, question: Question, role: Role, price: Price | None) -> float | None:
-    known = router.prompt_router.cost(role)
-    return price.usd(question.estimate(role).prompt, known.answer_tokens if known else ANSWER_TOKENS) if price else None
+def _most_like(router: PromptRouter, timed: TimedDecision | None) -> str:
+    """The prompt nearest to the routed text of those that the router was to learn from; "" where it was not asked."""
+    return router.most_like(timed.vector[None])[0] if timed and timed.vector is not None else ""
+
+
+def _usd(router: PromptRouter, question: Question, like: str, role: Role, price: Price | None) -> float | None:
+    """What an answer is expected to cost: of a prompt alone as `Router.explain` has it, at the price that is served."""
+    if price is None:
+        return None
+    known, asked = router.cost(role), question.estimate(role).prompt
+    if known is None:
+        return price.usd(asked, ANSWER_TOKENS)
+    alone = question.size == RequestSize(len(question.text), messages=1)
+    return price.usd(known.prompt_tokens(question.text) if alone else asked, known.answer_length(question.text, like))
