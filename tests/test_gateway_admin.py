@@ -456,3 +456,28 @@ async def test_a_path_that_a_port_lacks_is_answered_with_the_paths_of_that_port(
         stranger = await said("GET", f"{found.address}/metrics", Via="1.1 proxy")
         assert found.operator not in stranger
         assert f"what is: POST {chat}, " in stranger
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+async def test_explain_takes_the_id_of_an_answer_for_the_decision_that_the_ledger_has(
+    tmp_path: Path, recorded: bool
+) -> None:
+    """It explained the id as though it were a prompt, without a word."""
+    router = str(tmp_path / "router")
+    async with gateway(tmp_path, record_prompts=recorded) as found:
+        _, headers, _ = await found.ask(HARD)
+    name = headers["x-demur-decision-id"]
+    said = CliRunner().invoke(app, ["explain", name, "--router", router])
+    assert said.exit_code == 0, said.output
+    assert said.output.startswith("strong: large\n")
+    for words in (headers["x-demur-reason"], "It was not asked.", str(tmp_path / "ledger.sqlite")):
+        assert words in said.output
+    assert ("strong share" in said.output) is recorded  # at which another model would answer, by the prompt
+    assert json.loads(CliRunner().invoke(app, ["explain", name, "--router", router, "--json"]).stdout)["id"] == name
+    other = name[:-1] + "f"  # that no request has
+    for command, words in (("explain", f"not in {tmp_path / 'ledger.sqlite'}"), ("route", f"`demur explain {name}")):
+        missed = CliRunner().invoke(app, [command, other if command == "explain" else name, "--router", router])
+        assert isinstance(missed.exception, InputError)
+        assert words in str(missed.exception)
+    hashed = CliRunner().invoke(app, ["route", "d41d8cd98f00b204e9800998ecf8427e", "--router", router])
+    assert hashed.exit_code == 0  # the hash of nothing, which somebody may ask about

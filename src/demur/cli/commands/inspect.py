@@ -11,6 +11,7 @@ import typer
 
 from demur.cli import printing
 from demur.cli.options import Images, PromptArgument, read_prompt
+from demur.cli.past_decision import check_prompt, decided_lines, find_decision, is_decision_id
 from demur.cli.progress import FILES_KEPT, NOTHING_KEPT, progress_bar
 from demur.config import A_MODEL, ANYWAY
 from demur.config.named_run import of_router, router_option
@@ -62,6 +63,7 @@ def route(
     from demur.gate.router import Router
 
     text, router = read_prompt(prompt, image), router_of(run, router)
+    check_prompt(text, router)
     printing.outdated_stages_of(Path(router).parent)
     decision = Router.load(router, allow_endpoints=allow_endpoint or ()).route(text)
     if json:
@@ -78,16 +80,29 @@ def explain(
     allow_endpoint: AllowEndpoint = None,
     json: AsJson = False,
 ) -> None:
-    """Explain a decision: score, costs, similar training prompts. Also shown: the shares at which it changes."""
+    """Explain a decision: score, costs, similar training prompts. Also shown: the shares at which it changes.
+
+    In place of a prompt, the x-demur-decision-id of a gateway's answer: what the ledger keeps of that decision.
+    """
     from demur.gate.router import Router
 
-    router = router_of(run, router)
+    text, router = read_prompt(prompt, image), router_of(run, router)
+    if is_decision_id(text):
+        return _explain_decided(text, router, json=json)
     printing.outdated_stages_of(Path(router).parent)
-    found = Router.load(router, allow_endpoints=allow_endpoint or ()).explain(read_prompt(prompt, image))
+    found = Router.load(router, allow_endpoints=allow_endpoint or ()).explain(text)
     if json:
         return printing.as_json(found)
     printing.lines(of_router(line, Path(router)) for line in found.lines)
     return printing.next_step(command_after_one_prompt(Path(router)), Path(router))
+
+
+def _explain_decided(name: str, router: str, *, json: bool) -> None:
+    record, ledger = find_decision(name, router)
+    if json:
+        return printing.as_json(record)
+    printing.lines(decided_lines(record, router, ledger))
+    return printing.next_step(f"demur ledger {shlex.quote(ledger)}")
 
 
 def replay(

@@ -1,0 +1,65 @@
+"""What a gateway's ledger keeps of a decision, where a prompt was to be given and its id was."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from demur.config.named_run import of_router, run_folder_of
+from demur.errors import InputError, StoreError
+from demur.records import Fact, fact_lines
+from demur.serving_file import serving_gateways
+
+if TYPE_CHECKING:
+    from demur.gateway.ledger.record import LedgerRecord
+
+# The x-demur-decision-id that gateways give: twenty characters of a random UUID, of which two are fixed in part, and a
+# count. A hash that somebody asks about is not taken for one.
+_ID = re.compile(r"[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{3}0{4}[0-9a-f]{8}")
+
+
+def is_decision_id(text: str) -> bool:
+    """Whether a text is the id of a gateway's decision."""
+    return bool(_ID.fullmatch(text.strip()))
+
+
+def check_prompt(text: str, router: str) -> None:
+    """Raise InputError for the id of a decision, which is no prompt."""
+    if is_decision_id(text):
+        explain = of_router(f"`demur explain {text.strip()}`", Path(router))
+        raise InputError(f"{text.strip()} is the id of a gateway's decision, not a prompt: {explain} looks it up")
+
+
+def find_decision(text: str, router: str) -> tuple[LedgerRecord, str]:
+    """The record of the decision with this id and the ledger that has it, of those of the run that a saved router is
+    of, and of the gateways that serve it. Raises InputError where none has it."""
+    from demur.gateway.ledger.read import read_decision
+
+    name, folder = text.strip(), run_folder_of(Path(router))
+    gateways = serving_gateways(folder)
+    ledgers = dict.fromkeys([*(one.ledger for one in gateways if one.ledger), str(folder / "ledger.sqlite")])
+    for ledger in ledgers:
+        with suppress(StoreError):
+            if found := read_decision(ledger, name):
+                return found, ledger
+    pages = [f"{one.operator}/decisions/{name}" for one in gateways if one.operator]
+    page = " or ".join(pages) or f"the page /decisions/{name} of its dashboard"
+    raise InputError(
+        f"{name} is the id of a gateway's decision, which is not in {' or '.join(ledgers)}: where its gateway keeps "
+        f"another ledger, {page} shows it; it is written half a second after the answer"
+    )
+
+
+def decided_lines(record: LedgerRecord, router: str, ledger: str) -> Iterator[str]:
+    """Why a model answered a request, what its gate did, what it cost and what was asked, as its page says it."""
+    from demur.gate.router import Router
+    from demur.gateway.operator.decision_page import explain_record, facts, gate_sentence, money_sentence, why
+
+    explained = explain_record(record, Router.load(router)) if record.prompt else None
+    yield f"{record.role}: {record.model or 'no model'}"
+    reasons: list[Fact] = [("" if at else "why", line) for at, line in enumerate(why(record, explained))]
+    own = [("gate", gate_sentence(record, explained)), ("cost", money_sentence(record)), *facts(record)]
+    yield from fact_lines([*reasons, *own, ("ledger", ledger)])
