@@ -121,11 +121,21 @@ def test_an_error_is_of_the_router_that_was_given(arguments: str, router: str) -
     assert router_of_words(typer.main.get_command(app), arguments.split()) == Path(router)
 
 
-@pytest.mark.parametrize("words", ["calibrate p.jsonl --router mine/router", "serve mine/router"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "calibrate p.jsonl --router mine/router",
+        "serve mine/router",
+        "serve --config own.toml",
+        "serve mine/router --config other.toml",
+    ],
+)
 def test_the_commands_of_an_error_name_the_router_that_was_given(
     words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    for name in ("own", "other"):
+        Path(f"{name}.toml").write_text(f'router = "{name.replace("own", "mine")}/router"\n')
     monkeypatch.setattr(sys, "argv", ["demur", *words.split()])
     with pytest.raises(SystemExit):
         main()

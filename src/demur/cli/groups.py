@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,8 +18,10 @@ from demur.cli.examples import EXAMPLES
 from demur.cli.promise import promises_beside
 from demur.config import runs_beside
 from demur.config.named_run import USUAL, run_option
+from demur.errors import DemurError
 from demur.evaluation.report.cautions import kept_headline
 from demur.evaluation.report.headline_record import FORECAST, MEASURED, QUALITY
+from demur.files import read_mapping
 from demur.runs.learning_gateway import learning_again
 from demur.runs.lock import work_on
 from demur.runs.rest_of_sampling import rest_of_sampling
@@ -129,13 +131,20 @@ def as_options(message: str, root: Any, arguments: Sequence[str]) -> str:
 
 
 def router_of_words(root: Any, arguments: Sequence[str]) -> Path:
-    """The router that a command's words name, be it by its run; else the usual one."""
+    """The router that a command's words name, be it by its run or in a gateway's settings file; else the usual one."""
     command, words = root, [*arguments]
     while words and words[0] in getattr(command, "commands", {}):
         command = command.commands[words.pop(0)]
     given = command.make_context("", words, resilient_parsing=True).params
-    run, router = given.get("run"), given.get("router")
+    run, router = given.get("run"), given.get("router") or _router_in(given.get("config"))
     return Path(router) if router and run in (None, USUAL) else Path(run or USUAL) / "router"
+
+
+def _router_in(config: str | None) -> str:
+    """The router that a gateway's settings file names; empty where it names none, or cannot be read."""
+    with suppress(DemurError):  # whoever reads the file for its settings says what is wrong
+        return str(read_mapping(Path(config), "settings file").get("router") or "") if config else ""
+    return ""
 
 
 def _commands_with(option: str, context: Any) -> list[str]:
