@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from demur.cli import printing
+from demur.cli.commands.gateway import show_serving
 from demur.cli.main import app
 from demur.errors import InputError
 from demur.gateway.clients.budgets import Spent, kept_share, seconds_left, start_of, uses
@@ -146,16 +147,16 @@ def test_a_key_is_removed_by_name(tmp_path: Path) -> None:
         new_key(file, name, usd_per_month=2.0)
     remove_key(file, "ann")
     assert [key.name for key in read_keys(file)] == ["bob"]
-    with pytest.raises(InputError, match="no key is called 'ann'; `demur key list` shows them"):
+    with pytest.raises(InputError, match=f"no key is called 'ann'; `demur key list --file {file}` shows them"):
         remove_key(file, "ann")
 
 
 def test_the_printed_request_carries_a_key_where_clients_need_one(capsys: pytest.CaptureFixture[str]) -> None:
-    printing.serving("http://127.0.0.1:8111", "http://127.0.0.1:8112", True)
+    show_serving("http://127.0.0.1:8111", "http://127.0.0.1:8112", True)
     keyed = capsys.readouterr().out
     assert "chat/completions -H 'Authorization: Bearer YOUR_KEY' -H 'Content-Type: application/json' -d '{" in keyed
     assert "`demur key add NAME`" in keyed
-    printing.serving("http://127.0.0.1:8111", "http://127.0.0.1:8112", False)
+    show_serving("http://127.0.0.1:8111", "http://127.0.0.1:8112", False)
     assert "Bearer" not in capsys.readouterr().out
 
 

@@ -89,6 +89,17 @@ def test_the_start_names_the_ledgers_file_and_no_password(
     assert "secret" not in said.output
 
 
+@pytest.mark.parametrize(("keys", "command"), [("run/keys.json", ""), ("my keys.json", " --file 'my keys.json'")])
+def test_the_start_names_the_file_of_keys_that_the_gateway_reads(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, keys: str, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("demur.gateway.server.serve", lambda router, *, ready, **options: ready("here", "there", True))
+    Path("g.toml").write_text(f'keys = "{keys}"\n')
+    said = CliRunner().invoke(app, ["serve", "--config", "g.toml"])
+    assert f"  YOUR_KEY: one that `demur key add NAME{command}` has printed\n" in said.stdout
+
+
 def test_a_router_of_another_run_folder_keeps_its_ledger_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     Path("other/router").mkdir(parents=True)

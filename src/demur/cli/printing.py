@@ -6,7 +6,6 @@ import dataclasses
 import json
 import math
 import os
-import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
@@ -33,7 +32,6 @@ from demur.models.swapped_models import swap_words
 from demur.records import count_of, fact_lines
 from demur.runs.lineage import REPORT, older_lines, outdated_report, outdated_stages
 from demur.runs.steps import gateways_of, next_command, serve_command, swap_advice
-from demur.serving_file import request_command
 
 if TYPE_CHECKING:
     from demur.evaluation.results import Evaluation, KindsTable
@@ -374,21 +372,6 @@ def models(known: Sequence[CatalogueModel]) -> None:
     for model in known:
         table.add_row(model.name, model.task, f"{model.size / 1e6:,.0f} MB", model.licence, "yes" if model.here else "")
     out.print(table)
-
-
-def serving(
-    address: str, operator: str, keyed: bool = False, *, ledger: str = "", question: str = "Why is the sky blue?"
-) -> None:
-    """Where the gateway listens, and how to ask it; ``keyed``: clients need a key, which is nowhere printed.
-
-    ``ledger``: its file, empty where it is none; ``question``: one that the served models can answer.
-    """
-    out.print(f"demur serves {address}/v1 (dashboard: {operator}/)", markup=False)
-    out.print(f"  {request_command(address, keyed=keyed, question=question)}", markup=False)
-    if keyed:
-        out.print("  YOUR_KEY: one that `demur key add NAME` has printed", markup=False)
-    if ledger:
-        out.print(f"  demur ledger {shlex.quote(ledger)}", markup=False)
 
 
 def lines(found: Iterable[str]) -> None:

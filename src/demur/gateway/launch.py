@@ -17,9 +17,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from demur.errors import InputError
+from demur.gateway.clients.keys import key_command
 from demur.gateway.ledger.totals.bills import bills
 from demur.gateway.server import running
-from demur.gateway.settings import GatewaySettings, read_settings
+from demur.gateway.settings import USUAL_KEYS, GatewaySettings, read_settings
 from demur.records import dollars
 
 KEY_VARIABLE = "DEMUR_KEY"  # holds the client's key, where the gateway asks for one
@@ -104,7 +105,7 @@ async def _launch(client: Client, command: str, arguments: Sequence[str], settin
     started = time.time()
     key = os.environ.get(KEY_VARIABLE, "")
     async with _address(settings) as (address, own):
-        await asyncio.to_thread(check_admitted, address, key)
+        await asyncio.to_thread(check_admitted, address, key, settings.keys)
         said = {"address": address, "key": key or NO_KEY}
         variables = {name: value.format(**said) for name, value in client.variables.items()}
         kept = {name: value for name, value in os.environ.items() if name not in client.unset}
@@ -143,14 +144,13 @@ def is_gateway(host: str, port: int) -> bool:
     return _get(host, port, "/health", "") == (200, "demur")
 
 
-def check_admitted(address: str, key: str) -> None:
-    """Raise InputError where a gateway does not admit this key."""
+def check_admitted(address: str, key: str, keys: str = "") -> None:
+    """Raise InputError where a gateway does not admit this key; ``keys``: its file of keys, empty: not known."""
     host, _, port = address.removeprefix("http://").rpartition(":")
     found = _get(host, int(port), "/v1/models", key)
     if found and found[0] == 401:
-        raise InputError(
-            f"{address} asks for a client key: make one with `demur key add NAME` and put it in {KEY_VARIABLE}"
-        )
+        add = key_command("add NAME", keys or USUAL_KEYS)
+        raise InputError(f"{address} asks for a client key: make one with `{add}` and put it in {KEY_VARIABLE}")
 
 
 def _get(host: str, port: int, path: str, key: str) -> tuple[int, str] | None:

@@ -22,6 +22,7 @@ from demur.config.store_url import SCHEMES
 from demur.errors import InputError
 from demur.files import read_mapping
 from demur.gateway.settings import USUAL_KEYS, GatewaySettings, read_settings
+from demur.serving_file import request_command
 
 
 class Recorded(StrEnum):
@@ -57,6 +58,7 @@ def serve(
     **given: Any,
 ) -> None:
     """Serve a router as an OpenAI-compatible endpoint."""
+    from demur.gateway.clients.keys import key_command
     from demur.gateway.server import serve
     from demur.learning.process import learning_beside
     from demur.models.local import parse_model
@@ -74,15 +76,38 @@ def serve(
     given |= {role: asdict(parse_model(name)) for role, name in (("weak", weak), ("strong", strong)) if name}
     settings = read_settings(config, router=router, **given)
     printing.outdated_stages_of(Path(settings.router).parent, target=settings.target)
+    shown["add_key"] = key_command("add NAME", settings.keys)
     shown["ledger"] = "" if settings.ledger.startswith(SCHEMES) else settings.ledger  # a URL may hold a password
     serve(
         router,
         config=config,
         workers=workers,
         beside=learning_beside,
-        ready=partial(printing.serving, **shown),
+        ready=partial(show_serving, **shown),
         **given,
     )
+
+
+def show_serving(
+    address: str,
+    operator: str,
+    keyed: bool = False,
+    *,
+    add_key: str = "demur key add NAME",
+    ledger: str = "",
+    question: str = "Why is the sky blue?",
+) -> None:
+    """Where the gateway listens, and how to ask it; ``keyed``: clients need a key, which is nowhere printed.
+
+    ``add_key``: the command that makes one; ``ledger``: its file, empty where it is none; ``question``: one that the
+    served models can answer.
+    """
+    printing.out.print(f"demur serves {address}/v1 (dashboard: {operator}/)", markup=False)
+    printing.out.print(f"  {request_command(address, keyed=keyed, question=question)}", markup=False)
+    if keyed:
+        printing.out.print(f"  YOUR_KEY: one that `{add_key}` has printed", markup=False)
+    if ledger:
+        printing.out.print(f"  demur ledger {shlex.quote(ledger)}", markup=False)
 
 
 def launch(
@@ -199,7 +224,7 @@ def add_key(
 @keys_app.command("list")
 def list_keys(file: KeyFile = USUAL_KEYS, json: AsJson = False) -> None:
     """List the keys' names and limits."""
-    from demur.gateway.clients.keys import read_keys
+    from demur.gateway.clients.keys import key_command, read_keys
 
     keys = read_keys(file) if file.exists() else []
     limits: list[dict[str, object]] = [
@@ -210,9 +235,9 @@ def list_keys(file: KeyFile = USUAL_KEYS, json: AsJson = False) -> None:
         return printing.as_json(limits)
     if not keys:
         printing.lines([f"{file}: no key was made yet"])
-        return printing.next_step(f"demur key add NAME{_option(file)}")
+        return printing.next_step(key_command("add NAME", file))
     printing.table(limits)
-    return printing.next_step(f"demur key spend{_option(file)}")
+    return printing.next_step(key_command("spend", file))
 
 
 @keys_app.command("remove")
@@ -243,8 +268,3 @@ def key_spend(
         return printing.as_json([one.as_dict() for one in found])
     printing.table([one.shown for one in found])
     return printing.next_step(f"demur ledger {shlex.quote(ledger)} --by key")
-
-
-def _option(file: Path) -> str:
-    """What another command must say of the file of keys."""
-    return "" if file == USUAL_KEYS else f" --file {shlex.quote(str(file))}"

@@ -7,6 +7,7 @@ import hmac
 import json
 import re
 import secrets
+import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +38,13 @@ class ClientKey:
     usd_per_month: float | None = field(default=None, metadata={"at_least": 0})  # UTC
 
 
+def key_command(doing: str, file: str | Path) -> str:
+    """The command that does something, such as ``add NAME``, to the keys of a file, which it names unless it is the
+    usual one."""
+    usual = Path(file).absolute() == USUAL_KEYS.absolute()
+    return f"demur key {doing}{'' if usual else f' --file {shlex.quote(str(file))}'}"
+
+
 def new_key(
     file: str | Path,
     name: str,
@@ -57,7 +65,8 @@ def new_key(
     with lock_file(path):
         known = read_keys(path) if path.exists() else []
         if any(key.name == name for key in known):
-            raise InputError(f"{path}: a key is called {name!r} already; choose another name, or `demur key remove` it")
+            remove = key_command(f"remove {shlex.quote(name)}", file)
+            raise InputError(f"{path}: a key is called {name!r} already; choose another name, or `{remove}`")
         _write(path, [*known, made])
     return secret
 
@@ -69,7 +78,7 @@ def remove_key(file: str | Path, name: str) -> None:
     with lock_file(path):
         known = read_keys(path)
         if all(key.name != name for key in known):
-            raise InputError(f"{path}: no key is called {name!r}; `demur key list` shows them")
+            raise InputError(f"{path}: no key is called {name!r}; `{key_command('list', file)}` shows them")
         _write(path, [key for key in known if key.name != name])
 
 
@@ -96,7 +105,8 @@ def read_keys(file: str | Path) -> list[ClientKey]:
     try:
         rows = json.loads(Path(file).read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror}); make one with `demur key add NAME`") from None
+        add = key_command("add NAME", file)
+        raise InputError(f"{file}: cannot be read ({error.strerror}); make one with `{add}`") from None
     except ValueError as error:
         raise InputError(f"{file}: not valid JSON: {error}") from None
     if not isinstance(rows, list):

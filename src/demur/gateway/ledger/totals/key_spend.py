@@ -8,7 +8,7 @@ from pathlib import Path
 
 from demur.errors import InputError
 from demur.gateway.clients.budgets import start_of
-from demur.gateway.clients.keys import read_keys
+from demur.gateway.clients.keys import key_command, read_keys
 from demur.gateway.ledger.totals.bills import bills
 from demur.records import dollars
 
@@ -52,7 +52,8 @@ def key_spend(file: str | Path, ledger: str, *, name: str | None = None, now: fl
     """What the keys of a file have spent, or one of them; raises InputError, StoreError."""
     keys = [key for key in read_keys(file) if name in (None, key.name)]
     if not keys:
-        raise InputError(f"{file}: no key is called {name!r}" if name else f"{file} has no keys; `demur key add NAME`")
+        add = key_command("add NAME", file)
+        raise InputError(f"{file}: no key is called {name!r}" if name else f"{file} has no keys; `{add}`")
     at = time.time() if now is None else now
     ever, this_month, today = (
         {one.name: one for one in bills(ledger, by="key", since=since)}
