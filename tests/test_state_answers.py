@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import random
+import re
+import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from typer.testing import CliRunner
 
 import demur
 import pairs
+from demur.cli.main import app, main
 from demur.config import LabelConfig, RunConfig
 from demur.errors import EndpointError, InputError
 from demur.labels.state_answers import _is_worth_it, state_answers
@@ -19,6 +24,8 @@ from demur.meaning.rules.final_answer import is_unread, stands_in
 from demur.models.local import parse_model, with_price
 from demur.models.requests.request import request_body
 from demur.records import Prompt, Sample, SamplingSettings
+from demur.runs.lineage import keep_run_file
+from demur.runs.rest_of_sampling import raise_limit
 from demur.runs.run import Run, open_run
 from demur.sampling.cost import PairEstimate
 from demur.sampling.pair import sample_pair
@@ -134,6 +141,26 @@ def test_models_that_cost_money_are_not_asked_unless_told_to(tmp_path: Path, wri
     labels = demur.label(run=run, entailment="exact", state_answers="on")
     assert statements(writers) == before + 2 * 24 * 4
     assert any("192 asked now, at most $" in note for note in labels.notes)
+
+
+def test_the_limit_that_ends_statements_is_the_runs_and_the_command_that_raises_it_is_named(
+    tmp_path: Path, writers: pairs.Pair, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`demur label` has a --max-usd, too: the judge's, with which it ends as before."""
+    run = sampled(tmp_path, writers, "#usd=1/2")
+    pair = [f"{name}#usd=1/2" for name in (writers.names["weak"], writers.names["strong"])]
+    demur.sample(tmp_path / "prompts.jsonl", *pair, run=run, max_usd=1e-6)  # all samples are there
+    monkeypatch.setattr(sys, "argv", f"demur label --run {run} --entailment exact --state-answers on".split())
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    said = capsys.readouterr().err
+    found = re.search(r"raise the run's limit with `demur (sample [^`]*) --max-usd USD` to go on", said)
+    assert found, said
+    assert CliRunner().invoke(app, [*shlex.split(found[1]), "--max-usd", "1"]).exit_code == 0
+    demur.label(run=run, entailment="exact", state_answers="on")
+    keep_run_file(Path(run), tmp_path / "prompts.jsonl")
+    words = f"raise `max_usd` in {tmp_path}/prompts.jsonl and use `demur run {tmp_path}/prompts.jsonl`"
+    assert raise_limit(Path(run)) == words
 
 
 @pytest.mark.parametrize(("long", "short", "worth"), [(1, 4, True), (1, 5, False), (0, 0, False)])

@@ -124,7 +124,7 @@ def as_options(message: str, root: Any, arguments: Sequence[str]) -> str:
     for one in command.params:
         option = next((name for name in one.opts if name.startswith("--")), "")
         if option and "_" in one.name:
-            message = re.sub(rf"(?<![\w.`'\"/-]){one.name}(?![\w.=(])", option, message)
+            message = re.sub(rf"(?<![\w.`'\"/-])(?:{command.name}\.)?{one.name}(?![\w.=(])", option, message)
         elif option:
             message = re.sub(rf"(\A|: ){one.name}(?= is )", rf"\1{option}", message)
     return message

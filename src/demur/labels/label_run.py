@@ -210,6 +210,7 @@ def _from_judge(run: Run, sampled: Sampled) -> Labels:
         *(items, run.allowed_spec(judge), run.store),
         task=JUDGED_TASK,
         max_usd=max_usd,
+        limit="label.max_usd",
         settings=asked,
         progress=run.progress,
     )

@@ -19,6 +19,7 @@ from demur.models.endpoint import Endpoint
 from demur.models.local import running_endpoint
 from demur.models.requests.client import EndpointClient
 from demur.records import Prompt, count_of
+from demur.runs.rest_of_sampling import raise_limit
 from demur.runs.run import Run
 from demur.sampling.budget import Budget
 from demur.sampling.cost import cost_words
@@ -103,7 +104,7 @@ async def _ask(run: Run, sides: Sequence[_Side]) -> None:
     stated = statement_settings(chat=run.config.sampling.chat)
     spent = spent_on_run(run.config, (side.endpoint for side in sides), run.store)
     spent += sum(spent_before(side.endpoint, stated, run.store) for side in sides)
-    budget = Budget(run.config.max_usd, spent=spent, known_part=True)
+    budget = Budget(run.config.max_usd, spent=spent, known_part=True, raised=raise_limit(run.config.folder))
     asked = [(side, run.allowed_model(side.config)) for side in sides if side.estimate.missing]
     work = [_ask_side(run, side, model, budget) for side, model in asked]
     raise_first(await asyncio.gather(*work, return_exceptions=True))

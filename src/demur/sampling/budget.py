@@ -20,7 +20,7 @@ class Budget:
     Reserving keeps concurrent requests from going over the limit together. After the first failure it is closed: no
     further request is made, and those under way end, since they are paid for. ``spent``: what earlier sessions cost;
     None: they do not count. ``known_part``: a model of unknown price spends nothing of it, rather than being an error.
-    ``by_all``: reads what all samplers have spent, where several are at work.
+    ``by_all``: reads what all samplers have spent, where several are at work; ``raised``: how the limit is raised.
     """
 
     def __init__(
@@ -30,6 +30,7 @@ class Budget:
         spent: float | None = None,
         known_part: bool = False,
         by_all: Callable[[], float] | None = None,
+        raised: str = "raise max_usd",
     ) -> None:
         check_number(max_usd, "max_usd", at_least=0)
         self.max_usd = max_usd
@@ -37,7 +38,7 @@ class Budget:
         self._by = "by this command" if spent is None else "on this run in all"
         self.closed = False
         self._reserved = 0.0
-        self._known_part = known_part
+        self._known_part, self._raised = known_part, raised
         self._by_all, self._read_at = by_all, time.monotonic()
 
     @property
@@ -61,7 +62,7 @@ class Budget:
             raise BudgetError(
                 f"{endpoint.model}: {dollars(self.spent)} spent {self._by}, {dollars(self._reserved)} reserved for "
                 f"requests under way, and the next prompt may cost {dollars(bound)}: the limit is "
-                f"{dollars(self.max_usd)}; what was answered is kept, raise max_usd to go on"
+                f"{dollars(self.max_usd)}; what was answered is kept, {self._raised} to go on"
             )
         self._reserved += bound
         return bound

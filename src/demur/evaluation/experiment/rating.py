@@ -102,7 +102,9 @@ def ask_ratings(
     async def ask() -> dict[str, list[Sample]]:
         async with completer_of(parse_model(judge), settings, Turns(), progress) as completer:
             return await sample_prompts(
-                *(prompts, completer, completer.endpoint, settings, store), budget=Budget(max_usd), progress=progress
+                *(prompts, completer, completer.endpoint, settings, store),
+                budget=Budget(max_usd, raised="raise test.max_usd"),
+                progress=progress,
             )
 
     found = there if all(there.values()) else run_to_end(ask())  # a local judge is started only to be asked

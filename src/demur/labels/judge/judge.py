@@ -66,10 +66,14 @@ def ask_judge(
     *,
     task: str,
     max_usd: float | None = None,
+    limit: str = "max_usd",
     settings: SamplingSettings = SETTINGS,
     progress: Progress = no_progress,
 ) -> list[str | None]:
-    """`judge_items` by a model that is named as `demur sample` takes it, started when it is a local one."""
+    """`judge_items` by a model that is named as `demur sample` takes it, started when it is a local one.
+
+    ``limit``: what the limit of costs is called where it is set.
+    """
 
     async def ask() -> list[str | None]:
         # Alone on the machine, and its prompts are long: here a second thread pays (1.9 times the tokens read).
@@ -79,7 +83,7 @@ def ask_judge(
             ) as endpoint,
             EndpointClient(endpoint) as client,
         ):
-            budget = Budget(max_usd)
+            budget = Budget(max_usd, raised=f"raise {limit}")
             return await judge_items(
                 items, client, endpoint, store, task=task, budget=budget, settings=settings, progress=progress
             )
