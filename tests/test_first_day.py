@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,10 @@ from typer.testing import CliRunner
 from demur.cli.groups import as_options, router_of_words
 from demur.cli.main import app, main
 from demur.evaluation.report.headline_record import Headline
+from pairs import questions, running_pair
 
 RUNNER = CliRunner()
+SAMPLE = ("--weak", "a@http://localhost:1/v1", "--strong", "b@http://localhost:1/v1")
 
 
 @pytest.mark.parametrize(
@@ -94,6 +97,15 @@ def test_the_reports_first_line_is_of_calls_quality_and_money(change: dict[str, 
         ("label --from judge", "is kept, raise label.max_usd to go on", "is kept, raise --max-usd to go on"),
         ("run run.toml", "is kept, raise max_usd to go on", "is kept, raise max_usd to go on"),
         ("run run.toml", "is kept, raise label.max_usd to go on", "is kept, raise label.max_usd to go on"),
+        (
+            "run run.toml",
+            "sample with `--max-tokens 256 --again`",
+            "set `max_tokens = 256` in run.toml, then `demur run run.toml --again`",
+        ),
+        ("run a.toml", "a larger --max-tokens changes", "a larger max_tokens changes"),
+        ("run a.toml", "(--system '' leaves it out)", "(system = '' leaves it out)"),
+        ("run a.toml", "(--system TEXT adds one)", "(system = 'TEXT' adds one)"),
+        ("run a.toml", "(--ask-refused asks again)", "(`demur sample` with --ask-refused asks again)"),
         ("calibrate p.jsonl", "the file's max_usd, and `strong_share`", "the file's max_usd, and `strong_share`"),
         ("serve", "gateway.toml: strong_usd is 3", "gateway.toml: strong_usd is 3"),  # no option sets it
     ],
@@ -113,6 +125,7 @@ def test_an_error_names_the_option_that_was_given(arguments: str, error: str, sa
         ("replay p.jsonl --run mine", "mine/router"),
         ("serve --port 8222 mine/router", "mine/router"),
         ("serve --config own.toml", "run/router"),
+        ("run own.toml", "run/router"),
         ("launch claude --router mine/router", "mine/router"),
         ("key add mine", "run/router"),
         ("--version", "run/router"),
@@ -142,3 +155,27 @@ def test_the_commands_of_an_error_name_the_router_that_was_given(
     with pytest.raises(SystemExit):
         main()
     assert "make one with `demur train --run mine` or" in capsys.readouterr().err
+
+
+def test_the_run_of_a_file_names_its_keys_and_no_option_of_another_command(tmp_path: Path) -> None:
+    system, rows = {"role": "system", "content": "Be brief."}, questions()
+    for row in rows:
+        row["messages"] = [system, {"role": "user", "content": row.pop("prompt")}]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with running_pair() as pair:
+        sides = "".join(
+            f'[{side}]\nmodel = "{side}"\nbase_url = "{url}"\nusd_per_million_input = 10\nusd_per_million_output = 10\n'
+            for side, url in (("weak", pair.weak.base_url), ("strong", pair.strong.base_url))
+        )
+        file = tmp_path / "run.toml"
+        file.write_text(
+            f'prompts = "{tmp_path}/p.jsonl"\nrun = "{tmp_path}/run"\nmax_usd = 0.3\n{sides}'
+            '[sampling]\nn = 4\n[label]\nentailment = "exact"\n[router]\nencoder = "letters"\n'
+        )
+        told = RUNNER.invoke(app, ["run", str(file)])
+    assert told.exit_code == 0, told.output
+    for words in ("of up to 64 tokens (max_tokens)", "- max_usd leaves $0.3", "(system = 'TEXT' adds one)"):
+        assert words in told.output
+    assert not [word for word in ("--max-usd", "--max-tokens", "--system") if word in told.output]
+    told = RUNNER.invoke(app, ["sample", f"{tmp_path}/p.jsonl", *SAMPLE, "--dry-run", "--run", str(tmp_path / "new")])
+    assert "of up to 64 tokens (--max-tokens)" in told.output  # the words of the file were of that command alone

@@ -17,7 +17,7 @@ from demur.cli.advice import advice_lines, reload_lines
 from demur.cli.examples import EXAMPLES
 from demur.cli.promise import promises_beside
 from demur.config import runs_beside
-from demur.config.named_run import USUAL, run_option
+from demur.config.named_run import USUAL, in_run_file, run_option
 from demur.errors import DemurError
 from demur.evaluation.report.cautions import kept_headline
 from demur.evaluation.report.headline_record import FORECAST, MEASURED, QUALITY
@@ -114,13 +114,13 @@ def usage_sentence(error: Any) -> str:
 def as_options(message: str, root: Any, arguments: Sequence[str]) -> str:
     """An error of a public function in the command line's words: its arguments by the options that set them.
 
-    What a settings file holds keeps the file's names.
+    What a settings file holds keeps the file's names, and what a run file may hold gets them.
     """
     if re.match(r"\S+\.(toml|ya?ml|json): ", message):
         return message
-    command = root
-    for word in arguments:
-        command = getattr(command, "commands", {}).get(word, command)
+    command, given = _parse_words(root, arguments)
+    if command.name == "run":  # what a run file says has no option
+        return in_run_file(message, str(given.get("file") or ""))
     for one in command.params:
         option = next((name for name in one.opts if name.startswith("--")), "")
         if option and "_" in one.name:
@@ -131,19 +131,27 @@ def as_options(message: str, root: Any, arguments: Sequence[str]) -> str:
 
 
 def router_of_words(root: Any, arguments: Sequence[str]) -> Path:
-    """The router that a command's words name, be it by its run or in a gateway's settings file; else the usual one."""
-    command, words = root, [*arguments]
-    while words and words[0] in getattr(command, "commands", {}):
-        command = command.commands[words.pop(0)]
-    given = command.make_context("", words, resilient_parsing=True).params
-    run, router = given.get("run"), given.get("router") or _router_in(given.get("config"))
+    """The router that a command's words name, be it by its run, in a run file or in a gateway's settings file; else the
+    usual one."""
+    command, given = _parse_words(root, arguments)
+    run, router = given.get("run"), given.get("router") or _named_in(given.get("config"), "router")
+    if command.name == "run":
+        run = _named_in(given.get("file"), "run")
     return Path(router) if router and run in (None, USUAL) else Path(run or USUAL) / "router"
 
 
-def _router_in(config: str | None) -> str:
-    """The router that a gateway's settings file names; empty where it names none, or cannot be read."""
+def _parse_words(root: Any, arguments: Sequence[str]) -> tuple[Any, dict[str, Any]]:
+    """The command that a command line's words are of, and what they give it."""
+    command, words = root, [*arguments]
+    while words and words[0] in getattr(command, "commands", {}):
+        command = command.commands[words.pop(0)]
+    return command, command.make_context(command.name or "", words, resilient_parsing=True).params
+
+
+def _named_in(file: str | Path | None, key: str) -> str:
+    """What a file of settings says for a key; empty where it says nothing, or cannot be read."""
     with suppress(DemurError):  # whoever reads the file for its settings says what is wrong
-        return str(read_mapping(Path(config), "settings file").get("router") or "") if config else ""
+        return str(read_mapping(Path(file)).get(key) or "") if file else ""
     return ""
 
 

@@ -7,7 +7,8 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from demur.cli.advice import advice_lines
-from demur.config.named_run import in_folder
+from demur.config.named_run import in_folder, in_run_file
 from demur.evaluation.grades import FEWEST_GRADED
 from demur.evaluation.report.cautions import kept_headline
 from demur.evaluation.report.kinds_table import COLUMNS as KIND_COLUMNS
@@ -70,6 +71,17 @@ err = Terminal(stderr=True, highlight=False, _environ=_ENVIRONMENT)
 
 
 QUIET: ContextVar[bool] = ContextVar("quiet", default=False)  # set by --quiet
+RUN_FILE: ContextVar[str] = ContextVar("run_file", default="")  # whose keys stand for options
+
+
+@contextmanager
+def in_words_of(file: Path) -> Iterator[None]:
+    """What is printed in the block names the keys of a run file, where it would name options of `demur sample`."""
+    before = RUN_FILE.set(str(file))
+    try:
+        yield
+    finally:
+        RUN_FILE.reset(before)
 
 
 def next_step(command: str, router: Path | None = None, *, others: Sequence[str] = ()) -> None:
@@ -84,7 +96,7 @@ def next_step(command: str, router: Path | None = None, *, others: Sequence[str]
 def explanation(text: str) -> None:
     """What a command is about to do, before it does anything."""
     if not QUIET.get():
-        err.print(text, markup=False, soft_wrap=True)
+        err.print(in_run_file(text, RUN_FILE.get()), markup=False, soft_wrap=True)
 
 
 def next_in(folder: str | Path) -> None:
@@ -377,4 +389,4 @@ def models(known: Sequence[CatalogueModel]) -> None:
 def lines(found: Iterable[str]) -> None:
     """Prints lines unchanged."""
     for line in found:
-        out.print(line, markup=False)
+        out.print(in_run_file(line, RUN_FILE.get()), markup=False)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 USUAL = "run"  # folder of a run, which commands need not name
 ITS_RUN = " --run ITS_RUN"  # stands for the run that made a router which is kept outside of one
+_LONGER = re.compile(r"sample with `--(max-tokens) (\d+) --again`")
+_OPTION = re.compile(r"--(max-tokens|max-usd|system)\b(?: (\d+|''|[A-Z]{2,}))?")  # of `demur sample`
 _UNNAMED = r"\b(?![^`]*--r(?:un|outer))[^`]*`"
 _OF_A_RUN = re.compile(rf"`demur (?:sample|label|train|evaluate|grade|report){_UNNAMED}")
 _OF_A_ROUTER = re.compile(rf"`demur (?:calibrate|replay|route|explain){_UNNAMED}")
@@ -38,6 +40,23 @@ def of_router(line: str, router: Path) -> str:
     its_run = ITS_RUN if router.is_dir() else ""
     run = run_option(router.parent) if router.name == "router" else its_run
     return _with_option(_OF_A_ROUTER, router_option(router), _with_option(_OF_A_RUN, run, line))
+
+
+def in_run_file(line: str, file: str) -> str:
+    """A line that names options of `demur sample`, of a run that a run file describes: by the keys of that, or with the
+    command where the file has no such key. Without a file the same line.
+    """
+    if not file:
+        return line
+    run = f"`demur run {shlex.quote(file)} --again`"
+    line = _LONGER.sub(lambda found: f"set `{_key(found)}` in {file}, then {run}", line)
+    return _OPTION.sub(_key, line.replace("(--ask-refused asks", "(`demur sample` with --ask-refused asks"))
+
+
+def _key(found: re.Match[str]) -> str:
+    """The key of the file that an option stands for, with the value that was given for it, if any was."""
+    key, value = found[1].replace("-", "_"), found[2]
+    return f"{key} = {repr(value) if value.isalpha() else value}" if value else key
 
 
 def _with_option(commands: re.Pattern[str], option: str, line: str) -> str:

@@ -66,11 +66,12 @@ def run(
     """
     from demur.pipeline import run
 
-    with progress_bar() as progress:
-        outcome = run(file, again=again, ray=ray, announce=None if json else printing.estimate, progress=progress)
-    if json:
-        return printing.as_json(outcome)
-    printing.outcome(outcome)
+    with printing.in_words_of(file):
+        with progress_bar() as progress:
+            outcome = run(file, again=again, ray=ray, announce=None if json else printing.estimate, progress=progress)
+        if json:
+            return printing.as_json(outcome)
+        printing.outcome(outcome)
     if outcome.sets:
         return printing.next_step(f"demur reproduce --run {shlex.quote(outcome.folder)}")
     return printing.next_in(outcome.folder)

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from demur.config.named_run import of_router
+from demur.config.named_run import in_run_file, of_router
 from demur.measure.threshold import KEPT, LEAST, KeptPoint
 from demur.records import Fact, Role, count_of, dollars, fact_lines
+from demur.runs.lineage import run_file_of
 
 DECIDED = "that could be judged"
 EXPECTED, SAMPLED = "as expected", "on the answers that were sampled"
@@ -53,9 +54,14 @@ class HeadlineBlock:
 
     def of_router(self, router: Path) -> HeadlineBlock:
         """The block of the router that is saved in a folder: the commands that its notes and cautions propose name
-        it."""
-        notes = tuple((name, of_router(fact, router)) for name, fact in self.notes)
-        return replace(self, notes=notes, cautions=tuple(of_router(one, router) for one in self.cautions))
+        it, or the run file of its run."""
+        file = run_file_of(router.parent) if router.name == "router" else ""
+
+        def in_its_words(line: str) -> str:
+            return in_run_file(of_router(line, router), file)
+
+        notes = tuple((name, in_its_words(fact)) for name, fact in self.notes)
+        return replace(self, notes=notes, cautions=tuple(map(in_its_words, self.cautions)))
 
     @property
     def lines(self) -> tuple[str, ...]:
