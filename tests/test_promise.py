@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from databases import Postgres
 from demur.cli.main import app
 from demur.cli.promise import promise_of
 from demur.evaluation.report.headline_record import Headline
-from demur.gateway.ledger.ledger import SqliteBackend
+from demur.gateway.ledger.ledger import open_backend
 from demur.gateway.ledger.record import LedgerRecord
 from demur.gateway.ledger.totals.saved_so_far import saved_so_far
 from demur.runs.lineage import keep_headline, keep_made
@@ -26,20 +27,26 @@ RUNNER = CliRunner()
 
 
 def written(path: Path, rows: Sequence[LedgerRecord]) -> str:
-    backend = SqliteBackend(str(path))
+    return kept(str(path), rows)
+
+
+def kept(url: str, rows: Sequence[LedgerRecord]) -> str:
+    backend = open_backend(url)
     backend.write([replace(one, id=f"{n}", at=1000.0 + n) for n, one in enumerate(rows)])
     backend.close()
-    return str(path)
+    return url
 
 
-def promised(saved: float) -> Path:
-    """A run whose router has the threshold .5, at which it is to save a part of the cost."""
-    router = Path("run/router")
+def promised(saved: float, run: str = "run", threshold: float = 0.5) -> Path:
+    """A run whose router has a threshold at which it is to save a part of the cost."""
+    router = Path(run) / "router"
     router.mkdir(parents=True, exist_ok=True)
-    (router / "router.json").write_text('{"calibration": {"threshold": 0.5}}')
-    keep_made(Path("run"), "samples", "")
-    told = Headline(0.5, True, 480, "training prompts, each scored apart", 0.9, None, None, False, 1 - saved, 1.0, None)
-    keep_headline(Path("run"), asdict(told.block()))
+    (router / "router.json").write_text(json.dumps({"calibration": {"threshold": threshold}}))
+    keep_made(Path(run), "samples", "")
+    told = Headline(
+        threshold, True, 480, "training prompts, each scored apart", 0.9, None, None, False, 1 - saved, 1.0, None
+    )
+    keep_headline(Path(run), asdict(told.block()))
     return router
 
 
@@ -110,6 +117,27 @@ def test_a_promise_outside_the_interval_is_said_once_with_what_helps(
     assert "so far 10%, where others like these 2,700 may save 9% to 11%" in output
     assert output.count(f"- The requests save {word} than promised") == 1
     assert "add --record prompts" in output.splitlines()[-1]
+
+
+@pytest.mark.parametrize("run", ["run", "mine"])
+def test_a_ledger_outside_of_a_run_is_set_beside_the_promise_of_the_run_whose_threshold_decided(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: Postgres, run: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("other", "mine"):
+        promised(0.15 if name == run else 0.3, name, 0.5 if name == run else 0.6)
+        (Path(name) / "run.json").write_text("{}")
+    if run == "run":
+        promised(0.15)
+    for url in (kept(postgres.url, [*[LARGE] * 8, LOCAL]), written(Path("elsewhere.sqlite"), [*[LARGE] * 8, LOCAL])):
+        for more in ((), ("--by", "day")):
+            assert "promised at threshold 0.5000: 15% saved" in said("ledger", url, *more)
+        found = promise_of(url)
+        assert found is not None
+        assert found.so_far.requests == 9
+        assert found.so_far.share == pytest.approx(1 / 9)
+    written(Path("other/ledger.sqlite"), [LARGE, LOCAL])  # of that run, which has another threshold
+    assert "promised" not in said("ledger", "other/ledger.sqlite")
 
 
 def test_the_status_says_it_beside_a_gateway_that_has_loaded_the_threshold(

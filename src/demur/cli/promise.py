@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from demur.config import runs_beside
+from demur.config.named_run import USUAL
 from demur.config.store_url import SCHEMES
 from demur.errors import StoreError
 from demur.evaluation.report.headline_record import FORECAST, MEASURED, HeadlineBlock
@@ -64,16 +67,28 @@ class Promise:
 
 
 def promise_of(ledger: str, folder: Path | None = None, *, since: float = 0.0) -> Promise | None:
-    """The promise of the router of a run's folder, which is the ledger's if none is given, beside what the ledger says
-    from a time on (seconds since 1970); None where no promise is kept, or no request was decided by its threshold.
+    """The promise of the router of a run's folder, which is found if none is given, beside what the ledger says from a
+    time on (seconds since 1970); None where no promise is kept, or no request was decided by its threshold.
 
     Raises StoreError.
     """
+    found = (_promise_of_run(ledger, one, since) for one in ([folder] if folder else _runs_of(ledger)))
+    return next(filter(None, found), None)
+
+
+def _runs_of(ledger: str) -> Sequence[Path]:
+    """The folder of a ledger where a run's router is in it; else those of the runs that are here, any of which may have
+    a ledger elsewhere, such as in a database: the threshold of its requests tells whose it is."""
+    own = None if ledger.startswith(SCHEMES) else Path(ledger).parent
+    if own and (own / "router").is_dir():
+        return [own]
+    return [Path(USUAL), *map(Path, runs_beside(Path(USUAL)))]
+
+
+def _promise_of_run(ledger: str, folder: Path, since: float) -> Promise | None:
     from demur.gateway.ledger.totals.saved_so_far import saved_so_far
 
-    if folder is None and ledger.startswith(SCHEMES):
-        return None
-    block = HeadlineBlock.from_record(headline_of(folder or Path(ledger).parent))
+    block = HeadlineBlock.from_record(headline_of(folder))
     if block is None or block.threshold is None or block.saved is None:
         return None
     found = saved_so_far(ledger, block.threshold, since=since)
