@@ -91,6 +91,34 @@ def test_a_run_that_is_begun_again_keeps_its_limit_and_prices(sampled: Sampled, 
     assert "limit" not in dict(said[1].facts)
 
 
+def test_a_run_file_without_a_limit_leaves_the_one_that_sampling_was_given(
+    sampled: Sampled, pair: Pair, tmp_path: Path
+) -> None:
+    first = sampled()
+    assert first.usd
+    limit = 1.001 * first.usd
+    sampled(max_usd=limit)  # nothing is asked
+    small, large = (name.partition("@") for name in (pair.names["weak"], pair.names["strong"]))
+    usd = {"usd_per_million_input": 1000, "usd_per_million_output": 1000}
+    asked: dict[str, Any] = {
+        "prompts": str(tmp_path / "prompts.jsonl"),
+        "run": str(tmp_path / "run"),
+        "weak": {"model": small[0], "base_url": small[2], "usd_per_million_input": 0, "usd_per_million_output": 0},
+        "strong": {"model": large[0], "base_url": large[2], **usd},
+        "sampling": {"n": 3},
+    }
+    file = tmp_path / "run.json"
+    file.write_text(json.dumps(asked))
+    said: list[PairEstimate] = []
+    with pytest.raises(BudgetError, match=rf"the limit is \{dollars(limit)};"):
+        demur.run(file, again=True, announce=said.append)
+    assert dict(said[0].facts)["limit"] == f"{dollars(limit)} {KEPT_LIMIT}"
+    file.write_text(json.dumps({**asked, "max_usd": 1.01 * limit}))
+    with pytest.raises(BudgetError, match=rf"the limit is \{dollars(1.01 * limit)};"):
+        demur.run(file, again=True, announce=said.append)
+    assert "limit" not in dict(said[1].facts)
+
+
 def test_a_run_without_answers_that_gets_another_model_keeps_its_limit(
     sampled: Sampled, pair: Pair, tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from demur.config import RunConfig, check_label, list_names, load_run, read_run_file
+from demur.config import RunConfig, check_label, list_names, load_run
 from demur.config.given_options import label_settings, router_settings, sampling_settings
 from demur.evaluation.evaluate_run import evaluate_by_gold, load_served
 from demur.evaluation.experiment.set_results import SetResult, measure_test_sets
@@ -51,7 +51,7 @@ from demur.runs.begin.dry_run import sample_dry
 from demur.runs.begin.preflight import check_run, check_training
 from demur.runs.begin.unused_folder import kept_if_used
 from demur.runs.lineage import keep_made, keep_requests, keep_run_file
-from demur.runs.record import begin_sampling, check_same_run, with_absolute_files, with_absolute_paths
+from demur.runs.record import begin_sampling, check_same_run, run_of_file, with_absolute_files, with_absolute_paths
 from demur.runs.run import Own, Run, open_run
 from demur.sampling.batches.by_api import sample_by_api
 from demur.sampling.batches.by_files import check_batches, sample_by_batch
@@ -193,9 +193,11 @@ def run(
     """Run every stage of a run file: sample, label, train, calibrate, evaluate, report.
 
     ``ray``: the cluster that does most of the work (`demur.mapping.on_ray.workers_at`); it writes Parquet, too.
-    Raises InputError where its folder holds a run with other samples, unless that is to be begun ``again``.
+    A file without ``max_usd`` leaves the limit that its folder's run was given before. Raises InputError where that run
+    has other samples, unless it is to be begun ``again``.
     """
-    return run_config(read_run_file(file), again=again, ray=ray, announce=announce, progress=progress, file=file)
+    config, announce = run_of_file(file, announce)
+    return run_config(config, again=again, ray=ray, announce=announce, progress=progress, file=file)
 
 
 def sample(
@@ -296,11 +298,8 @@ def label(
     given |= {"judge": judge, "max_usd": max_usd, "entailment": decides, "rules": rules, "state_answers": state_answers}
     wanted = label_settings(before.label, given, preset)
     check_label(wanted)
-    own = Own(
-        encoder=load_encoder(encoder, progress=progress) if isinstance(encoder, str) else encoder,
-        entailment=entailment if callable(entailment) else None,
-        grader=grader,
-    )
+    loaded = load_encoder(encoder, progress=progress) if isinstance(encoder, str) else encoder
+    own = Own(loaded, entailment if callable(entailment) else None, grader)
     config = replace(before, label=with_absolute_files(wanted))
     allowed = (*endpoint_names((decides, judge)), *allow_endpoints)
     with open_run(config, own, allow_endpoints=allowed, progress=progress) as opened:

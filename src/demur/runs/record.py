@@ -32,7 +32,7 @@ from demur.runs.steps import next_command
 from demur.sampling.earlier.asked_models import keep_asked
 from demur.sampling.earlier.longer_trial import longer_trial
 from demur.sampling.pair import endpoints_of, estimate_pair
-from demur.sampling.sample_run import Announce
+from demur.sampling.sample_run import Announce, with_kept_limit
 from demur.store import Store
 
 SAMPLED = (
@@ -99,6 +99,17 @@ def begin_run(config: RunConfig, *, again: bool = False, concurrency: int | None
         weak, strong = replace(weak, concurrency=concurrency), replace(strong, concurrency=concurrency)
     max_usd = before.max_usd if config.max_usd is None else config.max_usd
     return replace(there, weak=weak, strong=strong, max_usd=max_usd)
+
+
+def run_of_file(file: str | Path, announce: Announce | None) -> tuple[RunConfig, Announce | None]:
+    """The run that a run file describes, with the limit of costs that the run in its folder was given before where it
+    names none, and what announces an estimate, which then says so.
+    """
+    asked = read_run_file(file)
+    if asked.max_usd is not None or not (asked.folder / RUN_RECORD).exists():
+        return asked, announce
+    config = replace(asked, max_usd=load_run(asked.run).max_usd)
+    return config, with_kept_limit(announce, asked.max_usd, config)
 
 
 def _with_prices(model: ModelConfig, given: ModelConfig, before: ModelConfig) -> ModelConfig:
