@@ -64,6 +64,33 @@ async def test_a_wise_judge_finds_the_right_router_wherever_it_stands() -> None:
     assert all("good" not in str(body["messages"]) for body in fake.requests)
 
 
+@pytest.mark.parametrize(
+    ("usd", "variable", "cost"),
+    [
+        (1000.0, None, ", at most $1.44"),  # 60 replies of up to 24 tokens, at $1,000 per million
+        (0.0, None, ""),
+        (None, "JUDGE_KEY", ", at unknown cost"),
+    ],
+)
+async def test_what_judging_can_cost_is_said_before_the_first_question(
+    usd: float | None, variable: str | None, cost: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was said nowhere, and the judge's questions were called samples."""
+    monkeypatch.setenv("JUDGE_KEY", "x")
+    said = list[tuple[str, int]]()
+    async with fake_endpoint(wise) as fake:
+        paid = Endpoint("judge", fake.base_url, variable, usd_per_million_input=usd and 0.0, usd_per_million_output=usd)
+        async with EndpointClient(paid) as client:
+            with Store(":memory:") as store:
+                for _ in range(2):
+                    await judge_items(
+                        *(ITEMS, client, client.endpoint, store),
+                        progress=lambda stage, done, total: said.append((stage, len(fake.requests))),
+                    )
+    assert said[0] == (f"judging by judge{cost}", 0)
+    assert said[-1][0] == "judging by judge"  # all replies are stored
+
+
 def test_a_judge_that_always_says_the_first_shows_as_position_bias_not_as_quality() -> None:
     found = judge_report("judge", ITEMS, ["LLM 1"] * len(ITEMS))
     assert shares(found.positions[3]) == [1, 0, 0]

@@ -150,18 +150,33 @@ async def sample_prompts(
     have: Samples | None = None,
     budget: Budget | None = None,
     progress: Progress = no_progress,
+    doing: str = "",
 ) -> dict[str, list[Sample]]:
     """The most samples of every prompt; returns prompt id -> samples by index.
 
-    ``have`` is what the store holds, where that was read before. A prompt that the model refuses has fewer samples, or
-    none; it is remembered in the store and not asked again. Raises EndpointError, and BudgetError as soon as going on
-    could cost more than the budget.
+    ``have`` is what the store holds, where that was read before; ``doing``: what is asked for, where that is no sample
+    of a run, whose cost was told before: progress then names it and the most that it can cost.
+    A prompt that the model refuses has fewer samples, or none; it is remembered in the store and not asked again.
+    Raises EndpointError, and BudgetError as soon as going on could cost more than the budget.
     """
     have = stored_samples(prompts, endpoint, settings, store) if have is None else have
+    if doing:
+        progress = _under_name(progress, f"{doing}{_most_cost(estimate(prompts, endpoint, settings, have))}")
     side = SideSampling(prompts, completer, endpoint, settings, store, have=have, budget=budget, progress=progress)
     await side.ask(prompts, {prompt.id: settings.most for prompt in prompts})
     side.finish()
     return side.samples
+
+
+def _under_name(progress: Progress, stage: str) -> Progress:
+    return lambda _, done, total: progress(stage, done, total)
+
+
+def _most_cost(expected: Estimate) -> str:
+    """What an estimate says of USD, after a comma; empty where nothing is paid."""
+    if not expected.missing or expected.usd == 0:
+        return ""
+    return ", at unknown cost" if expected.usd is None else f", at most {dollars(expected.usd)}"
 
 
 class SideSampling:

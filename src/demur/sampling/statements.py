@@ -115,7 +115,10 @@ async def ask_statements(
     """
     settings = statement_settings(chat=chat)
     await sample_prompts(
-        _prompts(texts, chat=chat), completer, endpoint, settings, store, budget=budget, progress=progress
+        *(_prompts(texts, chat=chat), completer, endpoint, settings, store),
+        budget=budget,
+        progress=progress,
+        doing=f"final answers of {endpoint.model}",
     )
 
 

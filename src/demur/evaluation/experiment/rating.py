@@ -105,6 +105,7 @@ def ask_ratings(
                 *(prompts, completer, completer.endpoint, settings, store),
                 budget=Budget(max_usd, raised="raise test.max_usd"),
                 progress=progress,
+                doing=f"rating by {completer.endpoint.model}",
             )
 
     found = there if all(there.values()) else run_to_end(ask())  # a local judge is started only to be asked

@@ -113,7 +113,10 @@ async def judge_items(
         for i, (item, order) in enumerate(zip(items, orders, strict=True))
         if len(order) > 1
     ]
-    found = await sample_prompts(prompts, completer, endpoint, settings, store, budget=budget, progress=progress)
+    doing = f"judging by {endpoint.model}"
+    found = await sample_prompts(
+        prompts, completer, endpoint, settings, store, budget=budget, progress=progress, doing=doing
+    )
     replies = {key: samples[0].text if samples else "" for key, samples in found.items()}
     return [replies[str(i)] if len(order) > 1 else None for i, order in enumerate(orders)]
 

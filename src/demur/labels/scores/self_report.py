@@ -54,7 +54,10 @@ async def asked_about(
         for name, form in forms.items():
             questions = [Prompt(one.id, _fill(form, one.text, samples[one.id])) for one in prompts]
             replies = await sample_prompts(
-                questions, client, endpoint, SETTINGS[name], store, budget=budget, progress=progress
+                *(questions, client, endpoint, SETTINGS[name], store),
+                budget=budget,
+                progress=progress,
+                doing=f"asking {endpoint.model} for {name}",
             )
             found[name] = np.array([read[name](*replies[one.id][:1]) if replies[one.id] else np.nan for one in prompts])
     return found
