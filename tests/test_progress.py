@@ -172,6 +172,7 @@ def test_ctrl_c_says_how_far_it_was_and_what_the_next_start_begins_with(monkeypa
     [
         ("demur.paper.overhead.report.overhead", ["overhead"]),
         ("demur.models.catalogue.fetch", ["models", "fetch", "smollm2-135m"]),
+        ("demur.paper.reproduction.reproduce", ["reproduce", "--from", "stored"]),
     ],
 )
 def test_ctrl_c_speaks_of_paid_answers_only_where_some_are_paid_for(

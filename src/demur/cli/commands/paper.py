@@ -16,6 +16,10 @@ from demur.config.names import ENCODERS
 from demur.errors import InputError
 from demur.runs.steps import share_command
 
+REPLIES_KEPT = (
+    "embeddings and a judge's replies are kept, other figures are computed anew by the same command; --only names "
+    "single parts and rows, which --list shows"
+)
 RunFolder = Annotated[str, typer.Option(help="Folder of the run.")]
 
 
@@ -63,7 +67,7 @@ def reproduce(
     names = tuple(name.strip() for name in only.split(",") if name.strip())
     options: dict[str, Any] = {"only": names, "judge_model": judge, "judged": judged, "arena": arena}
     options |= {"arena_models": tuple(name.strip() for name in arena_models.split(",") if name.strip())}
-    with progress_bar() as progress:
+    with progress_bar(REPLIES_KEPT) as progress:
         if run:
             found = reproduce_run(run, out=out, allow_endpoints=allow_endpoint or (), progress=progress, **options)
         else:
