@@ -73,7 +73,9 @@ class Running:
 def save_router(folder: Path, gate: Gate | None = None) -> None:
     """A router that takes letters z for hard; with a gate where one is given."""
     words = ["zzz", "aaa", "zaz zz", "aza aa", "zz z", "a aa a"]
-    rows = [TrainingPrompt(f"{w} {w}?", float(w.count("z") > w.count("a")), 1.0, 0.0) for w in words * 3]
+    rows = [
+        TrainingPrompt(f"{w} {w}{end}", float(w.count("z") > w.count("a")), 1.0, 0.0) for end in "?!." for w in words
+    ]
     router = train_router(LetterEncoder(), SimilarityWeighted(gamma=1e4), rows, weak="small", strong="large")
     router = replace(router, calibration=Calibration(0.5, 0.5, 18, "strong share 50%"))
     Router(router, gate, active=gate is not None).save(folder)

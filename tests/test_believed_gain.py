@@ -80,7 +80,7 @@ def test_a_lead_whose_interval_begins_at_zero_is_none(monkeypatch: pytest.Monkey
 
 def test_what_is_caught_within_folds_is_of_each_folds_own_mean_and_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Folds of two and three: gains less their means, +-1/2 and 0, .3, -.3; ranks 0 and 1, then 0, 1, 1/2."""
-    monkeypatch.setattr("demur.labels.beliefs.believed_gain.folds", lambda n: np.array([0, 1, 0, 1, 1])[:n])
+    monkeypatch.setattr("demur.labels.beliefs.believed_gain.folds", lambda n, groups: np.array([0, 1, 0, 1, 1])[:n])
     found = caught_within_folds(np.array([0.2, 5.0, 0.9, 7.0, 6.0]), np.array([1.0, 0.3, 0.0, 0.6, 0.0]))
     assert found == pytest.approx([-0.25, 0.0, -0.25, 0.15, 0.0])
     tied = caught_within_folds(np.array([0.5, 1.0, 0.5, 1.0, 1.0]), np.array([1.0, 0.3, 0.0, 0.6, 0.0]))

@@ -398,7 +398,7 @@ def test_a_prompt_costs_the_mean_of_what_its_drafts_meet() -> None:
 
 def test_one_group_alone_needs_no_correction() -> None:
     gains = np.tile([-1.0, 1.0], 20) - 2.1 / 39**0.5
-    (found,) = weaker_groups(np.ones((40, 1)), ["prompt"] * 40, gains)
+    (found,) = weaker_groups(np.ones((40, 1)), [f"prompt {i}" for i in range(40)], gains)
     assert found.high < 0
 
 
@@ -648,15 +648,16 @@ def test_an_empty_answer_needs_no_log_probs() -> None:
 
 def test_groups_of_twenty_are_judged_and_the_most_are_twelve() -> None:
     lower = np.full(20, -1.0) + np.tile([0.1, -0.1], 10)
-    (found,) = weaker_groups(np.ones((20, 1)), ["p"] * 20, lower)
+    texts = [f"p{i}" for i in range(520)]
+    (found,) = weaker_groups(np.ones((20, 1)), texts[:20], lower)
     assert found.prompts == 20
     assert found.gain == pytest.approx(-1.0)
     assert found.sentence.startswith(
-        "the weak model is believed better on 20 training prompts like 'p': the strong one"
+        "the weak model is believed better on 20 training prompts like 'p0': the strong one"
     )
-    assert weaker_groups(np.ones((19, 1)), ["p"] * 19, lower[:19]) == ()
-    assert weaker_groups(np.ones((30, 1)), ["p"] * 30, np.zeros(30)) == ()  # neither better nor worse
-    many = weaker_groups(np.repeat(np.eye(13), 40, axis=0), ["p"] * 520, np.tile(lower, 26))
+    assert weaker_groups(np.ones((19, 1)), texts[:19], lower[:19]) == ()
+    assert weaker_groups(np.ones((30, 1)), texts[:30], np.zeros(30)) == ()  # neither better nor worse
+    many = weaker_groups(np.repeat(np.eye(13), 40, axis=0), texts, np.tile(lower, 26))
     one = next(one for one in many if one.prompts == 40)
     assert one.low == pytest.approx(-1 - norm.ppf(1 - 0.025 / 12) * 0.1 / 39**0.5, abs=1e-5)
 

@@ -40,7 +40,9 @@ async def fakes() -> AsyncIterator[tuple[FakeEndpoint, FakeEndpoint]]:
 def configured(folder: Path, weak: FakeEndpoint, strong: FakeEndpoint, **more: object) -> list[str]:
     """A router whose encoder is the weak fake, a settings file, and the command that serves them."""
     words = ["zzz", "aaa", "zaz zz", "aza aa", "zz z", "a aa a"]
-    rows = [TrainingPrompt(f"{w} {w}?", float(w.count("z") > w.count("a")), 1.0, 0.0) for w in words * 3]
+    rows = [
+        TrainingPrompt(f"{w} {w}{end}", float(w.count("z") > w.count("a")), 1.0, 0.0) for end in "?!." for w in words
+    ]
     encoder = load_encoder(f"embedder@{weak.base_url}")
     train_router(encoder, SimilarityWeighted(gamma=1e4), rows, weak="small", strong="large").save(folder / "router")
     lines = [f"{key} = {value!r}".replace("'", '"') for key, value in more.items()]

@@ -221,7 +221,8 @@ async def test_prompts_like_the_training_prompts_are_decided_as_offline(tmp_path
     texts = [f"{word} {word}?\n{RULES}" for word in ("zzz", "aaa", "zaz", "aza", "zzzz", "aaaa")]
     async with gateway(tmp_path, sticky=False) as found:
         assert [len((await decide(found, one))["text"].splitlines()) for one in texts] == [7, 7, 1, 1, 1, 1]
-        rows = [TrainingPrompt(one, float(one[0] == "z"), 1.0, 0.0) for one in texts * 3]
+        said = [one.replace("?", end, 1) for end in "?!." for one in texts]
+        rows = [TrainingPrompt(one, float(one[0] == "z"), 1.0, 0.0) for one in said]
         router = train_router(LetterEncoder(), SimilarityWeighted(gamma=1e4), rows, weak="small", strong="large")
         Router(router).save(tmp_path / "router")
         await reload_all(found.gateway, "a test")

@@ -136,7 +136,7 @@ def test_an_encoder_of_ones_own(run: str) -> None:
 
 
 def test_a_gateway_imports_what_a_router_was_made_with_by_name(tmp_path: Path) -> None:
-    rows = [TrainingPrompt(f"{HARD} {i}" if i % 2 else EASY, float(i % 2), None, None) for i in range(24)]
+    rows = [TrainingPrompt(f"{HARD if i % 2 else EASY} {i}", float(i % 2), None, None) for i in range(24)]
     train_router(LENGTHS, Classifier(LogisticRegression(), "mine"), rows, weak="w", strong="s").save(tmp_path)
     settings = GatewaySettings(router=str(tmp_path), encoder="test_seams:LENGTHS", method="test_seams:UNFITTED")
     router = usable_router(settings)

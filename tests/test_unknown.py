@@ -555,3 +555,17 @@ def test_a_file_of_unknown_prompts_may_be_missing_or_empty(tmp_path: Path) -> No
     assert read_unknown(tmp_path / "none.jsonl") == ()
     (tmp_path / "empty.jsonl").touch()
     assert read_unknown(tmp_path / "empty.jsonl") == ()
+
+
+def test_rows_that_repeat_a_prompt_are_held_out_together() -> None:
+    """A fit that has seen one of them has seen the other; and one prompt had two scores, which of them depended on who
+    asked. Unknown prompts that are learned besides have folds of their own."""
+    rows = [*TRAINING, *TRAINING[:5], *TRAINING[:2]]
+    besides = [UnknownPrompt(f"{i}", f"poem {i}", GUESSED) for i in range(12)]
+    made = train_router(Directions(), KNN(3), rows, weak="small", strong="large", unknown=besides)
+    scores: dict[str, set[float]] = {}
+    for row, score in zip(rows, made.training_scores.tolist(), strict=True):
+        scores.setdefault(row.prompt, set()).add(score)
+    assert {len(found) for found in scores.values()} == {1}
+    assert made.unknown is not None
+    assert len(made.unknown.held_out) == 12

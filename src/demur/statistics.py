@@ -1,13 +1,13 @@
 """Statistics that several stages use: bootstrap intervals, ranks, folds, AUROC, the binomial distribution.
 
-Pure functions on arrays; they know neither prompts nor models. Rows of one group, such as the drafts of one prompt, are
-not independent: intervals draw them together, and folds keep them together.
+Pure functions on arrays; they know neither prompts nor models. Rows of one group, such as the drafts of one prompt and
+rows that repeat a prompt, are not independent: intervals draw them together, and folds keep them together.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from statistics import NormalDist
 from typing import Any
 
@@ -69,6 +69,15 @@ def draw_counts(n: int, *, groups: ArrayLike | None = None, resamples: int = RES
 def group_numbers(n: int, groups: ArrayLike | None) -> IntArray:
     """(n,) groups numbered from 0; without groups every row is one of its own."""
     return np.arange(n) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+
+
+def first_rows(labels: Sequence[Hashable]) -> IntArray:
+    """(n,) for each row the first that has its label, such as its prompt's text: groups of the rows that repeat one.
+
+    Where none repeats, every row is a group of its own, with the folds and draws that it has without groups.
+    """
+    first: dict[Hashable, int] = {}
+    return np.array([first.setdefault(label, row) for row, label in enumerate(labels)], dtype=np.int64)
 
 
 def percentile_interval(draws: ArrayLike) -> FloatArray:

@@ -20,7 +20,7 @@ from demur.gate.cascade.answer_scorer import AnswerScorer
 from demur.labels.beliefs.believed_gain import area_interval, believed_area
 from demur.labels.scores.uncertainty import cluster_shares, mean_nll, shannon
 from demur.records import BoolArray, FloatArray, IntArray
-from demur.statistics import FOLDS, folds, held_out
+from demur.statistics import FOLDS, folds, group_numbers, held_out
 
 SIGNALS = (
     "NLL of the draft",
@@ -85,6 +85,7 @@ class GateRows:
     signals: FloatArray  # (k + 1, n, r, s) after the draft and 0, 1, ... k extra samples
     gains: FloatArray  # (n, r) believed to be gained over the draft, from samples that no signal was read from
     heads: FloatArray | None = None  # (n, r, 2) from `read_head`; None where the endpoint gives no log-probs
+    groups: IntArray | None = None  # (n,) rows of one prompt; None: each is of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +143,13 @@ def read_head(logprobs: Sequence[float]) -> FloatArray:
     return np.array([nlls.mean(), nlls.max()]) if len(nlls) else np.full(2, EMPTY_NLL)
 
 
-def gate_verdict(after: FloatArray, before: FloatArray, gains: FloatArray) -> GateVerdict:
-    """How much of the believed ``gains`` the scores (n, r) after the drafts capture beyond the scores before them."""
+def gate_verdict(
+    after: FloatArray, before: FloatArray, gains: FloatArray, groups: IntArray | None = None
+) -> GateVerdict:
+    """How much of the believed ``gains`` the scores (n, r) after the drafts capture beyond the scores before them;
+    ``groups`` (n,): rows of one prompt."""
     caught = believed_area(before, gains)
-    return GateVerdict(caught, believed_area(after, gains) - caught, *area_interval(after, before, gains))
+    return GateVerdict(caught, believed_area(after, gains) - caught, *area_interval(after, before, gains, groups))
 
 
 def fit_gate(rows: GateRows) -> tuple[Gate, FloatArray]:
@@ -154,12 +158,12 @@ def fit_gate(rows: GateRows) -> tuple[Gate, FloatArray]:
 
     Raises InputError for too few prompts or too many samples.
     """
-    n = len(rows.prompt_scores)
+    n = len(np.unique(group_numbers(len(rows.prompt_scores), rows.groups)))
     if n < 2 * FOLDS:
         raise InputError(f"{n} training prompts cannot teach a gate; give at least {2 * FOLDS}")
     if len(rows.signals) - 1 > MOST_EXTRA_SAMPLES:
         raise InputError(f"{len(rows.signals) - 1} extra samples: a gate takes at most {MOST_EXTRA_SAMPLES}")
-    fitted = [_fit_step(rows.prompt_scores, signals, rows.gains) for signals in rows.signals]
+    fitted = [_fit_step(rows, signals) for signals in rows.signals]
     held = np.stack([scores for _, scores in fitted])
     before = np.broadcast_to(rows.prompt_scores[:, None], rows.gains.shape)
     band = float(np.quantile(np.abs(held[-1] - before), BAND_SHARE))
@@ -167,27 +171,28 @@ def fit_gate(rows: GateRows) -> tuple[Gate, FloatArray]:
     steps = tuple(replace(step, spread=float(np.std(held[-1] - scores))) for step, scores in fitted)
     head, head_verdict = None, None
     if rows.heads is not None:
-        head, after = _fit_step(rows.prompt_scores, rows.heads, rows.gains)
-        head_verdict = gate_verdict(np.clip(after, before - band, before + band), before, rows.gains)
-    return Gate(steps, head, band, gate_verdict(confined[-1], before, rows.gains), head_verdict), confined
+        head, after = _fit_step(rows, rows.heads)
+        head_verdict = gate_verdict(np.clip(after, before - band, before + band), before, rows.gains, rows.groups)
+    verdict = gate_verdict(confined[-1], before, rows.gains, rows.groups)
+    return Gate(steps, head, band, verdict, head_verdict), confined
 
 
-def _fit_step(prompt_scores: FloatArray, signals: FloatArray, gains: FloatArray) -> tuple[GateStep, FloatArray]:
+def _fit_step(rows: GateRows, signals: FloatArray) -> tuple[GateStep, FloatArray]:
     """The combined score as a step, and its held-out values (n, r).
 
     A regression on the signals alone would trust them too much: the weak model's overconfidence is in the target as
     well as in them. So the regression's estimate counts only as much as the prompt's score (both at unit variance), and
     the sum gets the prompt score's mean and spread again, so that a threshold keeps its meaning.
     """
-    n, r = gains.shape
-    X = np.column_stack([np.repeat(prompt_scores, r), signals.reshape(n * r, -1)])
-    y = gains.ravel()
+    n, r = rows.gains.shape
+    X = np.column_stack([np.repeat(rows.prompt_scores, r), signals.reshape(n * r, -1)])
+    y = rows.gains.ravel()
 
     def estimate_held_out(train: BoolArray, held: BoolArray) -> FloatArray:
         offset, weights = _ridge(X[train], y[train])
         return np.asarray(offset + X[held] @ weights)
 
-    estimate = held_out(folds(n * r, groups=np.repeat(np.arange(n), r), seed=1), estimate_held_out)
+    estimate = held_out(folds(n, groups=rows.groups, seed=1).repeat(r), estimate_held_out)
     offset, weights = _ridge(X, y)
     mean, spread = float(X[:, 0].mean()), _positive(X[:, 0].std())
     own_mean, own_spread = float(estimate.mean()), _positive(estimate.std())

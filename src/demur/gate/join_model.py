@@ -30,7 +30,7 @@ from demur.routing.prompt_router import PromptRouter
 from demur.routing.tiers import Tiers, gains_of
 from demur.runs.provenance import serving_costs
 from demur.runs.run import Own, open_run
-from demur.statistics import folds, held_out, interval
+from demur.statistics import first_rows, folds, held_out, interval
 
 FEWEST = 10  # labelled prompts of the new model
 
@@ -110,7 +110,7 @@ def join_model(
     X, learned = embed(first.encoder, [one.prompt for one in first.training]), [one.prompt for one in first.training]
     few = np.array([learned.index(row.prompt) for row in rows])
     y, target = np.array([first.training[i].target for i in few]), np.array([row.target for row in rows])
-    grown, gains = gains_of_new_model(method, X, few, y, target)
+    grown, gains = gains_of_new_model(method, X, few, y, target, first_rows(learned))
     after = _with_tier(before, at, (name, rows[0].model_b), grown, usd, gains)
     share, worth = worth_of(before, after, at, few, target, _own_threshold(first))
     found = JoinedModel(to, name, len(rows), after.names, share, worth)
@@ -203,12 +203,18 @@ def _own_threshold(router: PromptRouter) -> float:
 
 
 def gains_of_new_model(
-    method: PairGraphRouter, X: FloatArray, few: IntArray, y: FloatArray, target: FloatArray
+    method: PairGraphRouter,
+    X: FloatArray,
+    few: IntArray,
+    y: FloatArray,
+    target: FloatArray,
+    first: IntArray | None = None,
 ) -> tuple[PairGraphRouter, FloatArray]:
     """The router of the weak and the new model, and the gain (n,) that it predicts on prompts with embeddings X (n, d).
 
     ``few`` (m,): which of them it is known by, with the targets ``y`` and ``target`` of `PairGraphRouter.of_new_model`;
-    each of these is predicted from the other folds.
+    each of these is predicted from the other folds, rows of one prompt together. ``first`` (n,): the first row of each
+    row's prompt, of which the few are.
     """
 
     def predict(train: BoolArray, held: BoolArray) -> FloatArray:
@@ -217,8 +223,8 @@ def gains_of_new_model(
 
     grown = method.of_new_model(X[few], y, target)
     gains = 2 * grown.predict_proba(X)[:, 1] - 1
-    gains[few] = held_out(folds(len(few)), predict)
-    return grown, np.asarray(gains)
+    gains[few] = held_out(folds(len(few), groups=first_rows(few.tolist())), predict)
+    return grown, np.asarray(gains if first is None else gains[first])
 
 
 def worth_of(

@@ -7,6 +7,7 @@ each extra sample, and the groups of prompts where the weak model is believed to
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
@@ -27,6 +28,7 @@ from demur.methods.cascade import Cascade
 from demur.records import FloatArray, IntArray, Prompt, Sample
 from demur.routing.prompt_router import PromptRouter
 from demur.sampling.pair import PairSamples
+from demur.statistics import first_rows
 
 SWITCHED_OFF = "the gate is switched off"
 
@@ -74,7 +76,7 @@ def train_gate(
     most = max(map(len, weak)) - 1
     own = meanings(texts, [[one.text for one in each] for each in weak]).ids
     drafts = read_drafts(own, weak, min(extra, most))
-    rows = gate_rows(router.training_scores, drafts, joint, counts)
+    rows = replace(gate_rows(router.training_scores, drafts, joint, counts), groups=first_rows(texts))
     try:
         fitted, held = fit_gate(rows)
     except InputError as error:
@@ -85,7 +87,7 @@ def train_gate(
         *(router, fitted, gate == "on" or fitted.verdict.pays, meanings.entailment, meanings.rules, about, beliefs),
         weaker=weaker,
         rehearsal=rehearsal(scores, held),
-        trials=trials(fitted, scores, held, rows.gains, answer_tokens(weak), usd),
+        trials=trials(fitted, scores, held, rows.gains, answer_tokens(weak), usd, rows.groups),
     )
 
 

@@ -57,6 +57,7 @@ from demur.models.requests.cut_answers import cut_answers
 from demur.records import Encoder, Fact, FloatArray, Preference, Progress, Prompt, Sample, count_of, no_progress
 from demur.sampling.packed_samples import SamplesOf
 from demur.sampling.pair import PairSamples
+from demur.statistics import first_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,5 +324,6 @@ def _choose(
     belief = believe(heard_apart(first, *samples), slope=slope)
     learned = Measured(weak, strong, (), (), first, belief=belief)
     candidates = {name: TARGETS[name](learned, config) for name in CANDIDATES}
-    vectors = np.asarray(encoder.encode([prompt.text for prompt in prompts]), dtype=np.float32)
-    return choose_targets(candidates, judged, vectors)
+    texts = [prompt.text for prompt in prompts]
+    vectors = np.asarray(encoder.encode(texts), dtype=np.float32)
+    return choose_targets(candidates, judged, vectors, first_rows(texts))

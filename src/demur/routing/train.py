@@ -33,6 +33,7 @@ from demur.routing.known.nearest import NearestTraining
 from demur.routing.known.remembered_prompts import Remembered
 from demur.routing.prompt_router import PromptRouter, TrainingPrompt
 from demur.routing.verdict import verdict_of, with_verdict
+from demur.statistics import first_rows
 
 UNFAMILIAR_SHARE, DRIFT_ROWS = 0.01, 2000
 
@@ -62,13 +63,15 @@ def train_router(
     X = embed(encoder, [*texts, *besides])
     y = np.array([*(t.target for t in training), *besides.values()])
     with one_thread():  # a saved router has the same bytes on any number of threads
-        scores = held_out_scores(method, X, y, apart=len(besides), mapping=mapping)
+        groups = first_rows([*texts, *besides])  # rows that repeat a prompt have one score, to the last bit
+        scores = held_out_scores(method, X, y, groups=groups, apart=len(besides), mapping=mapping)[groups]
         fitted = fit_on(mapping, method, X, y)
         rows = getattr(fitted, "rows_", None)  # SW and kNN keep unit rows themselves: one array serves both
         vectors = rows if rows is not None and np.shape(rows) == X[:n].shape else unit_rows(X[:n])
         nearest = NearestTraining.of(vectors)
-        familiar = _familiar_similarity(nearest)
-    known = with_verdict(record or {}, verdict_of(scores[:n], y[:n]))
+        distinct = np.unique(groups[:n])
+        familiar = _familiar_similarity(nearest if len(distinct) == n else NearestTraining.of(vectors[distinct]))
+    known = with_verdict(record or {}, verdict_of(scores[:n], y[:n], groups[:n]))
     known |= KnownLanguages.of(texts).as_record()
     return PromptRouter(
         encoder=encoder,
@@ -202,7 +205,7 @@ def remember(encoder: Encoder, unknown: Sequence[UnknownPrompt], scores: Mapping
 
 
 def _familiar_similarity(training: NearestTraining) -> float:
-    """The 1 % quantile of training prompts' similarity to their nearest other one (over 2,000 of them at most)."""
+    """The 1 % quantile of distinct training prompts' similarity to their nearest other one (over 2,000 at most)."""
     if len(training.vectors) < 2:
         return -1.0
     chosen = np.random.default_rng(0).permutation(len(training.vectors))[:DRIFT_ROWS]

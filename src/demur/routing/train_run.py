@@ -27,7 +27,7 @@ from demur.methods.pools.pair_pools import PoolPair, fit_pairs
 from demur.models.images.joined_encoder import embed
 from demur.models.prices import ServingCost
 from demur.models.requests.cut_answers import cut_answers
-from demur.records import FloatArray, Method, Preference, count_of
+from demur.records import FloatArray, IntArray, Method, Preference, count_of
 from demur.routing.prompt_router import PromptRouter
 from demur.routing.tiers import Tiers, gains_of
 from demur.routing.train import method_of, train_routers, with_probabilities
@@ -36,6 +36,7 @@ from demur.runs.provenance import answer_lengths, record_of, serving_costs
 from demur.runs.run import Run
 from demur.sampling.cost import samples_in
 from demur.sampling.earlier.answer_lengths import own_limit
+from demur.statistics import first_rows
 
 
 def train_run(run: Run) -> tuple[dict[str, PromptRouter], PromptRouter]:
@@ -120,36 +121,42 @@ def with_tiers(
                 f"{name} gains the same ({column[0]:.3f}) over {names[0]} on all {len(column)} prompts, so there is "
                 "nothing to learn of it; leave it out of [[models]], then demur run FILE --again (no sample is lost)"
             )
-    X = embed(router.encoder, [one.prompt for one in router.training])
+    texts = [one.prompt for one in router.training]
+    X, groups = embed(router.encoder, texts), first_rows(texts)
     methods: Sequence[Method]
     with one_thread():
         if isinstance(router.method, PoolPair):
-            methods, values = fit_pairs(router.method, X, learned)
-            router = _of_one_router(router, methods[-1], values[:, -1], gains[:, -1])
+            methods, values = fit_pairs(router.method, X, learned, groups)
+            values = values[groups]
+            router = _of_one_router(router, methods[-1], values[:, -1], gains[:, -1], groups)
         else:
-            methods, values = _fit_each(router, X, gains)
+            methods, values = _fit_each(router, X, gains, groups)
     roles = ("weak", *names[1:-1], "strong")
-    texts = [one.prompt for one in router.training]
     usd = tuple(_mean_usd(router.cost(role), name, texts) for role, name in zip(roles, names, strict=True))
     between = tuple(methods[: len(names) - 2])  # the strong model's is the router's own
     tiers = Tiers(tuple(names), tuple(models), between, usd, qualities, values)
     return replace(router, tiers=tiers, training_scores=tiers.scores(values))
 
 
-def _fit_each(router: PromptRouter, X: FloatArray, gains: FloatArray) -> tuple[Sequence[Method], FloatArray]:
-    """A method for each model between, fitted on its gains (n, K) alone; and the (n, K) gains predicted held out."""
+def _fit_each(
+    router: PromptRouter, X: FloatArray, gains: FloatArray, groups: IntArray
+) -> tuple[Sequence[Method], FloatArray]:
+    """A method for each model between, fitted on its gains (n, K) alone; and the (n, K) gains predicted held out, rows
+    of one of the ``groups`` (n,) together."""
     methods, held = [], []
     for column in gains.T[1:-1]:
         y, method = gain_targets(column), copy.deepcopy(router.method)
-        held.append(held_out_scores(method, X, y))
+        held.append(held_out_scores(method, X, y, groups=groups)[groups])
         methods.append(method.fit(X, y))
     return methods, gains_of(held, router.training_scores)
 
 
-def _of_one_router(router: PromptRouter, last: Method, values: FloatArray, gains: FloatArray) -> PromptRouter:
+def _of_one_router(
+    router: PromptRouter, last: Method, values: FloatArray, gains: FloatArray, groups: IntArray
+) -> PromptRouter:
     """The router with the strong model's part of one over all models in place of the pair's, and the verdict on it;
-    ``values`` and ``gains`` (n,): of the strong model, predicted held out and as labelled."""
-    verdict = verdict_of(0.5 + values / 2, gain_targets(gains))
+    ``values`` and ``gains`` (n,): of the strong model, predicted held out by ``groups`` and as labelled."""
+    verdict = verdict_of(0.5 + values / 2, gain_targets(gains), groups)
     return replace(router, method=last, record=with_verdict(router.record, verdict))
 
 

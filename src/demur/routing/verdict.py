@@ -15,8 +15,8 @@ import numpy as np
 
 from demur.errors import InputError
 from demur.labels.beliefs.believed_gain import caught_within_folds
-from demur.records import FloatArray
-from demur.statistics import FOLDS, interval
+from demur.records import FloatArray, IntArray
+from demur.statistics import FOLDS, group_numbers, interval
 
 KEY = "verdict"  # in a router's record
 # Where there is nothing to learn, cross-validated scores spread so much wider than scores of other prompts would: every
@@ -74,10 +74,14 @@ class RouterVerdict:
         return f"NOT shown to beat random: {self.figures}, held out; {few}"
 
 
-def verdict_of(scores: FloatArray, targets: FloatArray) -> RouterVerdict:
-    """From held-out scores and targets of the training prompts, (n,) each; n >= 1."""
-    each = caught_within_folds(scores, 2 * np.asarray(targets, dtype=float) - 1)
-    gain, (low, high), wider = float(each.mean()), interval(each), widening(len(each))
+def verdict_of(scores: FloatArray, targets: FloatArray, groups: IntArray | None = None) -> RouterVerdict:
+    """From held-out scores and targets of the training prompts, (n,) each; n >= 1.
+
+    ``groups`` (n,): those that the scores were held out by; rows of one tell no more than one of them.
+    """
+    each = caught_within_folds(scores, 2 * np.asarray(targets, dtype=float) - 1, groups)
+    wider = widening(int(group_numbers(len(each), groups).max()) + 1)
+    gain, (low, high) = float(each.mean()), interval(each, groups=groups)
     return RouterVerdict(gain, gain - wider * (gain - low), gain + wider * (high - gain), len(each))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from demur.gate.cascade.answer_scorer import AnswerScorer, embed_answers
 from demur.gate.gate import Gate, GateStep, gate_verdict
 from demur.records import BoolArray, Encoder, FloatArray, Sample
-from demur.statistics import folds, held_out
+from demur.statistics import first_rows, folds, held_out
 
 BAND = 10.0  # wider than any two scores are apart: every answer is looked at
 
@@ -46,16 +46,19 @@ def fit_cascade(
 
     def wrong_held_out(train: BoolArray, held: BoolArray) -> FloatArray:
         known = y[train]
+        if not len(known):  # all rows are of one prompt
+            return np.full(int(held.sum()), 1.0 - y.mean())
         if np.ptp(known) == 0:  # nothing to learn in this fold
             return np.full(int(held.sum()), 1.0 - known[0])
         return 1.0 - AnswerScorer.fit(X[train], known).right(X[held])
 
-    wrong = held_out(folds(len(y), groups=np.repeat(np.arange(len(right)), right.shape[1]), seed=1), wrong_held_out)
+    groups = first_rows(prompts)
+    wrong = held_out(folds(len(right), groups=groups, seed=1).repeat(right.shape[1]), wrong_held_out)
     spread = float(prompt_scores.std()) / (float(wrong.std()) or 1.0)
     step = GateStep(float(prompt_scores.mean() - spread * wrong.mean()), 0.0, (spread,))
     before = np.broadcast_to(prompt_scores[:, None], right.shape)
     after = step.score(before, wrong.reshape(*right.shape, 1))
-    return Gate((step,), None, BAND, gate_verdict(after, before, gains), scorer=scorer), after[None]
+    return Gate((step,), None, BAND, gate_verdict(after, before, gains, groups), scorer=scorer), after[None]
 
 
 def _rows(encoder: Encoder, prompts: Sequence[str], answers: Sequence[Sequence[str]]) -> FloatArray:

@@ -12,7 +12,7 @@ import numpy as np
 
 from demur.gate.gate import Gate, GateVerdict, gate_verdict
 from demur.gate.quality.two_stages import StagedScores, Use
-from demur.records import FloatArray, Sample
+from demur.records import FloatArray, IntArray, Sample
 from demur.statistics import interval
 
 SHARES = np.linspace(0.1, 0.9, 9)
@@ -62,11 +62,12 @@ def trials(
     gains: FloatArray,
     tokens: tuple[float, float],
     usd: tuple[FloatArray, FloatArray] | None = None,
+    groups: IntArray | None = None,
 ) -> tuple[ExtraSamplesTrial, ...]:
     """One trial per number of extra samples.
 
     ``held``: scores (k + 1, n, r) of `fit_gate`; ``gains`` (n, r) of its rows; ``tokens`` read and written of one weak
-    answer; ``usd`` (n,) of an answer of the weak and of the strong model.
+    answer; ``usd`` (n,) of an answer of the weak and of the strong model; ``groups`` (n,): rows of one prompt.
     """
     staged = StagedScores(prompt_scores, held, np.array([step.spread for step in gate.steps]), gate.band)
     before = np.broadcast_to(prompt_scores[:, None], gains.shape)
@@ -79,21 +80,28 @@ def trials(
             for parts in zip(*((use.checked, use.extra, use.checked & use.strong) for use in uses), strict=True)
         )
         spent = ((extra + dropped) * tokens[0], (extra + dropped) * tokens[1])
-        money = None if usd is None else gain_for_the_money(uses, prompt_scores, gains, *usd)
+        money = None if usd is None else gain_for_the_money(uses, prompt_scores, gains, *usd, groups=groups)
         found.append(
             ExtraSamplesTrial(
-                samples, gate_verdict(limited.final, before, gains), checked, extra, dropped, spent, money
+                samples, gate_verdict(limited.final, before, gains, groups), checked, extra, dropped, spent, money
             )
         )
     return tuple(found)
 
 
 def gain_for_the_money(
-    uses: Sequence[Use], prompt_scores: FloatArray, gains: FloatArray, weak_usd: FloatArray, strong_usd: FloatArray
+    uses: Sequence[Use],
+    prompt_scores: FloatArray,
+    gains: FloatArray,
+    weak_usd: FloatArray,
+    strong_usd: FloatArray,
+    *,
+    groups: IntArray | None = None,
 ) -> tuple[float, float, float]:
     """The gain of the gate over the prompt's score alone, if the latter may spend the gate's cost on strong answers.
 
-    Mean of ``gains`` (n, r) over ``uses``, with a 95 % bootstrap interval over prompts at these costs.
+    Mean of ``gains`` (n, r) over ``uses``, with a 95 % bootstrap interval over prompts at these costs; ``groups`` (n,):
+    rows of one prompt.
     """
     n = len(prompt_scores)
     order = np.argsort(-prompt_scores, kind="stable")
@@ -105,7 +113,7 @@ def gain_for_the_money(
         alone = np.empty(n)
         alone[order] = np.clip(affordable - np.arange(n), 0.0, 1.0)  # the last one in part
         each += (gains * (use.strong - alone[:, None])).mean(axis=1) / len(uses)
-    return float(each.mean()), *interval(each)
+    return float(each.mean()), *interval(each, groups=groups)
 
 
 def answer_tokens(samples: Sequence[Sequence[Sample]]) -> tuple[float, float]:

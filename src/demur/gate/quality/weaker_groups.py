@@ -13,7 +13,7 @@ import numpy as np
 
 from demur.methods.groups.kmeans import spherical_kmeans
 from demur.records import FloatArray, count_of
-from demur.statistics import normal_interval
+from demur.statistics import first_rows, normal_interval
 
 PROMPTS_A_SLICE, FEWEST, MOST_SLICES = 40, 20, 12
 
@@ -40,7 +40,12 @@ class WeakerGroup:
 
 
 def weaker_groups(vectors: FloatArray, prompts: Sequence[str], gains: FloatArray) -> tuple[WeakerGroup, ...]:
-    """Slices whose whole interval of believed ``gains`` (n,) lies below zero; ``vectors`` (n, d) are the prompts'."""
+    """Slices whose whole interval of believed ``gains`` (n,) lies below zero; ``vectors`` (n, d) are the prompts'.
+
+    A prompt that repeats counts once: it was sampled once, and tells no more.
+    """
+    first = np.unique(first_rows(prompts))
+    vectors, prompts, gains = vectors[first], [prompts[i] for i in first], gains[first]
     count = int(np.clip(len(prompts) // PROMPTS_A_SLICE, 1, MOST_SLICES))
     member, centres = spherical_kmeans(vectors, count, np.random.default_rng(0))
     found = []

@@ -42,27 +42,30 @@ def believed_area(scores: FloatArray, gains: FloatArray) -> float:
     return float(np.mean(np.asarray(gains) * (mean_ranks(scores) - 0.5)))
 
 
-def caught_within_folds(scores: FloatArray, gains: FloatArray) -> FloatArray:
+def caught_within_folds(scores: FloatArray, gains: FloatArray, groups: IntArray | None = None) -> FloatArray:
     """(n,) what each prompt adds to the believed gain caught above random, each ranked within its own fold.
 
-    ``scores`` (n,) are those of `held_out_scores`. Every fold's scores come from another fit, whose mean is low where
-    the fold's own targets are high: ranked together they make any router look worse than it is, by a whole standard
-    error at 200 prompts (NQ-Open).
+    ``scores`` (n,) are those of `held_out_scores` with these ``groups``. Every fold's scores come from another fit,
+    whose mean is low where the fold's own targets are high: ranked together they make any router look worse than it
+    is, by a whole standard error at 200 prompts (NQ-Open).
     """
-    fold_of, found = folds(len(gains)), np.empty(len(gains))
+    fold_of, found = folds(len(gains), groups=groups), np.empty(len(gains))
     for fold in np.unique(fold_of):
         rows = fold_of == fold
         found[rows] = (gains[rows] - gains[rows].mean()) * (mean_ranks(scores[rows]) - 0.5)
     return found
 
 
-def area_interval(better: FloatArray, scores: FloatArray, gains: FloatArray) -> tuple[float, float]:
+def area_interval(
+    better: FloatArray, scores: FloatArray, gains: FloatArray, groups: IntArray | None = None
+) -> tuple[float, float]:
     """95 % bootstrap interval, over prompts, of the gain that ``better`` captures beyond ``scores``.
 
-    Arrays (n,), or (n, r) with r answers of each prompt, which are drawn together.
+    Arrays (n,), or (n, r) with r answers of each prompt, which are drawn together, as are prompts of one of the
+    ``groups`` (n,).
     """
     each = (np.asarray(gains) * (mean_ranks(better) - mean_ranks(scores))).reshape(len(gains), -1).mean(axis=1)
-    return interval(each)
+    return interval(each, groups=groups)
 
 
 def halves(joint: Sequence[IntArray]) -> tuple[list[IntArray], FloatArray]:
@@ -85,14 +88,19 @@ def halves(joint: Sequence[IntArray]) -> tuple[list[IntArray], FloatArray]:
     return first, np.array(judged)
 
 
-def choose_targets(candidates: Mapping[str, FloatArray], gains: FloatArray, vectors: FloatArray) -> KindChoice:
+def choose_targets(
+    candidates: Mapping[str, FloatArray], gains: FloatArray, vectors: FloatArray, groups: IntArray | None = None
+) -> KindChoice:
     """The kind whose router captures most of the believed ``gains`` (n,) on held-out prompts.
 
     ``candidates``: targets (n,) a kind, made from other samples than ``gains``; the first one stays unless another is
-    better beyond its 95 % interval. ``vectors``: the prompts, (n, d).
+    better beyond its 95 % interval. ``vectors``: the prompts, (n, d);
+    ``groups`` (n,): those that are one prompt.
     """
-    scores = {kind: held_out_scores(KernelRidge(), vectors, targets) for kind, targets in candidates.items()}
+    scores = {
+        kind: held_out_scores(KernelRidge(), vectors, targets, groups=groups) for kind, targets in candidates.items()
+    }
     areas = {kind: believed_area(each, gains) for kind, each in scores.items()}
     usual, best = next(iter(areas)), max(areas, key=areas.__getitem__)
-    better = best != usual and area_interval(scores[best], scores[usual], gains)[0] > 0
+    better = best != usual and area_interval(scores[best], scores[usual], gains, groups)[0] > 0
     return KindChoice(best if better else usual, areas)

@@ -17,6 +17,7 @@ from demur.methods.fit.cross_validate import held_out_scores
 from demur.methods.logistic import LogisticRegression
 from demur.prompts.grading import grade
 from demur.records import Encoder, Entailment, FloatArray, Prompt, Sample
+from demur.statistics import first_rows
 
 MOST_PHRASES = 16  # into which an answer is divided, so that it takes at most 32 pairs of the entailment model
 UNLIKELY = np.log([0.1, 0.5])  # LARS counts the tokens below these probabilities
@@ -157,7 +158,7 @@ def answer_features(questions: Sequence[str], answers: Sequence[Sample], encoder
 def _graded_lars(prompts: Sequence[Prompt], samples: Sequence[Sequence[Sample]], encoder: Encoder | None) -> FloatArray:
     """(n,) of the first answers, learned from all answers to the other prompts."""
     rows = [(i, prompts[i], one) for i, answers in enumerate(samples) for one in answers]
-    place = [i for i, _, _ in rows]
+    place, same = [i for i, _, _ in rows], first_rows([prompt.text for prompt in prompts])
     features = answer_features([prompt.text for _, prompt, _ in rows], [one for _, _, one in rows], encoder)
     right = np.array([grade(prompt, one.text) for _, prompt, one in rows])
-    return lars(features, right, place)[np.unique(place, return_index=True)[1]]
+    return lars(features, right, same[place].tolist())[np.unique(place, return_index=True)[1]]

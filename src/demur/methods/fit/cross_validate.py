@@ -11,7 +11,7 @@ from demur.errors import InputError
 from demur.mapping import Map
 from demur.methods.fit.spread import fit_on
 from demur.records import BoolArray, FloatArray, Method
-from demur.statistics import folds, held_out
+from demur.statistics import folds, group_numbers, held_out
 
 
 def held_out_scores(
@@ -25,8 +25,9 @@ def held_out_scores(
 ) -> FloatArray:
     """(n,) scores of the training prompts by copies of the method that did not see them.
 
-    Rows of one of the ``groups`` are held out together; without groups every row is one of its own. The last ``apart``
-    rows are divided into folds by themselves, so that the others' folds do not depend on them.
+    Rows of one of the ``groups`` (n,) are held out together; without groups every row is one of its own. The last
+    ``apart`` rows, of groups of their own, are divided into folds by themselves, so that the others' folds do not
+    depend on them.
     A memorising method (SW, kNN) reproduces its own rows, so its in-sample scores do not apply to new prompts. Where
     the other folds teach nothing (one target only, fewer rows than k), a prompt's score is their mean target.
     """
@@ -41,5 +42,6 @@ def held_out_scores(
         except InputError:  # such as k larger than the fold
             return constant
 
-    fold_of = folds(len(X) - apart, groups=groups)
-    return held_out(np.append(fold_of, folds(apart)) if apart else fold_of, predict)
+    number, first = group_numbers(len(X), groups), len(X) - apart
+    fold_of = folds(first, groups=number[:first])
+    return held_out(np.append(fold_of, folds(apart, groups=number[first:])) if apart else fold_of, predict)

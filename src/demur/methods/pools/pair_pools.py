@@ -19,7 +19,7 @@ from demur.methods.pools.contrastive import RouterDC
 from demur.methods.pools.estimate import slope_of
 from demur.methods.pools.graph import GraphRouter, GraphWeights, model_nodes
 from demur.methods.pools.pool import PoolRouter, pair_quality
-from demur.records import BoolArray, FloatArray
+from demur.records import BoolArray, FloatArray, IntArray
 from demur.statistics import folds, held_out
 
 
@@ -152,9 +152,12 @@ class PairGraphRouter(PoolPair):
 POOLS: dict[str, type[Estimator]] = {"routerdc": PairRouterDC, "graphrouter": PairGraphRouter}
 
 
-def fit_pairs(method: PoolPair, X: FloatArray, quality: FloatArray) -> tuple[Sequence[PoolPair], FloatArray]:
+def fit_pairs(
+    method: PoolPair, X: FloatArray, quality: FloatArray, groups: IntArray | None = None
+) -> tuple[Sequence[PoolPair], FloatArray]:
     """One router over K models, from embeddings (n, d) and quality (n, K), as its K - 1 pairs of the first model and
-    each other one; and the (n, K) gains over the first that fits on other prompts predict.
+    each other one; and the (n, K) gains over the first that fits on other prompts predict. Rows of one of the
+    ``groups`` (n,) are one prompt.
 
     Scores become gains by one slope for all models, `demur.methods.pools.estimate.slope_of` on held-out prompts, around
     each model's mean gain; 0 where the prompts tell nothing. Raises InputError as `PoolRouter.fit`.
@@ -167,7 +170,7 @@ def fit_pairs(method: PoolPair, X: FloatArray, quality: FloatArray) -> tuple[Seq
             return np.zeros((int(held.sum()), quality.shape[1]))
         return np.asarray(_scores(pairs, X[held]) - _scores(pairs, X[train]).mean(axis=0))
 
-    scores = held_out(folds(len(X)), predict)
+    scores = held_out(folds(len(X), groups=groups), predict)
     slope, gains = slope_of(scores, quality), (quality - quality[:, :1]).mean(axis=0)
     pairs = _pairs_of(method, X, quality)
     for pair, gain, score in zip(pairs, gains[1:], _scores(pairs, X).mean(axis=0)[1:], strict=True):
