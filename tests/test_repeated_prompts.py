@@ -6,6 +6,7 @@ Held out apart, a prompt would have several scores, and each would know its own 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
@@ -19,8 +20,10 @@ import demur
 from demur.cli.main import app
 from demur.config import load_run
 from demur.errors import InputError
-from demur.evaluation.held_out import evaluate_held_out
+from demur.evaluation.grades import FEWEST_GRADED
+from demur.evaluation.held_out import evaluate_held_out, evaluate_without_gold
 from demur.evaluation.report.headline import training_headline
+from demur.evaluation.report.headline_record import Headline
 from demur.evaluation.thresholds.calibrate import calibrate_and_measure
 from demur.evaluation.thresholds.criterion import Criterion
 from demur.gate.cascade.fit_cascade import fit_cascade
@@ -43,8 +46,9 @@ from demur.routing.train import train_router
 from demur.routing.train_run import with_tiers
 from demur.routing.verdict import recorded_verdict, verdict_of
 from demur.runs import run as opened
+from demur.runs.lineage import GRADES_FILE
 from demur.runs.run import open_run
-from demur.statistics import first_rows, folds
+from demur.statistics import first_rows, folds, mean_interval
 from pairs import questions, running_pair, strong, weak
 from worlds import planted
 
@@ -268,3 +272,44 @@ def test_every_command_says_the_same_of_rows_that_repeat(tmp_path: Path, monkeyp
         assert headline.prompts == len(prompts.read_text().splitlines()) == 108
         for output in (kept, CliRunner().invoke(app, ["status", "--run", run], env={"COLUMNS": "400"}).output):
             assert headline.sentence in output
+
+
+def test_a_mean_has_an_interval_over_distinct_prompts_in_whatever_order_the_rows_stand() -> None:
+    values = np.random.default_rng(0).random(200)
+    rows = np.tile(np.arange(200), 4)
+    found = mean_interval(values[rows], rows)
+    assert found == pytest.approx(mean_interval(values), rel=0.02)
+    shuffled = np.random.default_rng(1).permutation(rows)
+    assert mean_interval(values[shuffled], shuffled) == found
+
+
+def test_a_graded_prompt_counts_once_however_often_it_repeats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the first 15 prompts, which a person graded, are 23 rows: too few to measure by, although rows are enough. Of
+    the first 24, no command says another number, and none is left out."""
+    monkeypatch.setattr(opened, "load_encoder", lambda spec, progress: LetterEncoder())
+    monkeypatch.setattr("demur.routing.restoring.load_encoder", lambda spec: LetterEncoder(), raising=False)
+    prompts, run = run_of(tmp_path)
+
+    def lines_of(count: int) -> dict[str, Headline]:
+        texts = [str(row["prompt"]) for row in questions()][:count]
+        rows = ({"prompt": text, "weak_quality": float("plus" not in text), "strong_quality": 1.0} for text in texts)
+        (Path(run) / GRADES_FILE).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        given = Criterion(strong_share=0.5)
+        _, headline, _ = calibrate_and_measure(prompts, given, router=f"{run}/router", anyway=True)
+        with open_run(load_run(run)) as there:
+            found = evaluate_without_gold(there)
+        assert not [line for line in found.warnings if "left out" in line]
+        assert found.kinds is not None
+        cells = " ".join(cell for row in found.kinds.rows for cell in row)
+        assert sum(map(int, re.findall(r"measured on (\d+)", cells))) == (count if count >= FEWEST_GRADED else 0)
+        return {
+            "calibrate": headline,
+            "replay": demur.replay(prompts, router=f"{run}/router").headline,
+            "report": found.headline,
+        }
+
+    few, enough = lines_of(15), lines_of(24)
+    assert {name: line.by_grades for name, line in few.items()} == dict.fromkeys(few, False)
+    assert {name: line.judged for name, line in enough.items()} == dict.fromkeys(enough, 24)
+    assert len({tuple(line.block().lines) for line in enough.values()}) == 1
+    assert len({tuple(line.block().lines) for line in few.values()}) == 1

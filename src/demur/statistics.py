@@ -36,13 +36,18 @@ def interval(
     return float(low), float(high)
 
 
-def mean_interval(values: ArrayLike) -> tuple[float, float, float]:
+def mean_interval(values: ArrayLike, groups: IntArray | None = None) -> tuple[float, float, float]:
     """Mean of (n,) values and the ends of its bootstrap interval, the same in whatever order the rows stand.
 
     Two commands that count the same prompts, one in a file's order and one in a router's, so give one interval.
+    ``groups`` (n,): rows that are drawn together.
     """
-    rows = np.sort(np.asarray(values, dtype=float))
-    return float(rows.mean()), *interval(rows)
+    rows = np.asarray(values, dtype=float)
+    number = group_numbers(len(rows), groups)
+    sizes = np.bincount(number)
+    means = np.bincount(number, rows) / sizes
+    order = np.lexsort((rows, sizes[number], means[number]))
+    return float(rows[order].mean()), *interval(rows[order], groups=first_rows(number[order].tolist()))
 
 
 def bootstrap(

@@ -137,7 +137,7 @@ def measure_served(
         return None, headline(router, looked, texts, on="test prompts", quality=graded.means, usd=graded.usd)
     worth, usd = graded_tier_test(run, prompts), tier_test_usd(run, prompts)
     settled = served.unknown_setting.settled_rows(looked.untold)
-    tiers = measure_tiers(served, looked.values, worth, usd, settled, on="test prompts", believed=False)
+    tiers = measure_tiers(served, looked.values, worth, usd, settled, texts=texts, on="test prompts", believed=False)
     return tiers, tier_headline(
         *(served, looked.values, texts, settled),
         on="test prompts",

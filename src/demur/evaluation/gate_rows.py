@@ -13,9 +13,10 @@ from demur.gate.quality.two_stages import StagedScores, Use, apgr_gain, staged_c
 from demur.gate.router import Router, drafts_of
 from demur.meaning.clusters import Clustering
 from demur.measure.curve import cost_quality_curve
-from demur.records import FloatArray
+from demur.records import FloatArray, IntArray
 from demur.routing.known.known_prompts import Looked
 from demur.routing.prompt_router import PromptRouter
+from demur.statistics import first_rows
 
 PRESET = "paper preset, sw"  # Eqs. 2, 3 and 6 as printed
 HARD = "hard SE, sw"  # the labels' own entropies, the symmetric difference, RouteLLM's weights
@@ -31,6 +32,7 @@ def measure_gate(
     ``recipes``: the paper's routers, by a name of ABOUT. ``meanings`` as `demur.gate.router.drafts_of` takes them.
     """
     texts = [prompt.text for prompt in test.prompts]
+    groups = first_rows(texts)
     rows: list[EvaluationRow] = []
     findings, remarks = [gate_in_brief(router)], [*router.lines]
     looked = router.prompt_router.look_at(texts)
@@ -41,20 +43,24 @@ def measure_gate(
     for name, paper in theirs.items():
         weak_cost, strong_cost = costs or (None, None)
         curve = cost_quality_curve(
-            paper, test.weak_quality, test.strong_quality, weak_cost=weak_cost, strong_cost=strong_cost
+            *(paper, test.weak_quality, test.strong_quality),
+            weak_cost=weak_cost,
+            strong_cost=strong_cost,
+            groups=groups,
         )
         rows.append(EvaluationRow(name, curve))
     if router.gate is not None:
         staged, drafted = sampled_answers(router, looked, test, meanings)
         name = served if router.gate.scorer else f"{served} + gate"
-        rows.append(EvaluationRow(name, staged_curve(staged, drafted, test.strong_quality, costs)))
+        rows.append(EvaluationRow(name, staged_curve(staged, drafted, test.strong_quality, costs, groups)))
         if router.active:
             quality, best = drafted, staged.final
         if router.serving_gate:
             use, in_line = served_on_samples(router, looked, test, (staged, drafted))
             remarks.append(f"at its threshold, on the answers that were sampled, it {use.sentence}")
     if test.strong_quality.mean() > test.weak_quality.mean():
-        findings += [_gain_over(name, best, paper, quality, test.strong_quality) for name, paper in theirs.items()]
+        answers = quality, test.strong_quality, groups
+        findings += [_gain_over(name, best, paper, *answers) for name, paper in theirs.items()]
     return rows, tuple(findings), tuple(remarks), in_line
 
 
@@ -86,12 +92,14 @@ def served_on_samples(
     staged, drafted = answers
     use = router.use(staged, looked, router.threshold if threshold is None else threshold)
     usd = test.weak_usd, test.strong_usd
-    given = drafted, test.strong_quality, usd
+    given = drafted, test.strong_quality, usd, first_rows([prompt.text for prompt in test.prompts])
     return use, sampled_headline(router, looked, use, *given, on="test prompts", threshold=threshold)
 
 
-def _gain_over(name: str, scores: FloatArray, paper: FloatArray, weak: FloatArray, strong: FloatArray) -> str:
+def _gain_over(
+    name: str, scores: FloatArray, paper: FloatArray, weak: FloatArray, strong: FloatArray, groups: IntArray
+) -> str:
     if scores.ndim > 1:
         paper, strong = (np.broadcast_to(side[:, None], scores.shape) for side in (paper, strong))
-    gain, low, high = apgr_gain(scores, paper, weak, strong)
+    gain, low, high = apgr_gain(scores, paper, weak, strong, groups)
     return f"against {ABOUT[name]}: APGR {gain:+.3f} [{low:+.3f}, {high:+.3f}]"

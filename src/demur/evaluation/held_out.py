@@ -6,7 +6,7 @@ Without gold answers quality is what the strong model's samples believe; where a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict
 
 import numpy as np
@@ -59,6 +59,7 @@ from demur.runs.provenance import record_of
 from demur.runs.run import Run
 from demur.sampling.cost import price_facts, price_line
 from demur.sampling.pair import spend_of
+from demur.statistics import first_rows
 
 
 def evaluate_by_grades(run: Run) -> Evaluation:
@@ -99,7 +100,7 @@ def evaluate_held_out(run: Run, *, graded: bool) -> Evaluation:
     served = loaded.prompt_router
     grades = read_grades(config.folder / GRADES_FILE) if graded else {}
     measured = _graded_quality(run, loaded) if graded else None
-    few = measured is not None and loaded.beliefs is not None and _are_few(*measured)
+    few = measured is not None and loaded.beliefs is not None and _are_few(training_texts(served), *measured)
     rows, quality = _believed_quality(run, loaded) if measured is None or few else measured
     believed = measured is None or few
     texts = [training_texts(served)[i] for i in rows]
@@ -109,7 +110,10 @@ def evaluate_held_out(run: Run, *, graded: bool) -> Evaluation:
         EvaluationRow(
             name,
             cost_quality_curve(
-                learned_prompts(router)[1].scores[rows], *quality, weak_cost=weak_usd, strong_cost=strong_usd
+                *(learned_prompts(router)[1].scores[rows], *quality),
+                weak_cost=weak_usd,
+                strong_cost=strong_usd,
+                groups=first_rows(texts),
             ),
         )
         for name, router in _routers(run, served)
@@ -152,7 +156,7 @@ def evaluate_held_out(run: Run, *, graded: bool) -> Evaluation:
         tiers=_tiers(served) if believed else None,
         remarks=loaded.lines[1:],
         believed=believed,
-        verdict=_verdict_sentence(verdict) if believed else verdict_by_grades(row, len(rows), verdict),
+        verdict=_verdict_sentence(verdict) if believed else verdict_by_grades(row, len(set(texts)), verdict),
         believed_line=drawn if few else None,
         graded_by=_graded_by(config, [training_texts(served)[i] for i in measured[0]]) if measured else "",
         folder=config.folder,
@@ -189,9 +193,10 @@ def _tiers(router: PromptRouter) -> TiersMeasured | None:
     """The models of a router of several on its training prompts, by belief."""
     if router.tiers is None:
         return None
-    usd = tier_usd(router, [one.prompt for one in router.training])
+    texts = [one.prompt for one in router.training]
+    usd = tier_usd(router, texts)
     values, qualities = router.tiers.training_values, router.tiers.qualities
-    return measure_tiers(router, values, qualities, usd, on=TRAINING, believed=True)
+    return measure_tiers(router, values, qualities, usd, texts=texts, on=TRAINING, believed=True)
 
 
 def _believed_quality(run: Run, router: Router) -> tuple[IntArray, Pair]:
@@ -216,10 +221,10 @@ def _graded_quality(run: Run, router: Router) -> tuple[IntArray, Pair]:
     texts, looked = learned_prompts(router.prompt_router)
     by_score = scored_prompts(router, looked)
     rows = [i for i, text in enumerate(texts) if by_score[i] and text in grades]
-    if len(rows) < FEWEST_GRADED:
+    if (count := len({texts[i] for i in rows})) < FEWEST_GRADED:
         given = count_of(len(grades), "prompt is", "prompts are")
         raise InputError(
-            f"{run.config.folder / GRADES_FILE}: {given} graded, {len(rows)} of them are training prompts that the "
+            f"{run.config.folder / GRADES_FILE}: {given} graded, {count} of them are training prompts that the "
             f"score decides; {FEWEST_GRADED} such are needed, {USUAL_GRADES} are better: demur grade --run "
             f"{run.config.run} asks for those first"
         )
@@ -237,10 +242,11 @@ def _routers(run: Run, served: PromptRouter) -> list[tuple[str, PromptRouter]]:
     return found
 
 
-def _are_few(rows: IntArray, quality: Pair) -> bool:
+def _are_few(learned: Sequence[str], rows: IntArray, quality: Pair) -> bool:
     """Whether grades tell too little to draw curves from: fewer than usual, and the large model not shown to be better,
     without which a curve of them shows chance."""
-    return len(rows) < USUAL_GRADES and weak_without_gap(*quality) is not None
+    texts = [learned[i] for i in rows]
+    return len(set(texts)) < USUAL_GRADES and weak_without_gap(*quality, first_rows(texts)) is not None
 
 
 def _notes_of_grades(
@@ -249,13 +255,14 @@ def _notes_of_grades(
     """What grades are still too few for, with the command that asks for more, and what becomes of those that measure no
     router: more of these are advised only where no others are missing, so that one command is."""
     learned = training_texts(router.prompt_router)
-    more = grade_more(config.folder) if len(rows) < USUAL_GRADES else ""
-    beside = _beside_the_score([learned[i] for i in rows], grades, learned, line, config.run, advise=not more)
-    return (*beside, *(_few_grades(len(rows), more, few=few) if len(rows) < USUAL_GRADES else ()))
+    used = {learned[i] for i in rows}
+    more = grade_more(config.folder) if len(used) < USUAL_GRADES else ""
+    beside = _beside_the_score(used, grades, learned, line, config.run, advise=not more)
+    return (*beside, *(_few_grades(len(used), more, few=few) if len(used) < USUAL_GRADES else ()))
 
 
 def _beside_the_score(
-    used: Sequence[str],
+    used: Set[str],
     grades: Mapping[str, object],
     learned: Sequence[str],
     line: Headline,
@@ -265,7 +272,7 @@ def _beside_the_score(
 ) -> tuple[str, ...]:
     """What becomes of graded prompts that no router is measured on, because their model is fixed, or because no router
     was to learn from them; empty where there are none. ``advise``: with the command that grades more of them."""
-    fixed = len((grades.keys() & set(learned)) - set(used))
+    fixed = len((grades.keys() & set(learned)) - used)
     strange, said = len(grades) - len(used) - fixed, []
     if fixed:
         counts = f"they count in the first line's quality alone, as {line.by_setting:.0%} of the prompts"

@@ -29,6 +29,7 @@ from demur.prompts.grading import grade, quality
 from demur.records import FloatArray, Grader, Preference, Prompt, Role, Sample, dollars
 from demur.routing.prompt_router import Neighbour, PromptRouter
 from demur.routing.verdict import RouterVerdict
+from demur.statistics import first_rows
 
 RANDOM = 0.5  # APGR of random routing
 
@@ -182,8 +183,8 @@ class Evaluation:
 
     @property
     def n_test(self) -> int:
-        """Prompts that it was measured on."""
-        return len(self.examples)
+        """Prompts that it was measured on; by hand one is graded once, however often it repeats."""
+        return len({one.prompt for one in self.examples}) if self.drawn.by_grades else len(self.examples)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +252,12 @@ def served_usd(
 def evaluate_router(name: str, scores: FloatArray, test: TestSet) -> EvaluationRow:
     """Measure one router's scores (n,) on the test set."""
     costs = (None, None) if test.weak_usd is None or test.strong_usd is None else (test.weak_usd, test.strong_usd)
-    curve = cost_quality_curve(scores, test.weak_quality, test.strong_quality, weak_cost=costs[0], strong_cost=costs[1])
+    curve = cost_quality_curve(
+        *(scores, test.weak_quality, test.strong_quality),
+        weak_cost=costs[0],
+        strong_cost=costs[1],
+        groups=first_rows([prompt.text for prompt in test.prompts]),
+    )
     return EvaluationRow(name, curve)
 
 

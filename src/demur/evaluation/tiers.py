@@ -18,7 +18,7 @@ from demur.measure.tiers import take_chosen, threshold_keeping, threshold_within
 from demur.records import BoolArray, FloatArray, IntArray, dollars
 from demur.routing.prompt_router import PromptRouter
 from demur.routing.tiers import Tiers
-from demur.statistics import mean_interval
+from demur.statistics import first_rows, mean_interval
 
 PARTS = (0.1, 0.2, 0.5)  # of what the dearest model alone costs: budgets that a report shows
 
@@ -134,21 +134,22 @@ def measure_tiers(
     usd: FloatArray,
     settled: BoolArray | None = None,
     *,
+    texts: Sequence[str],
     on: str,
     believed: bool,
 ) -> TiersMeasured:
-    """On prompts whose gains were predicted as ``values``; all (n, K), ``usd`` of one answer."""
-    tiers = tiers_of(router)
+    """On prompts, ``texts``, whose gains were predicted as ``values``; all (n, K), ``usd`` of one answer."""
+    tiers, groups = tiers_of(router), first_rows(texts)
     count = len(tiers.names)
-    uses = [_use(f"{name} alone", np.full(len(values), m), quality, usd) for m, name in enumerate(tiers.names)]
+    uses = [_use(f"{name} alone", np.full(len(values), m), quality, usd, groups) for m, name in enumerate(tiers.names)]
     at = tier_choices(router, values, router.threshold, settled)
-    uses.append(_use(f"at threshold {router.threshold:.4f}", at, quality, usd))
+    uses.append(_use(f"at threshold {router.threshold:.4f}", at, quality, usd, groups))
     for part in PARTS:
         budget = part * float(usd[:, -1].mean())
         if budget < usd[:, 0].mean():
             continue
         for models in (tuple(range(count)), (0, count - 1)):
-            found = ladder(values, quality, usd, budget, models)
+            found = ladder(values, quality, usd, budget, models, groups)
             shares = [0.0] * count
             for m, share in zip(found.models, found.shares, strict=True):
                 shares[m] = share
@@ -164,7 +165,7 @@ def measure_tiers(
     return TiersMeasured(tiers.names, len(values), on, believed, tuple(uses))
 
 
-def _use(about: str, at: IntArray, quality: FloatArray, usd: FloatArray) -> TierUse:
+def _use(about: str, at: IntArray, quality: FloatArray, usd: FloatArray, groups: IntArray) -> TierUse:
     each = take_chosen(quality, at)
     shares = tuple(float(np.mean(at == m)) for m in range(quality.shape[1]))
-    return TierUse(about, shares, mean_interval(each), 1000 * float(take_chosen(usd, at).mean()))
+    return TierUse(about, shares, mean_interval(each, groups), 1000 * float(take_chosen(usd, at).mean()))

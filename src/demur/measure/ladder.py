@@ -14,7 +14,7 @@ import numpy as np
 
 from demur.errors import InputError
 from demur.measure.frontier import choices, earn
-from demur.records import FloatArray, dollars
+from demur.records import FloatArray, IntArray, dollars
 from demur.statistics import interval
 
 LARGEST = 3  # models of a ladder
@@ -52,8 +52,18 @@ def ladders(
     return sorted(found, key=lambda one: (-one.quality, len(one.models), one.usd))
 
 
-def ladder(predicted: FloatArray, quality: FloatArray, usd: FloatArray, budget: float, models: Sequence[int]) -> Ladder:
-    """These models, by rising cost, within a budget that the first of them keeps."""
+def ladder(
+    predicted: FloatArray,
+    quality: FloatArray,
+    usd: FloatArray,
+    budget: float,
+    models: Sequence[int],
+    groups: IntArray | None = None,
+) -> Ladder:
+    """These models, by rising cost, within a budget that the first of them keeps.
+
+    ``groups`` (n,): rows of one prompt.
+    """
     at = list(models)
     chosen = choices(predicted[:, at], usd[:, at])  # (prices, n), by a rising price of a USD
     costs = earn(chosen, usd[:, at]).mean(axis=1)
@@ -65,7 +75,7 @@ def ladder(predicted: FloatArray, quality: FloatArray, usd: FloatArray, budget: 
         each = each + part * np.take_along_axis(quality[:, at], chosen[fits - 1][:, None], axis=1)[:, 0]
         shares = shares + part * np.bincount(chosen[fits - 1], minlength=len(at)) / len(quality)
     spent = (1 - part) * costs[fits] + part * costs[max(fits - 1, 0)]
-    return Ladder(tuple(at), float(each.mean()), *interval(each), float(spent), tuple(shares.tolist()))
+    return Ladder(tuple(at), float(each.mean()), *interval(each, groups=groups), float(spent), tuple(shares.tolist()))
 
 
 def _part(dearer: float, cheaper: float, budget: float) -> float:

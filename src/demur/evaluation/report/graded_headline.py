@@ -8,8 +8,9 @@ weighed by its share of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import compress
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from demur.evaluation.report.headline_record import Headline
 from demur.evaluation.report.kept_point import kept_point, scored_prompts
 from demur.gate.router import Router
 from demur.records import BoolArray, FloatArray, IntArray
-from demur.statistics import interval
+from demur.statistics import first_rows, interval
 
 
 def graded_headline(
@@ -37,20 +38,21 @@ def graded_headline(
     graded, by_score = np.array([text in grades for text in texts]), scored_prompts(router, looked)
     weak, strong = np.array([grades.get(text, (0.0, 0.0)) for text in texts]).T
     chosen = expected_use(router, looked, threshold).strong.mean(axis=1)
-    beside = int((graded & ~by_score).sum())
+    beside = count_distinct(texts, graded & ~by_score)
     weighs = beside >= FEWEST_GRADED
     counted = graded if weighs else graded & by_score
     of_part = np.flatnonzero(counted)
-    served = chosen * strong + (1 - chosen) * weak
+    served, first, judged = chosen * strong + (1 - chosen) * weak, first_rows(texts), count_distinct(texts, counted)
 
     def mean_of(values: FloatArray, rows: IntArray) -> float:
         return weighed_mean(values[rows], by_score[rows], float(by_score.mean()))
 
     def interval_of(values: FloatArray) -> tuple[float, float]:
         ordered = of_part[np.lexsort((values[of_part], by_score[of_part]))]  # as `mean_interval` orders them
-        return interval(ordered, lambda rows: mean_of(values, rows))
+        groups = first_rows(first[ordered].tolist())  # a prompt was graded once, however often it repeats
+        return interval(ordered, lambda rows: mean_of(values, rows), groups=groups)
 
-    costs, few = expected_costs(router, texts), int(counted.sum()) < USUAL_GRADES
+    costs, few = expected_costs(router, texts), judged < USUAL_GRADES
     gap = interval_of(strong - weak)[0] > 0
     known = gap and not few and not weighs
     return replace(
@@ -61,7 +63,7 @@ def graded_headline(
         strong_quality=mean_of(strong, of_part),
         weak_without_gap=None if gap else mean_of(weak, of_part),
         believed=False,
-        judged=int(counted.sum()),
+        judged=judged,
         judged_share=float(chosen[counted].mean()),
         by_grades=True,
         weighed=beside if weighs else 0,
@@ -72,7 +74,12 @@ def count_by_score(router: Router, grades: Mapping[str, object]) -> int:
     """How many of the prompts that a router was to learn from are graded and go by their score."""
     texts, looked = learned_prompts(router.prompt_router)
     by_score = scored_prompts(router, looked)
-    return sum(text in grades for text, decides in zip(texts, by_score, strict=True) if decides)
+    return count_distinct(texts, by_score & np.array([text in grades for text in texts]))
+
+
+def count_distinct(texts: Sequence[str], chosen: BoolArray) -> int:
+    """How many prompts are among the ``chosen`` rows, (n,): one that repeats is graded once, and counts once."""
+    return len(set(compress(texts, chosen)))
 
 
 def weighed_mean(values: FloatArray, first: BoolArray, share: float) -> float:

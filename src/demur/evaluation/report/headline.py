@@ -23,11 +23,11 @@ from demur.gate.quality.two_stages import Use
 from demur.gate.router import Router
 from demur.measure.tiers import take_chosen
 from demur.models.prices import PRIVATE
-from demur.records import BoolArray, FloatArray
+from demur.records import BoolArray, FloatArray, IntArray
 from demur.routing.known.known_prompts import Looked
 from demur.routing.known.training_texts import training_texts
 from demur.routing.prompt_router import PromptRouter
-from demur.statistics import mean_interval
+from demur.statistics import first_rows, mean_interval
 
 WITHOUT_SAMPLES = "the router did not learn from samples of both models, by which quality is believed"
 
@@ -57,12 +57,13 @@ def headline(
     costs = usd or expected_costs(router, texts, looked.like)
     strong = use.strong.mean(axis=1)
     served = None if found is None else (strong * found[1] + (1 - strong) * found[0], found[1])
-    made = _headline(router, use, served, judged, costs, believed=quality is None, on=on, threshold=threshold)
+    groups = first_rows(texts)
+    made = _headline(router, use, served, judged, costs, groups, believed=quality is None, on=on, threshold=threshold)
     kept = None if found is None else kept_point(router, looked, found, judged, costs)
     gate = EXPECTED if router.serving_gate else ""
     forecast = quality is None and _is_forecast(router.prompt_router, texts, judged)
     why = "" if found else why_not_believed(router, looked) or WITHOUT_SAMPLES
-    made = replace(made, weak_without_gap=weak_without_gap(*quality) if quality else None, quality_unknown=why)
+    made = replace(made, weak_without_gap=weak_without_gap(*quality, groups) if quality else None, quality_unknown=why)
     return replace(made, **_by_setting(router, looked), gate=gate, kept=kept, forecast=forecast)
 
 
@@ -80,6 +81,7 @@ def sampled_headline(
     drafts: FloatArray,
     strong: FloatArray,
     usd: Costs,
+    groups: IntArray | None = None,
     *,
     on: str,
     threshold: float | None = None,
@@ -87,11 +89,12 @@ def sampled_headline(
     """A router with a gate on graded prompts whose weak answers were sampled: what it did with each of them.
 
     ``use`` of n prompts with r drafts each; quality of the ``drafts`` (n, r) and of the ``strong`` answers (n,).
+    ``groups`` (n,): rows of one prompt.
     """
     served = np.where(use.strong, strong[:, None], drafts).mean(axis=1)
     judged = np.ones(len(strong), dtype=bool)
-    made = _headline(router, use, (served, strong), judged, usd, believed=False, on=on, threshold=threshold)
-    without = weak_without_gap(drafts.mean(axis=1), strong)
+    made = _headline(router, use, (served, strong), judged, usd, groups, believed=False, on=on, threshold=threshold)
+    without = weak_without_gap(drafts.mean(axis=1), strong, groups)
     return replace(made, **_by_setting(router, looked), gate=SAMPLED, weak_without_gap=without)
 
 
@@ -150,7 +153,7 @@ def tier_headline(
     """
     tiers, used = tiers_of(router), router.threshold if threshold is None else threshold
     at, costs = tier_choices(router, values, used, settled), tier_usd(router, texts) if usd is None else usd
-    routed = None if quality is None else take_chosen(quality, at)
+    routed, groups = None if quality is None else take_chosen(quality, at), first_rows(texts)
     paid, strong = take_chosen(costs, at), at == len(tiers.names) - 1
     mean = believed_mean(tiers, at, used)
     best = tiers.qualities if quality is None else quality
@@ -161,10 +164,12 @@ def tier_headline(
         prompts=len(values),
         on=on,
         strong_share=float(strong.mean()),
-        quality=(mean, mean, mean) if routed is None else mean_interval(routed),
+        quality=(mean, mean, mean) if routed is None else mean_interval(routed, groups),
         strong_quality=float(best[:, -1].mean()),
         believed=believed,
-        weak_without_gap=None if quality is None or believed else weak_without_gap(quality[:, 0], quality[:, -1]),
+        weak_without_gap=None
+        if quality is None or believed
+        else weak_without_gap(quality[:, 0], quality[:, -1], groups),
         forecast=quality is None and _is_forecast(router, texts, np.ones(len(texts), dtype=bool)),
         usd=1000 * float(paid.mean()),
         usd_strong=1000 * float(costs[:, -1].mean()),
@@ -180,13 +185,14 @@ def _headline(
     quality: Pair | None,
     judged: BoolArray,
     usd: Costs,
+    groups: IntArray | None,
     *,
     believed: bool,
     on: str,
     threshold: float | None,
 ) -> Headline:
     """From what happens to each of n prompts at a threshold; ``quality`` as served and of always-strong, (n,) each,
-    counts where ``judged``."""
+    counts where ``judged``; ``groups`` (n,): rows of one prompt."""
     prompts, strong = router.prompt_router, use.strong.mean(axis=1)
     routed = None if quality is None else quality[0][judged]
     (weak_usd, strong_usd), local = usd, 1 - strong
@@ -198,7 +204,7 @@ def _headline(
         prompts=len(strong),
         on=on,
         strong_share=float(strong.mean()),
-        quality=None if routed is None else mean_interval(routed),
+        quality=None if routed is None else mean_interval(routed, None if groups is None else groups[judged]),
         strong_quality=None if quality is None else float(quality[1][judged].mean()),
         believed=believed,
         usd=1000 * float(use.cost(weak_usd, strong_usd).mean()) if known else None,  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from demur.gate.router import Router
 from demur.labels.beliefs.unknown import reason_of
 from demur.measure.threshold import KeptPoint, least_quality, share_of_scored, threshold_for_share, tried_thresholds
 from demur.measure.tiers import take_chosen
-from demur.records import BoolArray, FloatArray
+from demur.records import BoolArray, FloatArray, IntArray
 from demur.routing.known.known_prompts import Looked
 from demur.routing.known.training_texts import training_texts
 from demur.routing.prompt_router import PromptRouter
@@ -99,9 +99,9 @@ def scored_prompts(router: Router, looked: Looked) -> BoolArray:
     return np.ones(len(settled), dtype=bool) if settled.all() else ~settled
 
 
-def weak_without_gap(weak: FloatArray, strong: FloatArray) -> float | None:
-    """`Headline.weak_without_gap` by graded qualities, (n,) each."""
-    return None if mean_interval(strong - weak)[1] > 0 else float(weak.mean())
+def weak_without_gap(weak: FloatArray, strong: FloatArray, groups: IntArray | None = None) -> float | None:
+    """`Headline.weak_without_gap` by graded qualities, (n,) each; ``groups`` (n,): rows of one prompt."""
+    return None if mean_interval(strong - weak, groups)[1] > 0 else float(weak.mean())
 
 
 def _point_at(

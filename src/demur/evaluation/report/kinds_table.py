@@ -29,6 +29,7 @@ from demur.meaning.entailment import reader_of
 from demur.meaning.rules.languages import language_of
 from demur.records import BoolArray, FloatArray, IntArray, Prompt
 from demur.routing.known.training_texts import training_texts
+from demur.statistics import first_rows
 
 HEAD = "What your training prompts are, and what is known of them"
 COLUMNS = (*COLUMNS_OF_LABELS, "small model answers", "quality", "share of the cost")
@@ -72,6 +73,7 @@ class _Served:
     usd: FloatArray | None
     believed: FloatArray  # (2, n) routed and strong quality; not a number where a prompt cannot be judged
     measured: FloatArray  # the same by grades, where there are any
+    first: IntArray  # the first row of each one's prompt: one that repeats is graded once
 
     def cells(self, number: int) -> tuple[str, str, str]:
         """Share that goes to the small model, quality, and share of the cost, of one kind."""
@@ -81,10 +83,9 @@ class _Served:
         return local, self._quality(rows), cost
 
     def _quality(self, rows: BoolArray) -> str:
-        graded = self.measured[:, rows]
-        graded = graded[:, ~np.isnan(graded[0])]
-        if graded.shape[1] >= FEWEST_GRADED:
-            return "{:.2f} of {:.2f}, measured on {}".format(*graded.mean(axis=1), graded.shape[1])
+        told = rows & ~np.isnan(self.measured[0])
+        if (count := len(np.unique(self.first[told]))) >= FEWEST_GRADED:
+            return "{:.2f} of {:.2f}, measured on {}".format(*self.measured[:, told].mean(axis=1), count)
         if np.mean(~np.isnan(self.believed[0, rows])) < LEAST_TOLD:
             return UNKNOWN
         return "{:.2f} of {:.2f}, believed".format(*np.nanmean(self.believed[:, rows], axis=1))
@@ -102,8 +103,8 @@ def _serving_of(
         believed[:, : router.beliefs.shape[1]] = router.beliefs
         believed[np.isnan(believed) & judged_prompts(router, looked)] = 0.0  # both models guess: neither is right
     measured = np.array([grades.get(text, (np.nan, np.nan)) for text in texts], dtype=float).T
-    routed = [np.stack([(1 - strong) * weak + strong * best, best]) for weak, best in (believed, measured)]
-    return _Served(np.array(kinds.of), strong, usd, *routed)
+    routed, graded = (np.stack([(1 - strong) * weak + strong * best, best]) for weak, best in (believed, measured))
+    return _Served(np.array(kinds.of), strong, usd, routed, graded, first_rows(texts))
 
 
 def kinds_note(router: Router) -> str:

@@ -15,7 +15,7 @@ from demur.gate.gate import CERTAIN, Gate
 from demur.labels.beliefs.believed_gain import area_interval
 from demur.measure.curve import CostQualityCurve, cost_quality_curve
 from demur.records import BoolArray, FloatArray, IntArray, Role
-from demur.statistics import mean_ranks
+from demur.statistics import group_numbers, mean_ranks
 
 REHEARSED = 2000  # drafts that are kept of a rehearsal
 COSTED = 101  # thresholds at which a curve's cost is counted; between them it is interpolated
@@ -144,12 +144,13 @@ def staged_curve(
     draft_quality: FloatArray,
     strong_quality: FloatArray,
     costs: tuple[FloatArray, FloatArray] | None = None,
+    groups: IntArray | None = None,
 ) -> CostQualityCurve:
-    """The curve of a router: ``draft_quality`` (n, r), ``strong_quality`` (n,); ``costs`` (n,) USD of one answer."""
+    """The curve of a router: ``draft_quality`` (n, r), ``strong_quality`` (n,); ``costs`` (n,) USD of one answer;
+    ``groups`` (n,): rows of one prompt."""
     n, r = draft_quality.shape
-    curve = cost_quality_curve(
-        scores.final.ravel(), draft_quality.ravel(), np.repeat(strong_quality, r), groups=np.repeat(np.arange(n), r)
-    )
+    of = np.repeat(group_numbers(n, groups), r)
+    curve = cost_quality_curve(scores.final.ravel(), draft_quality.ravel(), np.repeat(strong_quality, r), groups=of)
     if costs is None:
         return curve
     return curve.with_costs(_costs(curve, scores, *costs))
@@ -162,14 +163,19 @@ def _costs(curve: CostQualityCurve, scores: StagedScores, weak: FloatArray, stro
 
 
 def apgr_gain(
-    better: FloatArray, scores: FloatArray, weak_quality: FloatArray, strong_quality: FloatArray
+    better: FloatArray,
+    scores: FloatArray,
+    weak_quality: FloatArray,
+    strong_quality: FloatArray,
+    groups: IntArray | None = None,
 ) -> tuple[float, float, float]:
     """How much more APGR ``better`` reaches than ``scores``, with a 95 % interval of the paired difference.
 
-    Arrays (n, r) or (n,), one row per prompt; the ranks are held fixed while prompts are drawn.
+    Arrays (n, r) or (n,), one row per prompt; the ranks are held fixed while prompts are drawn. ``groups`` (n,): rows
+    of the same prompt.
     """
     gains = strong_quality - weak_quality
     gap = float(gains.mean())
-    low, high = area_interval(better, scores, gains)
+    low, high = area_interval(better, scores, gains, groups)
     found = float((gains * (mean_ranks(better) - mean_ranks(scores))).mean())
     return found / gap, low / gap, high / gap
