@@ -42,7 +42,8 @@ def save_tiers(folder: Path, method: Method | None = None, **models: object) -> 
     """a is easy for all, m for the middle model and the large one, z for the large one alone."""
     words = ["aaa", "aa a", "a aa a", "mmm", "mm m", "m mm m", "zzz", "zz z", "z zz z"]
     needed = np.array([1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 3.0, 3.0, 3.0] * 3)
-    rows = [TrainingPrompt(f"{w} {w}?", float(n > 1), 1.0, 0.0) for w, n in zip(words * 3, needed, strict=True)]
+    texts = [f"{w} {w}{end}" for end in "?!." for w in words]
+    rows = [TrainingPrompt(one, float(n > 1), 1.0, 0.0) for one, n in zip(texts, needed, strict=True)]
     costs = {
         role: vars_of(ServingCost(usd, usd, 0.0, 10.0, "given"))
         for role, usd in (("weak", 1e-6), ("middle", 2e-6), ("strong", 1e-5))
