@@ -36,7 +36,7 @@ def evaluation(strong_is_better: bool = True) -> Evaluation:
     weak, strong = np.zeros(30), random.random(30) * (1 if strong_is_better else -1)
     curve = cost_quality_curve(random.random(30), weak, strong, weak_cost=weak, strong_cost=weak + 0.01)
     near = Neighbour(TrainingPrompt(NASTY, 0.5, 1.0, None), 0.9)
-    example = Example(NASTY, 0.7, "strong", NASTY, NASTY, 0.0, 1.0, (near,))
+    examples = [Example(f"{NASTY} {n}", 0.7, "strong", NASTY, NASTY, 0.0, 1.0, (near,)) for n in range(30)]
     row = Preference(
         *("1", "small", "large", NASTY, NASTY, NASTY),
         target=0.3,
@@ -48,7 +48,7 @@ def evaluation(strong_is_better: bool = True) -> Evaluation:
     )
     return Evaluation(
         weak="small", strong=NASTY, rows=(EvaluationRow("sw", curve),), served="sw", preferences=(row,),
-        examples=(example,) * 30, warnings=(NASTY,), pricing="", payback="", usd_alone=(None, 1.5), findings=(NASTY,),
+        examples=tuple(examples), warnings=(NASTY,), pricing="", payback="", usd_alone=(None, 1.5), findings=(NASTY,),
         headline=HEADLINE, notes={"x": NASTY},
     )  # fmt: skip
 
