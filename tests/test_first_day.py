@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from demur.cli.groups import as_options, router_of_words
 from demur.cli.main import app, main
-from demur.evaluation.report.headline_record import Headline
+from demur.evaluation.report.headline_record import Headline, HeadlineBlock
+from demur.runs.lineage import keep_run_file
 from pairs import questions, running_pair
 
 RUNNER = CliRunner()
@@ -157,6 +158,16 @@ def test_the_commands_of_an_error_name_the_router_that_was_given(
     with pytest.raises(SystemExit):
         main()
     assert "make one with `demur train --run mine` or" in capsys.readouterr().err
+
+
+def test_cautions_on_the_run_of_a_file_name_its_keys_in_every_command(tmp_path: Path) -> None:
+    block = HeadlineBlock("s", (), ("12% were cut: sample with `--max-tokens 256 --again`, which asks first",))
+    assert block.of_router(tmp_path / "router") == block
+    file = tmp_path / "a.toml"
+    file.touch()
+    keep_run_file(tmp_path, file)
+    said = f"12% were cut: set `max_tokens = 256` in {file}, then `demur run {file} --again`, which asks first"
+    assert block.of_router(tmp_path / "router").cautions == (said,)
 
 
 def test_the_run_of_a_file_names_its_keys_and_no_option_of_another_command(tmp_path: Path) -> None:
