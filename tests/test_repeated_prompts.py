@@ -20,10 +20,12 @@ import demur
 from demur.cli.main import app
 from demur.config import load_run
 from demur.errors import InputError
+from demur.evaluation.experiment.tau_sweep import swept
 from demur.evaluation.grades import FEWEST_GRADED
 from demur.evaluation.held_out import evaluate_held_out, evaluate_without_gold
 from demur.evaluation.report.headline import training_headline
 from demur.evaluation.report.headline_record import Headline
+from demur.evaluation.signals import signal_table
 from demur.evaluation.thresholds.calibrate import calibrate_and_measure
 from demur.evaluation.thresholds.criterion import Criterion
 from demur.gate.cascade.fit_cascade import fit_cascade
@@ -35,6 +37,9 @@ from demur.gate.quality.weaker_groups import weaker_groups
 from demur.gate.router import Router
 from demur.labels.beliefs.believed_gain import area_interval, choose_targets
 from demur.labels.scores.token_scores import first_answer_doubt
+from demur.measure.curve import CostQualityCurve, cost_quality_curve
+from demur.measure.probability import fit_curve
+from demur.measure.reliability import reliability
 from demur.methods import BY_NAME, KNN, SimilarityWeighted
 from demur.methods.fit.cross_validate import held_out_scores
 from demur.methods.pools.pair_pools import PairGraphRouter, fit_pairs
@@ -313,3 +318,46 @@ def test_a_graded_prompt_counts_once_however_often_it_repeats(tmp_path: Path, mo
     assert {name: line.judged for name, line in enough.items()} == dict.fromkeys(enough, 24)
     assert len({tuple(line.block().lines) for line in enough.values()}) == 1
     assert len({tuple(line.block().lines) for line in few.values()}) == 1
+
+
+def test_a_probability_has_an_interval_over_distinct_prompts() -> None:
+    """As independent rows, nine of each would make it a third as wide."""
+    random = np.random.default_rng(0)
+    scores = random.normal(size=200)
+    believed = 1 / (1 + np.exp(-scores + random.normal(size=200)))
+    rows = np.tile(np.arange(200), 9)
+    low, high = fit_curve(scores, believed).interval(0.4)
+    least, most = fit_curve(scores[rows], believed[rows], rows).interval(0.4)
+    assert most - least == pytest.approx(high - low, rel=0.05)
+
+
+def test_how_well_probabilities_and_signals_tell_has_an_interval_over_distinct_prompts() -> None:
+    random = np.random.default_rng(1)
+    said = random.random(150)
+    came = (random.random(150) < said).astype(float)
+    rows = np.tile(np.arange(150), 4)
+    once, often = reliability(said, came), reliability(said[rows], came[rows], rows)
+    assert often.ece_high - often.ece_low == pytest.approx(once.ece_high - once.ece_low, rel=0.15)
+    assert (often.high - often.low).mean() == pytest.approx((once.high - once.low).mean(), rel=0.15)
+    (alone,) = signal_table("m", "set", {"discrete": 1 - said}, came).rows
+    (whole,) = signal_table("m", "set", {"discrete": (1 - said)[rows]}, came[rows], rows).rows
+    assert whole.high is not None
+    assert whole.low is not None
+    assert alone.high is not None
+    assert alone.low is not None
+    assert whole.high - whole.low == pytest.approx(alone.high - alone.low, rel=0.05)
+
+
+def test_tau_is_confirmed_on_prompts_that_it_was_not_chosen_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    quality, rows = np.random.default_rng(0).random((2, 40)), np.tile(np.arange(40), 2)
+    halves: list[set[float]] = []
+
+    def curve(scores: FloatArray, *sides: FloatArray) -> CostQualityCurve:
+        halves.append(set(scores.tolist()))
+        return cost_quality_curve(scores, *sides)
+
+    monkeypatch.setattr("demur.evaluation.experiment.tau_sweep.cost_quality_curve", curve)
+    given = {"score": lambda y: rows.astype(float), "quality": (quality[0][rows], quality[1][rows]), "groups": rows}
+    swept("", np.array([0.0, 1.0]), np.array([1.0, 0.0]), "paper", (0.1,), **given)  # type: ignore[arg-type]
+    chosen, confirmed = halves
+    assert (len(chosen), len(confirmed), chosen & confirmed) == (20, 20, set())

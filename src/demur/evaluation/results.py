@@ -266,8 +266,8 @@ def reliability_of(router: PromptRouter, test: TestSet) -> Reliability | None:
     be. A prompt's outcome is the share of pairs of its samples that are so."""
     if not scores_are_chances(router):
         return None
-    scores = router.score([prompt.text for prompt in test.prompts])
-    return reliability(scores, test.strong_quality * (1 - test.weak_quality))
+    texts = [prompt.text for prompt in test.prompts]
+    return reliability(router.score(texts), test.strong_quality * (1 - test.weak_quality), first_rows(texts))
 
 
 def usd_at_share(curve: CostQualityCurve, strong_share: float) -> float | None:

@@ -23,7 +23,7 @@ from demur.prompts.grading import grade
 from demur.records import FloatArray, IntArray, Progress, Prompt, Sample, count_of, no_progress
 from demur.runs.run import Run, open_run
 from demur.sampling.budget import Budget
-from demur.statistics import auroc, bootstrap, percentile_interval
+from demur.statistics import auroc, bootstrap, first_rows, group_numbers, percentile_interval
 
 FEWEST = 5  # answers of either kind: with fewer the bootstrap draws the same few again and claims too much
 ALL = "all sets"
@@ -153,7 +153,7 @@ def uncertainty_card(run: Run, budget: Budget | None = None) -> UncertaintyCard:
             if rights is None
             else rights[side is run.samples.strong]
         )
-        tables += tables_by_set(endpoint.model, sets, values, right)
+        tables += tables_by_set(endpoint.model, sets, values, right, first_rows([prompt.text for prompt in prompts]))
     return UncertaintyCard(len(prompts), tuple(tables), believed=not gold)
 
 
@@ -204,25 +204,32 @@ def measure_signals(clusters: Sequence[IntArray], samples: Sequence[Sequence[Sam
 
 
 def tables_by_set(
-    model: str, sets: Sequence[str], values: Mapping[str, FloatArray], right: FloatArray
+    model: str,
+    sets: Sequence[str],
+    values: Mapping[str, FloatArray],
+    right: FloatArray,
+    groups: IntArray | None = None,
 ) -> list[SignalTable]:
     """One table per set of prompts, and before them one of all prompts if there are several sets.
 
-    ``sets`` and ``right`` (the first answer's quality) and each definition's ``values`` are (n,).
+    ``sets`` and ``right`` (the first answer's quality) and each definition's ``values`` are (n,); ``groups`` (n,):
+    rows of one prompt.
     """
-    names, of = sorted(set(sets)), np.array(sets)
+    names, of, number = sorted(set(sets)), np.array(sets), group_numbers(len(sets), groups)
     chosen = {ALL: np.full(len(of), True)} if len(names) > 1 else {}
     chosen |= {name: of == name for name in names}
     return [
-        signal_table(model, name, {key: one[here] for key, one in values.items()}, right[here])
+        signal_table(model, name, {key: one[here] for key, one in values.items()}, right[here], number[here])
         for name, here in chosen.items()
     ]
 
 
-def signal_table(model: str, prompts: str, values: Mapping[str, FloatArray], right: FloatArray) -> SignalTable:
+def signal_table(
+    model: str, prompts: str, values: Mapping[str, FloatArray], right: FloatArray, groups: IntArray | None = None
+) -> SignalTable:
     """All definitions on the same prompts and draws, and which of them to use."""
     whys = {name: _why_not(name, one, right) for name, one in values.items()}
-    drawn = {name: auroc_draws(one, right) for name, one in values.items() if not whys[name]}
+    drawn = {name: auroc_draws(one, right, groups) for name, one in values.items() if not whys[name]}
     point = {name: auroc(values[name], right) for name in drawn}
     rows = []
     for name, why in whys.items():
@@ -257,9 +264,10 @@ def _why_not(definition: str, values: FloatArray, right: FloatArray) -> str:
     return ""
 
 
-def auroc_draws(values: FloatArray, quality: FloatArray) -> FloatArray:
+def auroc_draws(values: FloatArray, quality: FloatArray, groups: IntArray | None = None) -> FloatArray:
     """(RESAMPLES,) AUROC of prompts drawn again, the same draws whatever the values, so that definitions are paired.
 
     Values that are nan are left out; a draw of right answers only gives nan.
     """
-    return bootstrap(np.column_stack([values, quality]), lambda rows: auroc(rows[:, 0], rows[:, 1]))
+    both = np.column_stack([values, quality])
+    return bootstrap(both, lambda rows: auroc(rows[:, 0], rows[:, 1]), groups=groups)

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from demur.records import FloatArray
+from demur.records import FloatArray, IntArray
+from demur.statistics import group_numbers
 
 LEAST_SLOPE = 1e-3  # per standard deviation of the scores: one that does not rise would lose their order
 STEPS, SMALL = 100, 1e-10
@@ -53,10 +54,11 @@ def _sigmoid(values: FloatArray | float) -> FloatArray:
     return np.asarray(1.0 / (1.0 + np.exp(-np.asarray(values, dtype=float))))
 
 
-def fit_curve(scores: FloatArray, believed: FloatArray) -> ProbabilityCurve:
+def fit_curve(scores: FloatArray, believed: FloatArray, groups: IntArray | None = None) -> ProbabilityCurve:
     """The curve from held-out scores (n,) to believed probabilities (n,) in [0, 1], by maximum likelihood.
 
-    The covariance is the sandwich estimate, as the targets are means of samples and not outcomes. One success and one
+    The covariance is the sandwich estimate, as the targets are means of samples and not outcomes; rows of one of the
+    ``groups`` (n,) are not independent. One success and one
     failure are added at the middle, so that a pair of models that never differ has a finite curve.
     """
     middle, spread = float(scores.mean()), float(scores.std()) or 1.0
@@ -72,7 +74,10 @@ def fit_curve(scores: FloatArray, believed: FloatArray) -> ProbabilityCurve:
             break
     p = _sigmoid(X @ found)
     bread = np.linalg.inv((X * (p * (1 - p))[:, None]).T @ X + 1e-6 * np.eye(2))
-    residues = X * (y - p)[:, None]
+    number = group_numbers(len(scores), groups)
+    count = int(number.max()) + 1
+    residues = np.zeros((count + 2, 2))
+    np.add.at(residues, np.append(number, [count, count + 1]), X * (y - p)[:, None])
     covariance = bread @ (residues.T @ residues) @ bread
     parts = (float(covariance[0, 0]), float(covariance[0, 1]), float(covariance[1, 1]))
     return ProbabilityCurve(middle, spread, float(found[0]), max(LEAST_SLOPE, float(found[1])), parts, len(scores))

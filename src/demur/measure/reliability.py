@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from demur.records import FloatArray
-from demur.statistics import interval
+from demur.records import FloatArray, IntArray
+from demur.statistics import first_rows, group_numbers, interval
 
 GROUPS = 10
 
@@ -38,13 +38,19 @@ class Reliability:
         )
 
 
-def reliability(probabilities: FloatArray, outcomes: FloatArray) -> Reliability:
-    """Of n >= 1 prompts: ``outcomes`` (n,) in [0, 1], such as means over samples."""
+def reliability(probabilities: FloatArray, outcomes: FloatArray, groups: IntArray | None = None) -> Reliability:
+    """Of n >= 1 prompts: ``outcomes`` (n,) in [0, 1], such as means over samples; ``groups`` (n,): rows of one."""
+    number = group_numbers(len(outcomes), groups)
     order = np.argsort(probabilities, kind="stable")
     parts = np.array_split(order, min(GROUPS, len(order)))
-    bands = [interval(outcomes[part]) if len(part) > 1 else (0.0, 1.0) for part in parts]
+    bands = [
+        interval(outcomes[part], groups=first_rows(number[part].tolist())) if len(part) > 1 else (0.0, 1.0)
+        for part in parts
+    ]
     low, high = interval(
-        np.arange(len(order)), lambda rows: expected_calibration_error(probabilities[rows], outcomes[rows])
+        np.arange(len(order)),
+        lambda rows: expected_calibration_error(probabilities[rows], outcomes[rows]),
+        groups=number,
     )
     return Reliability(
         said=np.array([probabilities[part].mean() for part in parts]),

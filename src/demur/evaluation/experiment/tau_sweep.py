@@ -22,6 +22,7 @@ from demur.methods import SimilarityWeighted
 from demur.prompts.grading import grade
 from demur.records import FloatArray, IntArray, Preference, Progress, count_of, no_progress
 from demur.runs.run import Run, open_run
+from demur.statistics import first_rows, group_numbers
 
 TAUS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0)
 USUAL = 0.1
@@ -128,7 +129,8 @@ def sweep_of_run(run: Run, taus: Sequence[float] = TAUS) -> TauSweep:
     def score(y: FloatArray) -> FloatArray:
         return method.fit(X, y).predict_proba(asked)[:, 1]
 
-    return swept(about, weak, strong, delta, taus, score=score, quality=(low, high), accuracy=accuracy)
+    groups = first_rows([prompt.text for prompt in test])
+    return swept(about, weak, strong, delta, taus, score=score, quality=(low, high), accuracy=accuracy, groups=groups)
 
 
 def accuracy_labels(run: Run, texts: Sequence[str]) -> FloatArray:
@@ -167,13 +169,17 @@ def swept(
     score: Callable[[FloatArray], FloatArray] | None = None,
     quality: tuple[FloatArray, FloatArray] | None = None,
     accuracy: FloatArray | None = None,
+    groups: IntArray | None = None,
 ) -> TauSweep:
-    """Rows for entropies (n,) of weak and strong. ``score``: targets (n,) -> scores (m,) of graded prompts, whose
-    ``quality`` (m,) is that of weak and strong. ``accuracy`` (n,): as `accuracy_labels` gives it. Raises InputError for
-    a tau below 0."""
+    """Rows for entropies (n,) of weak and strong.
+
+    ``score``: targets (n,) -> scores (m,) of graded prompts, whose ``quality`` (m,) is that of weak and strong;
+    ``groups`` (m,): rows of one prompt. ``accuracy`` (n,): as `accuracy_labels` gives it. Raises InputError for a tau
+    below 0.
+    """
     if min(taus) < 0:
         raise InputError(f"tau is {min(taus):g}; it must be at least 0")
-    halves = _halves(len(quality[0])) if quality else ()
+    halves = _halves(len(quality[0]), groups) if quality else ()
     rows = []
     for tau in taus:
         y = hard_targets(weak, strong, tau=tau, delta=delta)
@@ -186,9 +192,13 @@ def _agreement(y: FloatArray, accuracy: FloatArray | None) -> float | None:
     return float(np.mean(y[known] == np.asarray(accuracy)[known])) if known.any() else None
 
 
-def _halves(n: int) -> tuple[IntArray, IntArray]:
-    order = np.random.default_rng(0).permutation(n)
-    return order[: n // 2], order[n // 2 :]
+def _halves(n: int, groups: IntArray | None) -> tuple[IntArray, IntArray]:
+    """Rows of one of the groups are in one half."""
+    number = group_numbers(n, groups)
+    count = int(number.max()) + 1
+    place = np.argsort(np.random.default_rng(0).permutation(count))[number]
+    order, first = np.argsort(place, kind="stable"), int((place < count // 2).sum())
+    return order[:first], order[first:]
 
 
 def _row(
