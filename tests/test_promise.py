@@ -138,6 +138,8 @@ def test_a_ledger_outside_of_a_run_is_set_beside_the_promise_of_the_run_whose_th
         assert found.so_far.share == pytest.approx(1 / 9)
     written(Path("other/ledger.sqlite"), [LARGE, LOCAL])  # of that run, which has another threshold
     assert "promised" not in said("ledger", "other/ledger.sqlite")
+    promised(0.3, "other")
+    assert "promised" not in said("ledger", "elsewhere.sqlite")  # two runs have this threshold
 
 
 def test_the_status_says_it_beside_a_gateway_that_has_loaded_the_threshold(

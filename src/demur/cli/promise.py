@@ -72,8 +72,9 @@ def promise_of(ledger: str, folder: Path | None = None, *, since: float = 0.0) -
 
     Raises StoreError.
     """
-    found = (_promise_of_run(ledger, one, since) for one in ([folder] if folder else _runs_of(ledger)))
-    return next(filter(None, found), None)
+    found = [_promise_of_run(ledger, one, since) for one in ([folder] if folder else _runs_of(ledger))]
+    promises = [one for one in found if one]
+    return promises[0] if len(promises) == 1 else None  # two runs of one threshold: whose it is, nobody knows
 
 
 def _runs_of(ledger: str) -> Sequence[Path]:
