@@ -264,3 +264,21 @@ async def test_what_one_request_asks_for_itself_does_not_hold_the_same_words_wit
         assert (await found.ask(**asked))[2]["model"] == "large"
         _, headers, body = await found.ask()
         assert body["model"] == "small", headers["x-demur-reason"]
+
+
+async def test_what_is_held_against_another_threshold_is_still_decided_by_the_one_before(tmp_path: Path) -> None:
+    """Of unknown prices: asked again at the threshold that did not decide, it is held for its cache once more."""
+    said = [user("hi"), model("yes"), user(HARD)]
+    async with gateway(tmp_path) as found:
+        reasons = []
+        for threshold in (None, "0.9999", "0.9999", None):
+            headers = {"x-demur-threshold": threshold} if threshold else {}
+            _, told, body = await found.ask(messages=said, headers=headers)
+            assert body["model"] == "large"
+            reasons.append(told["x-demur-reason"])
+    assert "stays" not in reasons[0]
+    assert all(
+        one.endswith("; the conversation stays with its model: what its prompt cache is worth is unknown")
+        for one in reasons[1:3]
+    )
+    assert "prompt cache" not in reasons[3]

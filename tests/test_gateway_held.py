@@ -100,8 +100,15 @@ def test_a_beginning_is_held_only_by_the_router_and_threshold_that_decided_it() 
     assert stays(begins, found(decided_by="r"), costs(), NOW, decides="r")
     assert stays(begins, found(decided_by="r"), costs(), NOW, decides="other") == ""
     assert stays(begins, found(), costs(), NOW, decides="r")  # of an earlier version, which did not note it
-    again = Turn(("n",), ("n",), ask="old")  # with a history, whose prompt cache is worth something
-    assert stays(again, found(decided_by="r"), costs(), NOW, decides="other")
+
+
+def test_the_same_words_in_a_history_that_another_threshold_has_decided_are_held_by_the_prompt_cache_alone() -> None:
+    """Of 1,000 tokens it is worth .0027, of 100 .00027; an answer of the weak model saves .0015 and the reading."""
+    again = Turn(("n",), ("n",), ask="old")
+    assert "of prompt cache" in stays(again, found(decided_by="r"), costs(), NOW, decides="other")
+    assert stays(again, found(decided_by="r", tokens=100), costs(100), NOW, decides="other") == ""
+    assert stays(again, found(decided_by="r", tokens=100), costs(100), NOW, decides="r")
+    assert stays(replace(again, loops=True), found(decided_by="r", tokens=100), costs(100), NOW, decides="other")
 
 
 def test_what_has_decided_is_kept_until_another_decides() -> None:

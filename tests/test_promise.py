@@ -81,6 +81,14 @@ def test_the_interval_holds_the_errors_of_guesses_and_which_requests_came(
     assert found.margin == pytest.approx(1.96 * deviation)
 
 
+def test_nobody_may_save_more_than_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    promised(0.5)
+    assert "so far 100%, where others like this one may save 8% to 100%" in said(
+        "ledger", written(Path("run/ledger.sqlite"), [LOCAL])
+    )
+
+
 def test_guesses_of_unknown_error_are_not_compared(tmp_path: Path) -> None:
     assert saved_so_far(written(tmp_path / "l.sqlite", [replace(LOCAL, usd_strong_error=None), LARGE]), 0.5) is None
 

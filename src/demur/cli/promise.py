@@ -63,7 +63,8 @@ class Promise:
         """A row of the ledger has an interval of its own, of what its very requests saved: this one is in words."""
         share, margin = _percent(self.so_far.share), _percent(self.so_far.margin)
         these = "this one" if self.so_far.requests == 1 else f"these {self.so_far.requests:,}"
-        return f"{share}%, where others like {these} may save {share - margin}% to {share + margin}%"
+        most = min(100, share + margin)  # nobody saves more than all
+        return f"{share}%, where others like {these} may save {share - margin}% to {most}%"
 
 
 def promise_of(ledger: str, folder: Path | None = None, *, since: float = 0.0) -> Promise | None:

@@ -280,9 +280,12 @@ class Chooser:
         if turn is None:
             return
         role = max(chosen, served, key=self.rank)
-        own = choice.timed is not None and chosen == served
-        before, now = choice.conversation, time.time()
-        by = choice.decided_by
+        timed, before, now = choice.timed, choice.conversation, time.time()
+        own = timed is not None and chosen == served
+        held = before and timed and choice.stays and self.rank(timed.decision.role) < self.rank(choice.role)
+        by = (
+            before.record.decided_by if before and held else choice.decided_by
+        )  # what holds has decided, not what is held
         record = next_record(turn, before, role, chosen=own, tokens=question.tokens, now=now, decides=by)
         await self._conversations.keep([*turn.names, *name], record)
 

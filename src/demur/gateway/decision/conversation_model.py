@@ -81,15 +81,15 @@ def stays(
     """Why a conversation stays with its model whatever cheaper one the router says; empty where it need not.
 
     ``decides``: what `ConversationRecord.decided_by` is for this request; a beginning that something else has decided
-    is decided anew, so that another threshold shows at once.
+    is decided anew, so that another threshold shows at once, and the same words in a history as a new ask would be.
     """
     if turn is None or known is None or known.record.role == "weak":
         return ""
     record = known.record
+    alike = record.decided_by in ("", decides) and _same_ask(turn, record)
     if turn.begins:  # of a beginning it is not known whether it is another try or another conversation
-        alike = record.decided_by in ("", decides) and _same_ask(turn, record)
         return SAME_WORDS if record.chosen and alike and now - record.at < REPEATED_SECONDS else ""
-    if turn.loops or _same_ask(turn, record):
+    if turn.loops or alike:
         return STAYS
     if costs.weak is None or costs.strong is None or costs.strong.usd_per_cached_token is None:
         return f"{STAYS}: what its prompt cache is worth is unknown"
