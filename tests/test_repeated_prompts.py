@@ -318,6 +318,11 @@ def test_a_graded_prompt_counts_once_however_often_it_repeats(tmp_path: Path, mo
     assert {name: line.judged for name, line in enough.items()} == dict.fromkeys(enough, 24)
     assert len({tuple(line.block().lines) for line in enough.values()}) == 1
     assert len({tuple(line.block().lines) for line in few.values()}) == 1
+    # Of the 80 prompts 60 have labels, which are 82 of the 108 rows.
+    assert {line.scope() for line in enough.values()} == {"the 76% that the score decides"}
+    graded = CliRunner().invoke(app, ["grade", "--run", run], input="q").output
+    assert "24 of them are of the 76% of the prompts that the score decides, which measure the router" in graded
+    assert "0 of the other 24%, which have no label" in graded
 
 
 def test_a_probability_has_an_interval_over_distinct_prompts() -> None:

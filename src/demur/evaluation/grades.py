@@ -61,6 +61,7 @@ class Grading:
     graded: int
     prompts: int  # that could be graded
     decided: frozenset[str] | None = None  # of these, texts of those that the score decides; None: there are no labels
+    decided_share: float = 1.0  # of the run's prompts, each as often as it repeats, as its headline counts them
 
     def keep(self, one: ToGrade, key: str) -> None:
         """Append a grade to the file."""
@@ -78,7 +79,7 @@ class Grading:
         texts = read_grades(self.file)
         if self.decided is None or len(self.decided) == self.prompts or not texts:
             return len(texts), ""
-        count, share = len(self.decided & texts.keys()), len(self.decided) / self.prompts
+        count, share = len(self.decided & texts.keys()), self.decided_share
         return count, (
             f"{count:,} of them {'is' if count == 1 else 'are'} of the {share:.0%} of the prompts that the score "
             f"decides, which measure the router; {len(texts) - count:,} of the other {1 - share:.0%}, which have no "
@@ -101,7 +102,8 @@ def grading_of(run: Run, number: int, *, unknown_first: bool = False) -> Grading
     """
     file = run.config.folder / GRADES_FILE
     done = read_grades(file)
-    distinct = {prompt.text: prompt for prompt in run.complete(run.train_prompts)}
+    rows = run.complete(run.train_prompts)
+    distinct = {prompt.text: prompt for prompt in rows}
     decided = decided_prompts(run.config) if run.config.preferences.is_file() else None
     if unknown_first and decided is None:
         raise InputError(
@@ -118,7 +120,9 @@ def grading_of(run: Run, number: int, *, unknown_first: bool = False) -> Grading
             weak, strong = (side[prompt.id][0].text for side in (run.samples.weak, run.samples.strong))
             first = _digest("first", prompt.text)[0] < "8"  # a fair coin
             waiting.append(ToGrade(prompt.text, (weak, strong) if first else (strong, weak), first))
-    return Grading(file, tuple(waiting), len(done), len(distinct), decided and decided & distinct.keys())
+    by_score = decided and decided & distinct.keys()
+    share = 1.0 if by_score is None else sum(prompt.text in by_score for prompt in rows) / max(1, len(rows))
+    return Grading(file, tuple(waiting), len(done), len(distinct), by_score, share)
 
 
 def decided_prompts(config: RunConfig) -> frozenset[str]:
