@@ -109,7 +109,7 @@ async def ask_side(rows: Sequence[dict[str, Any]], questions: Sequence[str], sid
         running_endpoint(config, parallel=1, max_tokens=STATED_TOKENS) as endpoint,
         EndpointClient(endpoint) as client,
     ):
-        await ask_statements(texts, client, endpoint, store)
+        await ask_statements(texts, client, endpoint, store, stands=stands_in)
 
 
 def ask(rows: Sequence[dict[str, Any]], questions: Sequence[str]) -> None:

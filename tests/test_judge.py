@@ -26,6 +26,7 @@ from demur.labels.judge.judge_replies import (
 )
 from demur.models.endpoint import Endpoint
 from demur.models.requests.client import EndpointClient
+from demur.models.requests.useful_replies import TRIED
 from demur.store import Store
 from demur.testing import fake_endpoint
 
@@ -89,6 +90,45 @@ async def test_what_judging_can_cost_is_said_before_the_first_question(
                     )
     assert said[0] == (f"judging by judge{cost}", 0)
     assert said[-1][0] == "judging by judge"  # all replies are stored
+
+
+@pytest.mark.parametrize(("usd", "cost"), [(1000.0, " after $"), (0.0, ""), (None, " at unknown cost")])
+async def test_a_judge_of_which_none_of_the_first_replies_is_understood_is_asked_no_more(
+    usd: float | None, cost: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was asked all, and what that had cost was not said. The same command asks nothing more."""
+    monkeypatch.setenv("JUDGE_KEY", "x")
+    async with fake_endpoint(lambda prompt, seed: "Both are fine, it depends " * 9) as fake:
+        paid = Endpoint(
+            "judge", fake.base_url, "JUDGE_KEY", usd_per_million_input=usd and 0.0, usd_per_million_output=usd
+        )
+        async with EndpointClient(paid) as client:
+            with Store(":memory:") as store:
+                for _ in range(2):
+                    with pytest.raises(InputError) as raised:
+                        await judge_items(ITEMS, client, paid, store, helps="; ask another")
+                    said = str(raised.value)
+                    assert len(fake.requests) == TRIED
+                    form = "is a bare list of responses such as 'LLM 1'"
+                    first = f"{('Both are fine, it depends ' * 9)[:60]}..."
+                    start = f"none of judge's first {TRIED} replies {form}, the first is {first!r}"
+                    assert said.startswith(f"{start}; asking stopped{cost}")
+                    assert said.endswith("; ask another")
+                    if usd:  # 16 replies of 45 words, and 44 that have up to 24 tokens, at $1,000 per million
+                        assert " after $0.72 (the rest of these 60 prompts can cost $1.06 at most)" in said
+
+
+async def test_a_judge_that_is_understood_once_among_the_first_is_asked_all() -> None:
+    """Its other replies are counted, and left out where they are few."""
+
+    def once(prompt: str, seed: int) -> str:
+        return wise(prompt, seed) if "What is 15 " in prompt else "Well"
+
+    async with fake_endpoint(once) as fake, EndpointClient(Endpoint("judge", fake.base_url)) as client:
+        with Store(":memory:") as store:
+            replies = await judge_items(ITEMS, client, client.endpoint, store)
+    assert len(fake.requests) == len(ITEMS)
+    assert judge_report("judge", ITEMS, replies).unparseable == len(ITEMS) - 1
 
 
 def test_a_judge_that_always_says_the_first_shows_as_position_bias_not_as_quality() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ import demur.labels.label_notes as label_notes
 import demur.labels.label_run as module
 import demur.labels.pair_meanings as pair_meanings
 import pairs
+from demur.cli.main import main
 from demur.config import KINDS, LabelConfig, load_run
 from demur.config.named_run import in_folder
 from demur.config.names import IMAGES
@@ -40,6 +42,7 @@ from demur.models.endpoint import Endpoint
 from demur.prompts import read_prompts, split_prompts
 from demur.records import Prompt, Sample
 from demur.sampling.pair import PairSamples
+from demur.testing import fake_endpoint, in_a_thread
 from pairs import questions, running_pair, write_questions
 
 
@@ -169,6 +172,31 @@ def test_a_judge_that_is_the_strong_model_is_warned_of(tmp_path: Path) -> None:
     assert {row.target for row in own.preferences if row.id.startswith("sum")} == {1.0}
     assert "the judge is large itself: models favour their own answers" in own.warnings
     assert not any("itself" in line for line in other.warnings)
+
+
+def test_a_judge_that_is_not_understood_changes_no_label_and_is_given_more_tokens_by_the_command_that_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was asked about all 40 prompts, and the option that the error named was none of `demur label`."""
+    with pairs.running_pair() as found, in_a_thread(fake_endpoint(lambda prompt, seed: "Both are fine")) as judge:
+        run = str(tmp_path / "run")
+        demur.sample(pairs.write_questions(tmp_path / "p.jsonl", 40, gold=False), **found.names, run=run, n=4)
+        demur.label(run=run, entailment="exact")
+        before = (tmp_path / "run" / "preferences.jsonl").read_bytes()
+        named = f"demur label --run {run} --from judge --judge wise@{judge.base_url}".split()
+        for more in ([], ["--judge-tokens", "2000"]):
+            monkeypatch.setattr(sys, "argv", [*named, *more])
+            with pytest.raises(SystemExit, match="2"):
+                main()
+            said = capsys.readouterr().err
+            assert "none of wise's first 16 replies is a bare list of responses such as 'LLM 1'" in said
+            assert "the first is 'Both are fine'; asking stopped" in said
+            assert "; no label was changed; " in said
+            assert "--judge-tokens 2000" in said
+        limits = [body["max_tokens"] for body in judge.requests]
+        assert limits == [24] * 16 + [2000] * 16
+    assert (tmp_path / "run" / "preferences.jsonl").read_bytes() == before
+    assert load_run(run).label.source == "entropy"
 
 
 def a_run(weak: list[Sample], strong: list[Sample], needs: bool = True) -> Any:

@@ -19,16 +19,19 @@ from demur.cli.main import app
 from demur.config import TestConfig, read_run_file
 from demur.errors import InputError
 from demur.evaluation.experiment.export_outcomes import export_outcomes
-from demur.evaluation.experiment.rating import Rated, rating_of, rating_prompt
+from demur.evaluation.experiment.rating import Rated, ask_ratings, rating_of, rating_prompt
 from demur.evaluation.experiment.test_sets import cut_note, grader_of
 from demur.models.encoders.encoder import LetterEncoder
 from demur.models.endpoint import Endpoint
+from demur.models.requests.useful_replies import TRIED
 from demur.paper.outcomes import data_of
 from demur.paper.overhead.quality import stored_quality
 from demur.paper.parts.part import Cells
 from demur.paper.reproduction import Reproduction, reproduce, reproduce_run
 from demur.prompts import PAPER_MIX, load_parts
 from demur.records import Prompt, Sample, SamplingSettings
+from demur.store import Store
+from demur.testing import fake_endpoint, in_a_thread
 from pairs import Pair, questions, running_pair, strong, weak
 
 SETTINGS = 'n = 4\n[label]\nentailment = "exact"\n[router]\nmethods = ["sw", "kernel"]\nencoder = "letters"\n'
@@ -229,6 +232,28 @@ def test_ratings_are_from_one_to_ten() -> None:
     assert rating_of("As [[2]] says ... Rating: [[7.5]]") == 7.5
     assert rating_of("Rating: [[11]]") is None
     assert rating_of("Rating: 7") is None
+
+
+@pytest.mark.parametrize(("told", "asked"), [(False, TRIED), (True, 40)])
+def test_a_judge_that_rates_none_of_the_first_is_asked_no_more(told: bool, asked: int) -> None:
+    """One rating among the first is enough to go on; the same command asks nothing more."""
+    items = [Rated((f"Question {i}?",), ("Well.",)) for i in range(40)]
+
+    def rate(prompt: str, seed: int) -> str:
+        return "Rating: [[4]]" if told and "Question 9?" in prompt else "It is fair."
+
+    with in_a_thread(fake_endpoint(rate)) as fake, Store(":memory:") as store:
+        for _ in range(2):
+            if told:
+                ratings = ask_ratings(items, f"judge@{fake.base_url}", store)
+                assert [i for i, rating in enumerate(ratings) if rating] == [9]
+            else:
+                with pytest.raises(InputError) as raised:
+                    ask_ratings(items, f"judge@{fake.base_url}#usd=0/1", store)
+                # 16 replies of 3 tokens, and 24 of up to 512, at $1 per million
+                assert "'It is fair.'; asking stopped after $0.000048 (the rest" in str(raised.value)
+                assert "can cost $0.0123 at most); a larger model" in str(raised.value)
+            assert len(fake.requests) == asked
 
 
 def test_what_architectures_reach_on_a_runs_stored_outcomes(made: Path) -> None:

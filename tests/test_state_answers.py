@@ -163,6 +163,32 @@ def test_the_limit_that_ends_statements_is_the_runs_and_the_command_that_raises_
     assert raise_limit(Path(run)) == words
 
 
+def without_statements(answer: pairs.Answerer, salt: int) -> pairs.Answerer:
+    """The same, that answers by itself where it is asked to state what it said."""
+    said = wrapped(answer, salt)
+    return lambda prompt, seed: "no idea" if prompt.endswith("Final answer:") else said(prompt, seed)
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_a_model_none_of_whose_first_statements_stands_in_its_text_is_asked_no_more(tmp_path: Path, both: bool) -> None:
+    """It was asked for all, 96 of each model. The same command asks it nothing, and labels by what the other states."""
+    other = without_statements(pairs.weak, 1) if both else wrapped(pairs.weak, 1)
+    with pairs.running_pair(None, (other, without_statements(pairs.strong, 10**9))) as pair:
+        run = sampled(tmp_path, pair, "#usd=1/2")
+        words = "none of large's first 16 replies states a final answer that stands in its text, the first is 'no idea'"
+        for _ in range(2):
+            if both:
+                with pytest.raises(InputError, match=r"none of (small|large)'s first 16 replies states a final answer"):
+                    demur.label(run=run, entailment="exact", state_answers="on")
+            else:
+                notes = demur.label(run=run, entailment="exact", state_answers="on").notes
+                assert any("96 are compared by one that their model states" in note for note in notes)
+                (said,) = [note for note in notes if note.startswith(words)]
+                assert "asking stopped after $" in said
+                assert said.endswith("; the texts are compared whole")
+            assert statements(pair) == (16 if both else 24 * 4) + 16
+
+
 @pytest.mark.parametrize(("long", "short", "worth"), [(1, 4, True), (1, 5, False), (0, 0, False)])
 def test_auto_asks_from_a_fifth_of_a_models_answers(long: int, short: int, worth: bool) -> None:
     prompt, side = Prompt("0", "Which colour has the sky?"), SimpleNamespace(texts=[LONG] * long)

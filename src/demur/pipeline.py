@@ -270,6 +270,7 @@ def label(
     tie_below: float | None = None,
     tiers: int | None = None,
     judge: str | None = None,
+    judge_tokens: int | None = None,
     max_usd: float | None = None,
     entailment: str | Entailment | None = None,
     rules: bool | None = None,
@@ -287,15 +288,15 @@ def label(
     ``encoder`` is the one that kind auto tries labels with; None: the run's, whose host, if it has one, is among
     ``allow_endpoints`` (see `evaluate`).
 
-    Raises InputError for an option that does not belong to the source, or a source without what it needs;
-    EndpointError and BudgetError of a judge.
+    Raises InputError for an option that is not of the source, or where that lacks something; EndpointError of a judge.
     """
     before = load_run(run)
     judge = judge and own_spec(judge, before.models)  # one of the run's own may be named by its name alone
     given: dict[str, object] = {"source": source, "kind": kind, "definition": definition, "delta": delta, "tau": tau}
     given |= {"file": file, "models": models and list_names(models), "tie_below": tie_below, "tiers": tiers}
     decides = own_name(entailment) if callable(entailment) else entailment
-    given |= {"judge": judge, "max_usd": max_usd, "entailment": decides, "rules": rules, "state_answers": state_answers}
+    given |= {"judge": judge, "judge_tokens": judge_tokens, "max_usd": max_usd, "state_answers": state_answers}
+    given |= {"entailment": decides, "rules": rules}
     wanted = label_settings(before.label, given, preset)
     check_label(wanted)
     loaded = load_encoder(encoder, progress=progress) if isinstance(encoder, str) else encoder

@@ -114,8 +114,9 @@ class LabelConfig:
         metadata=_NOT_NEGATIVE | {"help": "preference: compare tiers of models, this many; 0: the two models alone."},
     )
     judge: str | None = field(default=None, metadata={"help": f"judge: {A_MODEL}."})
-    judge_tokens: int = setting(
-        "judge: longest reply, thinking included; a reasoning judge needs 2000.", 24, at_least=1
+    judge_tokens: int = field(
+        default=24,
+        metadata={"at_least": 1, "help": "judge: longest reply, thinking included; a reasoning judge needs 2000."},
     )
     judge_effort: str = setting("judge: reasoning_effort of a judge that thinks first, such as low.", "")
     max_usd: float | None = field(

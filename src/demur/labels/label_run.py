@@ -20,7 +20,7 @@ from demur.labels.beliefs.unknown import goes
 from demur.labels.from_samples import Labels, label_prompts
 from demur.labels.graded_targets import accuracy_targets, best_relaxation, quality_gap_targets
 from demur.labels.judge.judge import ask_judge, judge_settings
-from demur.labels.judge.judge_replies import JudgeItem, best_of, check_understood, orders_of
+from demur.labels.judge.judge_replies import OF_LABELS, JudgeItem, best_of, check_understood, orders_of
 from demur.labels.pair_meanings import joint_clusters, pair_meanings
 from demur.labels.preference_files import read_pair
 from demur.labels.prompt_kinds import kinds_of_run
@@ -213,6 +213,7 @@ def _from_judge(run: Run, sampled: Sampled) -> Labels:
         limit="label.max_usd",
         settings=asked,
         progress=run.progress,
+        helps=OF_LABELS,
     )
     found = from_judge(sampled, items, replies, judge)
     named = parse_model(judge)

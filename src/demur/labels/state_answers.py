@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from demur.config import ModelConfig
 from demur.errors import ArtifactError, EndpointError, ModelError
 from demur.event_loop import run_to_end
+from demur.meaning.rules.final_answer import stands_in
 from demur.meaning.stated_answers import unread_texts
 from demur.models.endpoint import Endpoint
 from demur.models.local import running_endpoint
 from demur.models.requests.client import EndpointClient
+from demur.models.requests.useful_replies import UselessRepliesError
 from demur.records import Prompt, count_of
 from demur.runs.rest_of_sampling import raise_limit
 from demur.runs.run import Run
@@ -44,7 +46,8 @@ def state_answers(run: Run) -> list[str]:
     """Ask, as ``label.state_answers`` says, for the statements that the store lacks; returns notes on it.
 
     ``on`` raises EndpointError, BudgetError, and ArtifactError for a host not allowed; ``auto`` goes on with the
-    texts as they are.
+    texts as they are. Of a model none of whose first statements stands in its text no more are asked for; ``on`` raises
+    UselessRepliesError where no statement of either model does.
     """
     wanted = run.config.label.state_answers
     if wanted == "off":
@@ -67,15 +70,21 @@ def state_answers(run: Run) -> list[str]:
             "`demur label --state-answers on`"
         ]
     try:
-        run_to_end(_ask(run, sides))
+        useless = run_to_end(_ask(run, sides))
     except (EndpointError, ModelError, ArtifactError) as error:
         if wanted == "on":
             raise
         return [f"final answers of long texts are not stated: {error}"]
+    if useless and not run.stated:
+        if wanted == "on":
+            raise useless[0]
+        return [f"final answers of long texts are not stated: {one}" for one in useless]
     texts = sum(len(side.texts) for side in sides)
+    asked = "" if useless else f" ({missing:,} asked now, {cost})"
     return [
         f"no final answer was found in {count_of(texts, 'long text')}: {len(run.stated):,} are compared by one that "
-        f"their model states ({missing:,} asked now, {cost})"
+        f"their model states{asked}",
+        *map(str, useless),
     ]
 
 
@@ -99,15 +108,18 @@ def _is_worth_it(prompts: Sequence[Prompt], run: Run, sides: Sequence[_Side]) ->
     return any(len(side.texts) >= LEAST_UNREAD * count > 0 for side, count in zip(sides, answers, strict=True))
 
 
-async def _ask(run: Run, sides: Sequence[_Side]) -> None:
-    """Both models side by side, within the run's budget."""
+async def _ask(run: Run, sides: Sequence[_Side]) -> list[UselessRepliesError]:
+    """Both models side by side, within the run's budget; why either was asked no more, where none of its statements
+    is of use."""
     stated = statement_settings(chat=run.config.sampling.chat)
     spent = spent_on_run(run.config, (side.endpoint for side in sides), run.store)
     spent += sum(spent_before(side.endpoint, stated, run.store) for side in sides)
     budget = Budget(run.config.max_usd, spent=spent, known_part=True, raised=raise_limit(run.config.folder))
     asked = [(side, run.allowed_model(side.config)) for side in sides if side.estimate.missing]
     work = [_ask_side(run, side, model, budget) for side, model in asked]
-    raise_first(await asyncio.gather(*work, return_exceptions=True))
+    results = await asyncio.gather(*work, return_exceptions=True)
+    raise_first([one for one in results if not isinstance(one, UselessRepliesError)])
+    return [one for one in results if isinstance(one, UselessRepliesError)]
 
 
 async def _ask_side(run: Run, side: _Side, model: ModelConfig, budget: Budget) -> None:
@@ -118,10 +130,13 @@ async def _ask_side(run: Run, side: _Side, model: ModelConfig, budget: Budget) -
         ):
             await ask_statements(
                 *(side.texts, client, endpoint, run.store),
+                stands=stands_in,
                 chat=run.config.sampling.chat,
                 budget=budget,
                 progress=run.progress,
             )
+    except UselessRepliesError:
+        raise  # the other model's statements may be of use
     except BaseException:
         budget.closed = True
         raise

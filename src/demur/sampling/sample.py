@@ -17,6 +17,7 @@ from demur.errors import BudgetError, PromptRefusedError
 from demur.mapping import portions_of
 from demur.models.endpoint import Endpoint
 from demur.models.prices import usd_paid
+from demur.models.requests.useful_replies import TRIED, Wanted
 from demur.records import ChatRequest, Progress, Prompt, Sample, SamplingSettings, count_of, dollars, no_progress
 from demur.sampling.budget import Budget, prompt_tokens
 from demur.sampling.claims import Claims, in_thread
@@ -151,19 +152,26 @@ async def sample_prompts(
     budget: Budget | None = None,
     progress: Progress = no_progress,
     doing: str = "",
+    wanted: Wanted | None = None,
 ) -> dict[str, list[Sample]]:
     """The most samples of every prompt; returns prompt id -> samples by index.
 
     ``have`` is what the store holds, where that was read before; ``doing``: what is asked for, where that is no sample
-    of a run, whose cost was told before: progress then names it and the most that it can cost.
+    of a run, whose cost was told before: progress then names it and the most that it can cost; ``wanted``: which
+    replies are of use.
     A prompt that the model refuses has fewer samples, or none; it is remembered in the store and not asked again.
-    Raises EndpointError, and BudgetError as soon as going on could cost more than the budget.
+    Raises EndpointError, BudgetError as soon as going on could cost more than the budget, and UselessRepliesError
+    where none of the first replies is of use and others are missing.
     """
     have = stored_samples(prompts, endpoint, settings, store) if have is None else have
     if doing:
         progress = _under_name(progress, f"{doing}{_most_cost(estimate(prompts, endpoint, settings, have))}")
     side = SideSampling(prompts, completer, endpoint, settings, store, have=have, budget=budget, progress=progress)
-    await side.ask(prompts, {prompt.id: settings.most for prompt in prompts})
+    each = {prompt.id: settings.most for prompt in prompts}
+    if wanted:
+        await side.ask(distinct_prompts(prompts)[:TRIED], each)
+        side.refuse_useless(wanted)
+    await side.ask(prompts, each)
     side.finish()
     return side.samples
 
@@ -240,6 +248,12 @@ class SideSampling:
         """Expect no more samples of these prompts."""
         self._total -= sum(self._settings.most - len(self._samples[one.key]) for one in distinct_prompts(prompts))
         self._progress(self._stage, self._done, self._total)
+
+    def refuse_useless(self, wanted: Wanted) -> None:
+        """Raise UselessRepliesError where samples are missing and none of those that are there is of use."""
+        if self._done < self._total:
+            there = [(one, sample) for one in distinct_prompts(self._prompts) for sample in self.of(one)]
+            wanted.refuse(there, self._endpoint, self._rest)
 
     def finish(self) -> None:
         """Raise EndpointError where the model has refused every prompt that it was asked."""

@@ -9,16 +9,18 @@ the whole text is compared as before (`demur.meaning.rules.final_answer.stands_i
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from demur.models.endpoint import Endpoint
 from demur.models.prices import CHARACTERS_PER_TOKEN
+from demur.models.requests.useful_replies import Wanted
 from demur.records import ChatRequest, Progress, Prompt, SamplingSettings, content_hash, no_progress
 from demur.sampling.budget import Budget
 from demur.sampling.sample import Completer, Estimate, estimate, sample_prompts, stored_samples
 from demur.store import Store
 
 STATED_TOKENS = 16
+USE = ("states a final answer that stands in its text", "; the texts are compared whole")
 Text = tuple[str, str]  # a question and an answer to it
 
 _TASK = "Copy the final answer of each text, in as few words as possible."
@@ -105,17 +107,22 @@ async def ask_statements(
     endpoint: Endpoint,
     store: Store,
     *,
+    stands: Callable[[str, str], object],
     chat: bool = True,
     budget: Budget | None = None,
     progress: Progress = no_progress,
 ) -> None:
     """Ask a model for the final answer of each text that it wrote; what the store holds is not asked again.
 
-    Raises EndpointError, BudgetError.
+    ``stands``: whether a statement stands in a text. Raises EndpointError, BudgetError, and UselessRepliesError where
+    none of the first ones does.
     """
     settings = statement_settings(chat=chat)
+    answers = {statement_prompt(*text, chat=chat).id: text[1] for text in texts}
+    wanted = Wanted(lambda asked, one: bool(stands(one.text, answers[asked.id])), *USE)
     await sample_prompts(
         *(_prompts(texts, chat=chat), completer, endpoint, settings, store),
+        wanted=wanted,
         budget=budget,
         progress=progress,
         doing=f"final answers of {endpoint.model}",

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from demur.errors import InputError
 from demur.event_loop import run_to_end
 from demur.models.local import endpoint_of, parse_model
+from demur.models.requests.useful_replies import Wanted
 from demur.records import Progress, Prompt, Sample, SamplingSettings, no_progress
 from demur.sampling.budget import Budget
 from demur.sampling.local_servers import Turns, completer_of
@@ -21,6 +22,8 @@ from demur.store import Store
 
 LEAST, MOST = 1.0, 10.0
 SETTINGS = SamplingSettings(n=1, temperature=0.0, max_tokens=512)
+FORM, BETTER = "holds a rating such as [[5]]", "a larger model judges better"
+MORE = "and one that thinks first needs a larger judge_tokens in [test]"
 _RATING = re.compile(r"\[\[(\d+(?:\.\d+)?)\]\]")
 _IMPARTIAL = (
     "Please act as an impartial judge and evaluate the quality of the response provided by an AI assistant to the user "
@@ -97,6 +100,7 @@ def ask_ratings(
     Raises EndpointError, BudgetError, and InputError where no reply holds a rating.
     """
     prompts = [Prompt(str(i), rating_prompt(item)) for i, item in enumerate(items)]
+    wanted = Wanted(lambda _, one: rating_of(one.text) is not None, FORM, f"; {BETTER}, {MORE}")
     there = stored_samples(prompts, endpoint_of(parse_model(judge)), settings, store)
 
     async def ask() -> dict[str, list[Sample]]:
@@ -106,6 +110,7 @@ def ask_ratings(
                 budget=Budget(max_usd, raised="raise test.max_usd"),
                 progress=progress,
                 doing=f"rating by {completer.endpoint.model}",
+                wanted=wanted,
             )
 
     found = there if all(there.values()) else run_to_end(ask())  # a local judge is started only to be asked
@@ -113,7 +118,6 @@ def ask_ratings(
     ratings = [rating_of(reply) for reply in replies]
     if replies and not any(rating is not None for rating in ratings):
         raise InputError(
-            f"none of {len(replies)} replies of the judge {judge} holds a rating such as [[5]], the first is "
-            f"{replies[0][-60:]!r}; a larger model judges better"
+            f"none of {len(replies)} replies of the judge {judge} {FORM}, the first is {replies[0][-60:]!r}; {BETTER}"
         )
     return ratings

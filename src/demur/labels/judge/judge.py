@@ -13,10 +13,20 @@ from typing import Any
 
 from demur.errors import InputError
 from demur.event_loop import run_to_end
-from demur.labels.judge.judge_replies import JudgeItem, JudgeReport, fill, judge_report, orders_of
+from demur.labels.judge.judge_replies import (
+    FORM,
+    JudgeItem,
+    JudgeReport,
+    fill,
+    judge_report,
+    orders_of,
+    parse_reply,
+    what_helps,
+)
 from demur.models.endpoint import Endpoint
 from demur.models.local import endpoint_of, parse_model, running_endpoint
 from demur.models.requests.client import EndpointClient
+from demur.models.requests.useful_replies import Wanted
 from demur.prompts.rows import read_rows
 from demur.records import Progress, Prompt, SamplingSettings, count_of, no_progress
 from demur.sampling.budget import Budget
@@ -48,7 +58,10 @@ def judge(
     items = read_items(Path(file))
     with Store(store) as kept:
         settings = judge_settings(max_tokens, reasoning_effort, temperature)
-        replies = ask_judge(items, judge, kept, task=task, max_usd=max_usd, settings=settings, progress=progress)
+        helps = what_helps("--max-tokens 2000")
+        replies = ask_judge(
+            *(items, judge, kept), task=task, max_usd=max_usd, settings=settings, progress=progress, helps=helps
+        )
     return judge_report(endpoint_of(parse_model(judge)).model, items, replies)
 
 
@@ -69,6 +82,7 @@ def ask_judge(
     limit: str = "max_usd",
     settings: SamplingSettings = SETTINGS,
     progress: Progress = no_progress,
+    helps: str = "",
 ) -> list[str | None]:
     """`judge_items` by a model that is named as `demur sample` takes it, started when it is a local one.
 
@@ -85,7 +99,12 @@ def ask_judge(
         ):
             budget = Budget(max_usd, raised=f"raise {limit}")
             return await judge_items(
-                items, client, endpoint, store, task=task, budget=budget, settings=settings, progress=progress
+                *(items, client, endpoint, store),
+                task=task,
+                budget=budget,
+                settings=settings,
+                progress=progress,
+                helps=helps,
             )
 
     return run_to_end(ask())
@@ -101,11 +120,13 @@ async def judge_items(
     budget: Budget | None = None,
     settings: SamplingSettings = SETTINGS,
     progress: Progress = no_progress,
+    helps: str = "",
 ) -> list[str | None]:
     """The judge's reply to every item, through the store: stored replies are not requested again; None where all
     answers are equal.
 
-    An item that the judge refuses gets an empty reply, which counts as not understood.
+    An item that the judge refuses gets an empty reply, which counts as not understood. Raises UselessRepliesError,
+    which ends in ``helps``, where none of its first replies is understood; it is asked no more then.
     """
     orders = orders_of(items)
     prompts = [
@@ -114,8 +135,15 @@ async def judge_items(
         if len(order) > 1
     ]
     doing = f"judging by {endpoint.model}"
+    wanted = Wanted(
+        lambda asked, one: parse_reply(one.text, len(orders[int(asked.id)])) is not None, FORM, helps or what_helps()
+    )
     found = await sample_prompts(
-        prompts, completer, endpoint, settings, store, budget=budget, progress=progress, doing=doing
+        *(prompts, completer, endpoint, settings, store),
+        budget=budget,
+        progress=progress,
+        doing=doing,
+        wanted=wanted,
     )
     replies = {key: samples[0].text if samples else "" for key, samples in found.items()}
     return [replies[str(i)] if len(order) > 1 else None for i, order in enumerate(orders)]

@@ -37,6 +37,7 @@ Your output must ONLY indicate the selected LLM(s). For example, 'LLM 1' or 'LLM
 _TRUTH = ("2. A ground truth answer.\n3.", "Ground Truth Answer: {reference}\n")
 WITHOUT_TRUTH = TEMPLATE.replace(_TRUTH[0], "2.").replace(_TRUTH[1], "")
 BIASED = 0.5  # a difference between positions from which on scores say more about positions than about answers
+FORM = "is a bare list of responses such as 'LLM 1'"  # of a reply that is understood
 _SEPARATOR = re.compile(r",|&|\band\b", re.IGNORECASE)
 _NAMED = re.compile(r"(?:LLM\s*)?([0-9]{1,2})", re.IGNORECASE)
 _WRAPPING = " \t'\"`*.-•"  # of a list, of quotes, of bold type
@@ -208,12 +209,19 @@ def check_understood(
         asked = [reply for reply in replies if reply is not None]
         said = next(reply for reply, known in zip(asked, understood, strict=True) if not known)
         count = f"only {int(understood.sum()):,}" if understood.any() else "none"
-        kept, tokens = ("; no label was changed", " (--judge-tokens 2000)") if least else ("", "")
         raise InputError(
-            f"{count} of {judge_name}'s {len(understood)} replies is a bare list of responses, the first that is not "
-            f"is {said[:60]!r}{kept}; a larger model judges better, and one that thinks first needs more tokens than "
-            f"it got{tokens}"
+            f"{count} of {judge_name}'s {len(understood)} replies {FORM}, the first that is not is {said[:60]!r}"
+            f"{OF_LABELS if least else what_helps()}"
         )
+
+
+def what_helps(option: str = "") -> str:
+    """What to do about a judge that is not understood, as the end of a sentence; ``option``: gives it more tokens."""
+    more = f" ({option})" if option else ""
+    return f"; a larger model judges better, and one that thinks first needs more tokens than it got{more}"
+
+
+OF_LABELS = f"; no label was changed{what_helps('--judge-tokens 2000')}"  # the same of a judge that makes labels
 
 
 def _by_position(orders: Sequence[Sequence[str]], replies: Sequence[str | None]) -> dict[int, BoolArray]:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
 from demur.config import ModelConfig
 from demur.models.local import running_endpoint
 from demur.models.requests.client import EndpointClient
+from demur.models.requests.useful_replies import UselessRepliesError, Wanted
 from demur.records import FloatArray, Progress, Prompt, Sample, SamplingSettings, no_progress
 from demur.sampling.budget import Budget
 from demur.sampling.sample import sample_prompts
@@ -45,6 +47,7 @@ async def asked_about(
 ) -> dict[str, FloatArray]:
     """Definition -> (n,) uncertainty about each prompt's first answer, in [0, 1]; nan where the reply says nothing.
 
+    A model none of whose first replies says anything is asked no more, and has nan throughout.
     Raises EndpointError and BudgetError.
     """
     forms = {"p_true": P_TRUE_PROMPT, "verbalised": VERBALISED_PROMPT}
@@ -53,14 +56,22 @@ async def asked_about(
     async with running_endpoint(model, parallel=1, progress=progress) as endpoint, EndpointClient(endpoint) as client:
         for name, form in forms.items():
             questions = [Prompt(one.id, _fill(form, one.text, samples[one.id])) for one in prompts]
-            replies = await sample_prompts(
-                *(questions, client, endpoint, SETTINGS[name], store),
-                budget=budget,
-                progress=progress,
-                doing=f"asking {endpoint.model} for {name}",
-            )
+            try:
+                replies = await sample_prompts(
+                    *(questions, client, endpoint, SETTINGS[name], store),
+                    budget=budget,
+                    progress=progress,
+                    doing=f"asking {endpoint.model} for {name}",
+                    wanted=Wanted(partial(_says_something, read[name]), "says how sure it is"),
+                )
+            except UselessRepliesError:
+                replies = {one.id: [] for one in prompts}
             found[name] = np.array([read[name](*replies[one.id][:1]) if replies[one.id] else np.nan for one in prompts])
     return found
+
+
+def _says_something(read: Callable[[Sample], float], _: Prompt, reply: Sample) -> bool:
+    return not math.isnan(read(reply))
 
 
 def _fill(form: str, question: str, samples: Sequence[Sample]) -> str:
