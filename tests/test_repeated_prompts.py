@@ -117,6 +117,18 @@ def test_the_verdict_counts_a_prompt_once() -> None:
     assert often.high - often.low == pytest.approx(once.high - once.low, rel=0.05)
 
 
+@pytest.mark.parametrize("count", [1, 5, 60])
+def test_a_decision_shows_different_prompts_near_by(count: int) -> None:
+    """Most words repeat nine times, so that a few rows more than are shown are not enough."""
+    rows = [*range(48), *range(0, 48, 2)] + [i for i in range(40) for _ in range(8)]
+    once, often = (router_of(each, SimilarityWeighted()) for each in (range(48), rows))
+    for word in ("aei", "dhk new"):
+        shown = often.route(word, neighbours=count).neighbours
+        assert len({near.prompt for near in shown}) == len(shown) == min(count, 48)
+        expected = once.route(word, neighbours=count).neighbours
+        assert [near.similarity for near in shown] == pytest.approx([near.similarity for near in expected])
+
+
 def test_of_several_models_a_prompt_has_one_value_each() -> None:
     usd = {"weak": 1e-6, "middle": 2e-6, "strong": 1e-5}
     costs = {role: asdict(ServingCost(each, each, 0.0, 10.0, "given")) for role, each in usd.items()}

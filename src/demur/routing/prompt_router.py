@@ -390,10 +390,9 @@ class PromptRouter:
         return self.nearest or NearestTraining(self.vectors)
 
     def _nearest(self, vector: FloatArray, count: int) -> tuple[Neighbour, ...]:
-        found = self._training.most_similar(vector / (np.linalg.norm(vector) or 1.0), count)
-        return tuple(
-            Neighbour(self.training[i], float(near), self._untold_kinds[i]) for i, near in zip(*found, strict=True)
-        )
+        row = vector / (np.linalg.norm(vector) or 1.0)
+        found = self._training.most_similar_texts(row, count, lambda i: self.training[i].prompt)
+        return tuple(Neighbour(self.training[i], near, self._untold_kinds[i]) for i, near in found)
 
     @cached_property
     def _untold_kinds(self) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -73,6 +73,18 @@ class NearestTraining:
         best = np.argpartition(-found, count - 1)[:count]
         best = best[np.argsort(-found[best])]
         return read[best], found[best]
+
+    def most_similar_texts(self, row: FloatArray, count: int, text_of: Callable[[int], str]) -> list[tuple[int, float]]:
+        """The same of ``count`` different texts: of a prompt that repeats, one training prompt with its similarity."""
+        looked = count
+        while True:
+            numbers, similarities = self.most_similar(row, looked)
+            found = dict[str, tuple[int, float]]()
+            for i, similarity in zip(numbers.tolist(), similarities.tolist(), strict=True):
+                found.setdefault(text_of(i), (i, similarity))
+            if len(found) >= count or len(numbers) < looked:
+                return list(found.values())[:count]
+            looked *= 2
 
     def _read(self, row: FloatArray, count: int) -> IntArray:
         """The numbers of the training prompts that are compared with a unit row."""
