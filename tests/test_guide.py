@@ -751,6 +751,23 @@ def test_what_a_replay_advises_differs_from_what_was_asked_for_by_more_than_chan
     assert "of these it is at least 100% at every threshold" in reason
 
 
+def test_before_calibration_a_replay_proposes_the_share_that_it_says_is_enough(pair: Pair) -> None:
+    """It said which share keeps the quality, and under that proposed the share that this threshold happens to give."""
+    said(*sample_of(pair))
+    said("label", "--entailment", "exact")
+    said("train", "--methods", "logistic")
+    shown = said("replay", "prompts.jsonl")
+    wanted = re.search(r"a strong share of (\d+)% keeps", shown) or re.search(r"(\d+)% is a share to begin with", shown)
+    assert wanted, shown
+    commands = re.findall(r"^(?:next|or, as it is): (demur calibrate .*)$", shown, re.M)
+    assert [float(one.split("--strong-share ")[1].split()[0]) for one in commands] == [int(wanted[1]) / 100]
+    kept = re.search(r"^or:   (demur calibrate prompts.jsonl --strong-share \S+)(.*)$", shown, re.M)
+    assert kept, shown
+    assert kept[2].endswith("   (keeps the threshold that gives this share)")
+    tried = said("replay", "prompts.jsonl", "--threshold", "0.9")
+    assert "keeps" not in tried.partition("to keep the threshold that gives this share:")[2]
+
+
 @pytest.mark.parametrize(("command", "option"), [("label", "entropy"), ("train", "strong-unless-guessed")])
 def test_the_help_says_that_an_option_stays_as_it_was_given_before(command: str, option: str) -> None:
     """`demur label` after one `--from judge` asks the judge again: its default is not the samples' entropy then."""

@@ -481,6 +481,27 @@ def test_how_many_of_the_calls_that_stay_local_could_not_be_judged() -> None:
     assert not any("stay local" in fact for _, fact in none_local.notes)
 
 
+def test_a_replay_proposes_the_share_that_it_says_keeps_the_quality(tmp_path: Path) -> None:
+    """It proposed only the share that was asked for before. The 20 texts are a quarter of the prompts; of a file in
+    which they are a seventh, other shares go to the large model, and half of the calls are not enough."""
+    prompts, run = with_open_ended(tmp_path)
+    demur.calibrate(prompts, router=f"{run}/router", strong_share=0.5, anyway=True)
+    other = tmp_path / "other.jsonl"
+    other.write_text("".join(prompts.read_text().splitlines(keepends=True)[:70]))
+    shown = RUNNER.invoke(app, ["replay", str(other), "--run", run], env={"COLUMNS": "400"}).output
+    told = re.search(r"to keep 95%\s+a strong share of (\d+)% keeps (\d+)% ", shown)
+    assert told, shown
+    command = f"demur calibrate {other} --strong-share 0.{told[1]} --run {run}"
+    found = re.search(rf"^or:   ({command}( --anyway)?)   \((.*)\)$", shown, re.M)
+    assert found, shown
+    assert found[3] == f"keeps {told[2]}% of the large model's quality on these prompts"
+    assert RUNNER.invoke(app, [*found[1].split()[1:], "--anyway"]).exit_code == 0
+    line = demur.replay(other, router=f"{run}/router").headline
+    assert line.quality
+    assert line.strong_quality
+    assert line.quality[0] / line.strong_quality == pytest.approx(int(told[2]) / 100, abs=0.006)
+
+
 def graded_run(tmp_path: Path, count: int, *, unknown: tuple[float, float] | None) -> Headline:
     """The headline by grades of ``count`` questions, and, where given, of the 20 prompts that cannot be labelled."""
     prompts, run = with_open_ended(tmp_path)

@@ -6,9 +6,19 @@ import json
 from pathlib import Path
 
 from demur.config.named_run import run_option
+from demur.evaluation.report.headline_record import Headline
 from demur.routing.verdict import recorded_verdict
 from demur.runs.lineage import REPORT, newer_than_report, older_lines, outdated_stages
-from demur.runs.steps import ANYWAY, gateways_of, sample_command, share_notes
+from demur.runs.steps import (
+    ANYWAY,
+    after_replay,
+    calibrate_command,
+    gateways_of,
+    next_command,
+    sample_command,
+    share_notes,
+    threshold_of,
+)
 
 
 def advice_lines(command: str, router: Path | None) -> tuple[str, ...]:
@@ -29,6 +39,31 @@ def advice_lines(command: str, router: Path | None) -> tuple[str, ...]:
         *share,
         f"or, as it is: {command}",
     )
+
+
+def after_replay_with_others(
+    file: str, router: Path, line: Headline, *, tried: bool
+) -> tuple[str, str, tuple[str, ...]]:
+    """The next command after a replay of a file, with the ``line`` that it printed: the command, why, and others with
+    what each does. Before calibration it is the one that comes next in the run, whose share is said with it.
+
+    ``tried``: the threshold was given, and is not the router's own.
+    """
+    command, why = after_replay(
+        *(file, router, line.strong_share),
+        prompts=line.prompts,
+        reach=(line.least_share, line.largest_share),
+        tried=tried,
+    )
+    others = list[str]()
+    if not tried and threshold_of(router) is None and router.name == "router":
+        others.append(f"{command}   (keeps the threshold that gives this share)")
+        command, why = next_command(router.parent), ""
+    if (point := line.enough) and 0 < point.share < 1:
+        other = calibrate_command(file, router, point.share)
+        keeps = f"keeps {point.kept:.0%} of the large model's quality on these prompts"
+        others += [f"{other}   ({keeps})"] if other != command else []
+    return command, why, tuple(others)
 
 
 def reload_lines(folder: Path, command: str) -> tuple[str, ...]:

@@ -154,8 +154,9 @@ def first_share(folder: Path) -> float:
 
 def share_notes(folder: Path, command: str = "") -> tuple[str, ...]:
     """Why that share, in short lines, and why the ``command`` that follows asks for another, or for something else;
-    none where a threshold is set."""
-    if not is_router(folder / "router") or threshold_of(folder / "router") is not None:
+    none where a threshold is set, or it is not the command that comes next."""
+    router, strange = folder / "router", command and command != next_command(folder)
+    if strange or not is_router(router) or threshold_of(router) is not None:
         return ()
     config, point, wish = _config(folder), advice_of(folder), wish_of(folder)
     asked = _asked_share(wish) if wish else ""

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from demur.cli import printing
+from demur.cli.advice import after_replay_with_others
 from demur.cli.options import Images, PromptArgument, read_prompt
 from demur.cli.past_decision import check_prompt, decided_lines, find_decision, is_decision_id
 from demur.cli.progress import FILES_KEPT, NOTHING_KEPT, progress_bar
@@ -17,7 +18,7 @@ from demur.config import A_MODEL, ANYWAY
 from demur.config.named_run import of_router, router_option
 from demur.errors import InputError
 from demur.models.allowed_endpoints import ALLOW_HELP
-from demur.runs.steps import after_replay, command_after_one_prompt
+from demur.runs.steps import command_after_one_prompt
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 AllowEndpoint = Annotated[
@@ -130,15 +131,10 @@ def replay(
         return printing.as_json(found)
     printing.lines((*found.block.of_router(Path(router)).lines, *(found.details if verbose else ())))
     line = found.headline
-    command, reason = after_replay(
-        *(str(file), Path(router), line.strong_share),
-        prompts=line.prompts,
-        reach=(line.least_share, line.largest_share),
-        tried=threshold is not None,
-    )
-    if reason:
-        printing.explanation(reason)
-    return printing.next_step(command, Path(router))
+    command, why, others = after_replay_with_others(str(file), Path(router), line, tried=threshold is not None)
+    if why:
+        printing.explanation(why)
+    return printing.next_step(command, Path(router), others=others)
 
 
 models_app = typer.Typer(

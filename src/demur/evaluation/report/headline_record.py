@@ -258,6 +258,11 @@ class Headline:
         return tuple(filter(None, [*whose, parts, lost if unjudged else ""]))
 
     @property
+    def enough(self) -> KeptPoint | None:
+        """The strong share that a note says keeps most of the large model's quality; None where no note does."""
+        return self.kept or None if any(name.startswith("to keep") for name, _ in self._kept_notes) else None
+
+    @property
     def _kept_notes(self) -> tuple[Fact, ...]:
         """Which part of the large model's quality is left where that is little, and what keeping it would leave local.
 
