@@ -591,13 +591,43 @@ def test_no_share_of_quality_is_said_where_grades_do_not_show_that_the_large_mod
         "".join(json.dumps(row | {"weak_quality": 1.0, "strong_quality": i % 2}) + "\n" for i, row in enumerate(rows))
     )
     said = demur.evaluate(run=str(tmp_path / "run")).headline
-    assert said.weak_without_gap == pytest.approx(1.0)
+    assert said.without_gap
+    assert said.without_gap.weak == pytest.approx(1.0)
     for text in (said.brief, *said.cautions):
         assert "The small model's quality is 1.00 and the large one's .50, measured on" in text
         assert text.endswith("they do not show that the large model is better")
     low = replace(said, quality=(0.4, 0.3, 0.5))
     assert "of the large model's quality" not in " ".join((said.brief, *low.block().lines))
     assert "of what the large model costs alone" in said.brief
+
+
+def test_grades_of_prompts_that_always_go_to_the_large_model_do_not_show_what_a_router_keeps(tmp_path: Path) -> None:
+    """Of the 60 prompts that the score decides both models answer the same 30; of the others the large one all 20. Over
+    all prompts the large model is better by a quarter, but wherever the router chooses it is not.
+    """
+    graded_run(tmp_path, 60, unknown=(0.0, 1.0))
+    run, file = str(tmp_path / "run"), tmp_path / "run" / GRADES_FILE
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    same = [row | {"weak_quality": i % 2, "strong_quality": i % 2} for i, row in enumerate(rows[:60])]
+    file.write_text("".join(json.dumps(row) + "\n" for row in same + rows[60:]))
+    said = demur.evaluate(run=run).headline
+    assert said.weighed == 20
+    assert said.quality
+    assert said.strong_quality == pytest.approx(0.75 * 0.5 + 0.25)
+    assert "keeps" not in said.brief
+    assert said.brief.endswith(
+        ". The small model's quality is .50 and the large one's .50, measured on 60 graded prompts that the score "
+        "decides: they do not show that the large model is better"
+    )
+    by_quality = Criterion(keep_quality=0.95)
+    _, _, block = calibrate_and_measure(tmp_path / "prompts.jsonl", by_quality, router=f"{run}/router", anyway=True)
+    assert "60 graded prompts cannot show what is kept" in " ".join(block.cautions)
+    over = [row | {"weak_quality": 0, "strong_quality": 1} for row in rows[:60]]
+    others = [row | {"weak_quality": 1, "strong_quality": 0} for row in rows[60:]]
+    file.write_text("".join(json.dumps(row) + "\n" for row in over[:20] + same[20:60] + others))
+    mixed = demur.evaluate(run=run).headline  # better where the score decides, and not over all prompts
+    assert "keeps" not in mixed.brief
+    assert "60 of the 75% that the score decides and 20 of the others" in mixed.brief.partition(". The small")[2]
 
 
 def test_gold_answers_that_do_not_show_a_better_large_model_give_no_share_of_its_quality() -> None:

@@ -27,7 +27,7 @@ from demur.evaluation.report.cautions import cautions_of
 from demur.evaluation.report.graded_headline import graded_headline
 from demur.evaluation.report.headline import expected_costs, learned_prompts, training_headline
 from demur.evaluation.report.headline_record import Headline
-from demur.evaluation.report.kept_point import Pair, points_at_shares, scored_prompts, weak_without_gap
+from demur.evaluation.report.kept_point import Pair, points_at_shares, scored_prompts, without_gap
 from demur.evaluation.report.kinds_table import kinds_table
 from demur.evaluation.report.tables import CHOICES
 from demur.evaluation.report.which_prompts import TRAINING
@@ -246,7 +246,7 @@ def _are_few(learned: Sequence[str], rows: IntArray, quality: Pair) -> bool:
     """Whether grades tell too little to draw curves from: fewer than usual, and the large model not shown to be better,
     without which a curve of them shows chance."""
     texts = [learned[i] for i in rows]
-    return len(set(texts)) < USUAL_GRADES and weak_without_gap(*quality, first_rows(texts)) is not None
+    return len(set(texts)) < USUAL_GRADES and without_gap(*quality, first_rows(texts)) is not None
 
 
 def _notes_of_grades(

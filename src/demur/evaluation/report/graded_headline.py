@@ -17,8 +17,8 @@ import numpy as np
 from demur.evaluation.graded_file import USUAL_GRADES
 from demur.evaluation.grades import FEWEST_GRADED
 from demur.evaluation.report.headline import expected_costs, expected_use, learned_prompts, training_headline
-from demur.evaluation.report.headline_record import Headline
-from demur.evaluation.report.kept_point import kept_point, scored_prompts
+from demur.evaluation.report.headline_record import Headline, NoGap
+from demur.evaluation.report.kept_point import kept_point, scored_prompts, without_gap
 from demur.gate.router import Router
 from demur.records import BoolArray, FloatArray, IntArray
 from demur.statistics import first_rows, interval
@@ -53,15 +53,21 @@ def graded_headline(
         return interval(ordered, lambda rows: mean_of(values, rows), groups=groups)
 
     costs, few = expected_costs(router, texts), judged < USUAL_GRADES
-    gap = interval_of(strong - weak)[0] > 0
-    known = gap and not few and not weighs
+    # Prompts whose model is fixed tell nothing about routing, so the others alone have to show a better large model.
+    told = counted & by_score
+    missing = without_gap(
+        weak[told], strong[told], first_rows(first[told].tolist()), part=judged - beside if weighs else 0
+    )
+    if missing is None and interval_of(strong - weak)[0] <= 0:
+        missing = NoGap(mean_of(weak, of_part), mean_of(strong, of_part))
+    known = missing is None and not few and not weighs
     return replace(
         whole,
         # By the same grades as the quality; with fewer no threshold is told from another.
         kept=kept_point(router, looked, (weak, strong), counted, costs) if known else None,
         quality=(mean_of(served, of_part), *interval_of(served)),
         strong_quality=mean_of(strong, of_part),
-        weak_without_gap=None if gap else mean_of(weak, of_part),
+        without_gap=missing,
         believed=False,
         judged=judged,
         judged_share=float(chosen[counted].mean()),

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from demur.evaluation.report.headline_record import EXPECTED, SAMPLED, Headline
-from demur.evaluation.report.kept_point import Costs, Pair, kept_point, kept_tier_point, weak_without_gap
+from demur.evaluation.report.kept_point import Costs, Pair, kept_point, kept_tier_point, without_gap
 from demur.evaluation.report.which_prompts import TRAINING
 from demur.evaluation.tiers import believed_mean, tier_choices, tier_usd, tiers_of
 from demur.gate.quality.believed_quality import believed_where_judged, judged_prompts, why_not_believed
@@ -63,7 +63,7 @@ def headline(
     gate = EXPECTED if router.serving_gate else ""
     forecast = quality is None and _is_forecast(router.prompt_router, texts, judged)
     why = "" if found else why_not_believed(router, looked) or WITHOUT_SAMPLES
-    made = replace(made, weak_without_gap=weak_without_gap(*quality, groups) if quality else None, quality_unknown=why)
+    made = replace(made, without_gap=without_gap(*quality, groups) if quality else None, quality_unknown=why)
     return replace(made, **_by_setting(router, looked), gate=gate, kept=kept, forecast=forecast)
 
 
@@ -94,8 +94,8 @@ def sampled_headline(
     served = np.where(use.strong, strong[:, None], drafts).mean(axis=1)
     judged = np.ones(len(strong), dtype=bool)
     made = _headline(router, use, (served, strong), judged, usd, groups, believed=False, on=on, threshold=threshold)
-    without = weak_without_gap(drafts.mean(axis=1), strong, groups)
-    return replace(made, **_by_setting(router, looked), gate=SAMPLED, weak_without_gap=without)
+    found = without_gap(drafts.mean(axis=1), strong, groups)
+    return replace(made, **_by_setting(router, looked), gate=SAMPLED, without_gap=found)
 
 
 def _by_setting(router: Router, looked: Looked) -> dict[str, Any]:
@@ -167,9 +167,7 @@ def tier_headline(
         quality=(mean, mean, mean) if routed is None else mean_interval(routed, groups),
         strong_quality=float(best[:, -1].mean()),
         believed=believed,
-        weak_without_gap=None
-        if quality is None or believed
-        else weak_without_gap(quality[:, 0], quality[:, -1], groups),
+        without_gap=None if quality is None or believed else without_gap(quality[:, 0], quality[:, -1], groups),
         forecast=quality is None and _is_forecast(router, texts, np.ones(len(texts), dtype=bool)),
         usd=1000 * float(paid.mean()),
         usd_strong=1000 * float(costs[:, -1].mean()),

@@ -86,6 +86,15 @@ def _caution_lines(caution: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
+class NoGap:
+    """Quality of always-weak and of always-strong on graded prompts that do not show that strong is better."""
+
+    weak: float
+    strong: float
+    by_score: int = 0  # how many these are, where they are those that the score decides alone, and quality is of all
+
+
+@dataclass(frozen=True, slots=True)
 class Headline:
     """A router at a threshold on some prompts. Money is in USD per 1,000 prompts, None where a price is unknown."""
 
@@ -115,7 +124,7 @@ class Headline:
     by_grades: bool = False  # a person graded the `judged` prompts
     weighed: int = 0  # of these, those that the setting decides: quality is of all prompts, each part by its share
     quality_unknown: str = ""  # why quality is not known, where that has a reason of its own
-    weak_without_gap: float | None = None  # quality of always-weak where grades do not show that strong is better
+    without_gap: NoGap | None = None  # None: grades show that strong is better, or there are none
     forecast: bool = False  # no model was asked most of the `judged` prompts: quality is told by their scores alone
     set_for: str = ""  # what the threshold was set for, such as "a strong share of 30%"; empty: nothing was asked for
 
@@ -186,7 +195,7 @@ class Headline:
     def brief(self) -> str:
         """What it does, for somebody who decides: calls, quality and cost beside the large model alone."""
         said = []
-        if self.quality is not None and self.strong_quality and self.weak_without_gap is None:
+        if self.quality is not None and self.strong_quality and self.without_gap is None:
             told = "" if self.quality_name == "quality" else f" ({self.quality_name.split()[0]})"
             share = f"{self.quality[0] / self.strong_quality:.0%}"
             whose = f" on {self.scope(' of the prompts')}" if self.scope() else ""
@@ -204,12 +213,15 @@ class Headline:
     @property
     def no_gap(self) -> str:
         """That graded prompts do not show that the large model is better; empty where they do, or none is graded."""
-        if self.weak_without_gap is None or self.strong_quality is None:
+        found, small = self.without_gap, "smallest" if self.shares else "small"
+        if found is None:
             return ""
-        small, on = "smallest" if self.shares else "small", self._graded if self.by_grades else "these graded prompts"
+        on = self._graded if self.by_grades else "these graded prompts"
+        if found.by_score:
+            on = f"{count_of(found.by_score, 'graded prompt')} that the score decides"
         return (
-            f"The {small} model's quality is {short(self.weak_without_gap)} and the large one's "
-            f"{short(self.strong_quality)}, measured on {on}: they do not show that the large model is better"
+            f"The {small} model's quality is {short(found.weak)} and the large one's {short(found.strong)}, measured "
+            f"on {on}: they do not show that the large model is better"
         )
 
     @property

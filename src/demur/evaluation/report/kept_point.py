@@ -8,6 +8,7 @@ from itertools import compress
 
 import numpy as np
 
+from demur.evaluation.report.headline_record import NoGap
 from demur.evaluation.tiers import tier_usd, tiers_of
 from demur.gate.quality.two_stages import StagedScores
 from demur.gate.router import Router
@@ -99,9 +100,12 @@ def scored_prompts(router: Router, looked: Looked) -> BoolArray:
     return np.ones(len(settled), dtype=bool) if settled.all() else ~settled
 
 
-def weak_without_gap(weak: FloatArray, strong: FloatArray, groups: IntArray | None = None) -> float | None:
-    """`Headline.weak_without_gap` by graded qualities, (n,) each; ``groups`` (n,): rows of one prompt."""
-    return None if mean_interval(strong - weak, groups)[1] > 0 else float(weak.mean())
+def without_gap(weak: FloatArray, strong: FloatArray, groups: IntArray | None = None, *, part: int = 0) -> NoGap | None:
+    """`Headline.without_gap` by graded qualities, (n,) each; ``groups`` (n,): rows of one prompt; ``part``:
+    `NoGap.by_score`."""
+    if mean_interval(strong - weak, groups)[1] > 0:
+        return None
+    return NoGap(float(weak.mean()), float(strong.mean()), part)
 
 
 def _point_at(

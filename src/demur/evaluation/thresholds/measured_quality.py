@@ -37,8 +37,9 @@ def wish_note(found: Headline, keep: float, folder: Path) -> str:
     was asked for; empty elsewhere. ``folder`` has the router."""
     if not found.by_grades or found.quality is None or found.strong_quality is None:
         return ""
-    graded = count_of(found.judged or 0, "graded prompt")
-    if found.weak_without_gap is not None:
+    gap_of = found.without_gap.by_score if found.without_gap else 0
+    graded = count_of(gap_of or found.judged or 0, "graded prompt")
+    if found.without_gap is not None:
         return (
             f"{graded} cannot show what is kept of the large model's quality, so the threshold was set by believed "
             "quality"
