@@ -25,7 +25,7 @@ from demur.evaluation.evaluate_run import evaluate_by_gold
 from demur.evaluation.graded_file import read_graded
 from demur.evaluation.grades import grade_by_gold, grade_more, open_grading, read_grades
 from demur.evaluation.held_out import evaluate_held_out
-from demur.evaluation.report.cautions import unknown_setting_note
+from demur.evaluation.report.cautions import kept_headline, unknown_setting_note
 from demur.evaluation.report.figures import curve_figure
 from demur.evaluation.report.headline import headline, learned_prompts, sampled_headline, training_headline
 from demur.evaluation.report.headline_record import EXPECTED, SAMPLED, Headline, HeadlineBlock
@@ -500,6 +500,27 @@ def test_a_replay_proposes_the_share_that_it_says_keeps_the_quality(tmp_path: Pa
     assert line.quality
     assert line.strong_quality
     assert line.quality[0] / line.strong_quality == pytest.approx(int(told[2]) / 100, abs=0.006)
+
+
+def test_what_a_router_gains_over_random_is_said_of_the_prompts_that_it_was_measured_on(tmp_path: Path) -> None:
+    """60 of 80 prompts have a label. Beside a quality that is of all prompts, or not known, it seemed to be of all."""
+    _, run = with_open_ended(tmp_path)
+    trained = kept_headline(Path(run))
+    assert trained
+    part = "right answers per 100 prompts, of the 60 of 80 with a label (held out, believed, mean over all shares)"
+    assert dict(trained.notes)["over random"].endswith(part)
+    with opened.open_run(load_run(run)) as there:
+        found = dict(evaluate_held_out(there, graded=False).block.notes)["verdict"]
+    assert found.endswith(
+        "right answers per 100 prompts over random, of the 60 of 80 with a label (held out, believed)"
+    )
+
+
+def test_where_all_prompts_have_a_label_no_part_of_them_is_named(tmp_path: Path) -> None:
+    _, run = with_open_ended(tmp_path, count=0)
+    trained = kept_headline(Path(run))
+    assert trained
+    assert "100 prompts (held out, believed" in dict(trained.notes)["over random"]
 
 
 def graded_run(tmp_path: Path, count: int, *, unknown: tuple[float, float] | None) -> Headline:

@@ -51,7 +51,7 @@ from demur.measure.curve import cost_quality_curve
 from demur.measure.threshold import KeptPoint
 from demur.prompts import why_untested
 from demur.records import IntArray, count_of
-from demur.routing.known.training_texts import training_texts
+from demur.routing.known.training_texts import labelled_part, training_texts
 from demur.routing.prompt_router import NEIGHBOURS, PromptRouter
 from demur.routing.verdict import RouterVerdict, recorded_verdict
 from demur.runs.lineage import GRADES_FILE, keep_headline, outdated_stages
@@ -156,7 +156,9 @@ def evaluate_held_out(run: Run, *, graded: bool) -> Evaluation:
         tiers=_tiers(served) if believed else None,
         remarks=loaded.lines[1:],
         believed=believed,
-        verdict=_verdict_sentence(verdict) if believed else verdict_by_grades(row, len(set(texts)), verdict),
+        verdict=_verdict_sentence(verdict, labelled_part(served))
+        if believed
+        else verdict_by_grades(row, len(set(texts)), verdict),
         believed_line=drawn if few else None,
         graded_by=_graded_by(config, [training_texts(served)[i] for i in measured[0]]) if measured else "",
         folder=config.folder,
@@ -184,9 +186,9 @@ def _choices(router: Router, rows: IntArray, quality: Pair, line: Headline) -> t
     return points_at_shares(router, looked, (weak, strong), judged, expected_costs(router, texts), CHOICES)
 
 
-def _verdict_sentence(verdict: RouterVerdict | None) -> str:
-    """What a router has learned; that it was not shown to have is a caution."""
-    return f"{verdict.gained} over random (held out, believed)" if verdict and verdict.learned else ""
+def _verdict_sentence(verdict: RouterVerdict | None, whose: str) -> str:
+    """What a router has learned, and of ``whose`` prompts; that it was not shown to have is a caution."""
+    return f"{verdict.gained} over random{whose} (held out, believed)" if verdict and verdict.learned else ""
 
 
 def _tiers(router: PromptRouter) -> TiersMeasured | None:

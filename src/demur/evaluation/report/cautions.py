@@ -18,7 +18,7 @@ from demur.labels.beliefs.unknown import GUESSED, SETTING
 from demur.models.requests.cut_answers import CUT_SHARE, CutAnswers, endpoint_words, limit_words, remedy_words
 from demur.records import OnUnknown
 from demur.routing.known.known_prompts import Looked
-from demur.routing.known.training_texts import training_texts
+from demur.routing.known.training_texts import labelled_part, training_texts
 from demur.routing.known.unknown_setting import UNLIKE
 from demur.routing.prompt_router import UNLIKE_SETTING, PromptRouter
 from demur.routing.verdict import recorded_verdict
@@ -35,7 +35,8 @@ def keep_trained(router: Router, folder: Path) -> Headline:
     scope = believed.scope(" of the prompts")
     keep_advice(folder, believed.kept or None, least_share=believed.least_share, scope=scope)
     line = measured_headline(router, folder / "router", training_texts(router.prompt_router)) or believed
-    over = f"{verdict.gained} (held out, believed, mean over all shares)" if verdict and verdict.learned else ""
+    whose = f"{labelled_part(router.prompt_router)} (held out, believed, mean over all shares)"
+    over = f"{verdict.gained}{whose}" if verdict and verdict.learned else ""
     cautions = (*cautions_of(router, folder=folder), unknown_setting_note(router))
     keep_headline(folder, asdict(line.block(notes=[("over random", over)], cautions=cautions)))
     return line
