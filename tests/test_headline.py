@@ -557,14 +557,19 @@ def test_grades_are_asked_of_what_the_score_decides_and_the_line_says_of_which_p
 
 
 def test_both_halves_of_the_line_are_by_the_same_grades(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What another threshold would keep is measured like what this one keeps, or left out where grades are few.
+    """What another threshold would keep is measured like what this one keeps, or, where grades are few, both are said
+    by belief.
 
     Half of the 60 graded prompts need the strong model: 95 % of its quality leaves 3 of them to the weak one, and
     47 of all 80, those that go to the strong model anyway among them, are 59 %.
     """
     few = graded_run(tmp_path, 60, unknown=None)
     assert few.kept is None
+    assert few.by_belief
+    assert few.by_belief.kept
     assert dict(few.notes)["kept"] == "83% of the large model's quality"
+    by_belief = f"a strong share of {few.by_belief.kept.share:.0%} keeps {few.by_belief.kept.kept:.0%} (believed; this "
+    assert dict(few.notes)["to keep 95%"].startswith(f"{by_belief}threshold keeps 83%) and saves ")
     monkeypatch.setattr("demur.evaluation.report.graded_headline.USUAL_GRADES", 60)
     many = demur.evaluate(run=str(tmp_path / "run")).headline
     assert many.kept
@@ -635,7 +640,8 @@ def test_grades_of_prompts_that_always_go_to_the_large_model_do_not_show_what_a_
     assert said.weighed == 20
     assert said.quality
     assert said.strong_quality == pytest.approx(0.75 * 0.5 + 0.25)
-    assert "keeps" not in said.brief
+    keeps = "keeps 83% of the large model's quality on the 75% of the prompts that could be judged (believed)"
+    assert keeps in said.brief
     assert said.brief.endswith(
         ". The small model's quality is .50 and the large one's .50, measured on 60 graded prompts that the score "
         "decides: they do not show that the large model is better"
@@ -647,8 +653,49 @@ def test_grades_of_prompts_that_always_go_to_the_large_model_do_not_show_what_a_
     others = [row | {"weak_quality": 1, "strong_quality": 0} for row in rows[60:]]
     file.write_text("".join(json.dumps(row) + "\n" for row in over[:20] + same[20:60] + others))
     mixed = demur.evaluate(run=run).headline  # better where the score decides, and not over all prompts
-    assert "keeps" not in mixed.brief
+    assert "quality on the 75% of the prompts that could be judged (believed)" in mixed.brief
     assert "60 of the 75% that the score decides and 20 of the others" in mixed.brief.partition(". The small")[2]
+
+
+def kept_of(said: Headline) -> list[str]:
+    """The notes on what is kept, and what would keep more."""
+    return [fact for name, fact in said.notes if name in ("kept", "to keep 95%", "")]
+
+
+def test_grades_that_do_not_show_a_better_large_model_take_no_warning_away(tmp_path: Path) -> None:
+    """At half the calls to the large model 83 % of its quality is believed to be kept: 50 of 60 prompts. 60 grades by
+    which the small model is right on 29 and the large one on 30 of them cannot say otherwise."""
+    graded_run(tmp_path, 60, unknown=None)
+    prompts, run, file = tmp_path / "prompts.jsonl", str(tmp_path / "run"), tmp_path / "run" / GRADES_FILE
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    file.unlink()
+    set_to = partial(calibrate_and_measure, prompts, Criterion(strong_share=0.5), router=f"{run}/router", anyway=True)
+    left, more, *others = kept_of(set_to()[1])
+    assert left == "83% of the large model's quality"
+    assert "(believed) and saves " in more
+    same = [row | {"weak_quality": int(i % 2 and i != 1), "strong_quality": i % 2} for i, row in enumerate(rows)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in same))
+    believed = f"{left} on the 75% of the prompts that could be judged (believed)"
+    for said in (set_to()[1], demur.evaluate(run=run).headline):
+        assert said.by_grades
+        assert kept_of(said) == [believed, more, *others]
+        assert f"; this keeps {believed} and saves " in said.brief
+        assert said.brief.endswith(": they do not show that the large model is better")
+    worse = [row | {"weak_quality": 1, "strong_quality": i % 2} for i, row in enumerate(rows)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in worse))
+    assert kept_of(set_to()[1]) == []  # by these grades nothing is lost with the small model
+
+
+def test_what_is_believed_to_keep_more_is_not_said_where_this_threshold_is_believed_to_keep_enough() -> None:
+    """By 30 grades 51 % is kept; by belief 97 % is at this share, and 95 % at a smaller one."""
+    by_belief = replace(SAID, quality=(0.34, 0.3, 0.4), strong_quality=0.35, believed=True)
+    point = KeptPoint(SAID.strong_share - 0.1, 0.95, 0.5)
+    said = replace(SAID, quality=(0.18, 0.15, 0.21), strong_quality=0.35, by_grades=True, judged=30)
+    low = replace(said, by_belief=replace(by_belief, kept=point))
+    assert kept_of(low) == ["51% of the large model's quality"]
+    none = replace(said, by_belief=replace(by_belief, kept=()))
+    assert kept_of(none)[1:] == ["no threshold does so on these prompts (believed)"]
+    assert kept_of(replace(none, calibrated=False)) == ["51% of the large model's quality"]
 
 
 def test_gold_answers_that_do_not_show_a_better_large_model_give_no_share_of_its_quality() -> None:

@@ -58,8 +58,9 @@ def graded_headline(
     missing = without_gap(
         weak[told], strong[told], first_rows(first[told].tolist()), part=judged - beside if weighs else 0
     )
-    if missing is None and interval_of(strong - weak)[0] <= 0:
-        missing = NoGap(mean_of(weak, of_part), mean_of(strong, of_part))
+    low, high = interval_of(strong - weak)
+    if missing is None and low <= 0:
+        missing = NoGap(mean_of(weak, of_part), mean_of(strong, of_part), reversed=high < 0)
     known = missing is None and not few and not weighs
     return replace(
         whole,
@@ -68,6 +69,7 @@ def graded_headline(
         quality=(mean_of(served, of_part), *interval_of(served)),
         strong_quality=mean_of(strong, of_part),
         without_gap=missing,
+        by_belief=whole,
         believed=False,
         judged=judged,
         judged_share=float(chosen[counted].mean()),

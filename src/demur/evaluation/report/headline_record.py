@@ -92,6 +92,7 @@ class NoGap:
     weak: float
     strong: float
     by_score: int = 0  # how many these are, where they are those that the score decides alone, and quality is of all
+    reversed: bool = False  # they show that weak is better
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,7 @@ class Headline:
     weighed: int = 0  # of these, those that the setting decides: quality is of all prompts, each part by its share
     quality_unknown: str = ""  # why quality is not known, where that has a reason of its own
     without_gap: NoGap | None = None  # None: grades show that strong is better, or there are none
+    by_belief: Headline | None = None  # by which is said what is kept where `by_grades` does not tell that
     forecast: bool = False  # no model was asked most of the `judged` prompts: quality is told by their scores alone
     set_for: str = ""  # what the threshold was set for, such as "a strong share of 30%"; empty: nothing was asked for
 
@@ -194,12 +196,9 @@ class Headline:
     @property
     def brief(self) -> str:
         """What it does, for somebody who decides: calls, quality and cost beside the large model alone."""
-        said = []
-        if self.quality is not None and self.strong_quality and self.without_gap is None:
-            told = "" if self.quality_name == "quality" else f" ({self.quality_name.split()[0]})"
-            share = f"{self.quality[0] / self.strong_quality:.0%}"
-            whose = f" on {self.scope(' of the prompts')}" if self.scope() else ""
-            said.append(f"keeps {share} of the large model's quality{whose}{told}{self._by_few}")
+        said, line = [], self._telling
+        if line is not None and line.kept_here is not None:
+            said.append(f"keeps {line._kept_with_source}{line._by_few}")
         if self.saved is not None:
             word = "saves" if self.saved >= 0 else "adds"
             whose = "it" if said else "the large model"
@@ -209,6 +208,29 @@ class Headline:
         )
         gap = f". {self.no_gap}" if self.no_gap else ""
         return f"{local}{'; this ' if said else ''}{' and '.join(said)}{gap}"
+
+    @property
+    def kept_here(self) -> float | None:
+        """Which fraction of the large model's quality is kept, of the prompts that quality is of; None: not known."""
+        return self.quality[0] / self.strong_quality if self.quality is not None and self.strong_quality else None
+
+    @property
+    def _telling(self) -> Headline | None:
+        """The line that tells what is kept: by belief until grades show that the large model is better. None where they
+        show that the small one is, of whose calls nothing is lost then."""
+        if self.without_gap is None:
+            return self
+        return None if self.without_gap.reversed else self.by_belief
+
+    @property
+    def _source(self) -> str:
+        """How quality is known where it is not measured, such as " (believed)"."""
+        return "" if self.quality_name == "quality" else f" ({self.quality_name.split()[0]})"
+
+    @property
+    def _kept_with_source(self) -> str:
+        whose = f" on {self.scope(' of the prompts')}" if self.scope() else ""
+        return f"{self.kept_here or 0.0:.0%} of the large model's quality{whose}{self._source}"
 
     @property
     def no_gap(self) -> str:
@@ -280,23 +302,32 @@ class Headline:
 
         Before calibration the command that comes next says the second.
         """
-        if self.quality is None or not self.strong_quality or self.no_gap:
+        line = self._telling
+        if line is None or line.kept_here is None or line.kept_here >= ENOUGH:
             return ()
-        kept = self.quality[0] / self.strong_quality
-        if kept >= ENOUGH:
+        left = f"{line.kept_here:.0%} of the large model's quality" if line is self else line._kept_with_source
+        return ("kept", left), *(self._to_keep if self.calibrated else ())
+
+    @property
+    def _to_keep(self) -> tuple[Fact, ...]:
+        """Which strong share keeps most of the quality; by belief until there are grades enough, then with what this
+        threshold is believed to keep where that is measured otherwise."""
+        line = self if self.kept is not None else self.by_belief
+        if line is None or line.kept is None:
             return ()
-        left = ("kept", f"{kept:.0%} of the large model's quality")
-        if self.kept is None or not self.calibrated:
-            return (left,)
-        if not self.kept:
-            return left, (f"to keep {KEPT:.0%}", "no threshold does so on these prompts")
-        point, named, graded = self.kept, f"to keep {KEPT:.0%}", self.judged or self.prompts
+        point, named, graded = line.kept, f"to keep {KEPT:.0%}", line.judged or line.prompts
+        if not point:
+            return ((named, f"no threshold does so on these prompts{'' if line is self else line._source}"),)
+        if line is not self and point.share <= self.strong_share:  # it is believed to keep enough
+            return ()
         money = f" and {point.money}" if point.money else ""
-        by = f"({self.quality_name.split()[0]})" if self.believed else f"by {count_of(graded, 'graded prompt')}"
+        by = line._source if line.believed else f" by {count_of(graded, 'graded prompt')}"
+        if line is not self and self._telling is self and line.kept_here is not None:
+            by = f"{by[:-1]}; this threshold keeps {line.kept_here:.0%})"
         # The share that seems the least one by grades is a lucky one: docs/method.md says by how much.
-        less = "" if self.believed else "; on other prompts it likely keeps less"
-        share = (named, f"a strong share of {point.share:.0%} keeps {point.kept:.0%} {by}{money}{less}")
-        return left, share, *([("", LEAST)] if round(point.kept, 2) > KEPT else [])
+        less = "" if line.believed else "; on other prompts it likely keeps less"
+        share = (named, f"a strong share of {point.share:.0%} keeps {point.kept:.0%}{by}{money}{less}")
+        return share, *([("", LEAST)] if round(point.kept, 2) > KEPT else [])
 
     @property
     def _quality(self) -> str:

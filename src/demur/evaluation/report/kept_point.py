@@ -103,9 +103,8 @@ def scored_prompts(router: Router, looked: Looked) -> BoolArray:
 def without_gap(weak: FloatArray, strong: FloatArray, groups: IntArray | None = None, *, part: int = 0) -> NoGap | None:
     """`Headline.without_gap` by graded qualities, (n,) each; ``groups`` (n,): rows of one prompt; ``part``:
     `NoGap.by_score`."""
-    if mean_interval(strong - weak, groups)[1] > 0:
-        return None
-    return NoGap(float(weak.mean()), float(strong.mean()), part)
+    _, low, high = mean_interval(strong - weak, groups)
+    return None if low > 0 else NoGap(float(weak.mean()), float(strong.mean()), part, high < 0)
 
 
 def _point_at(
