@@ -38,7 +38,8 @@ from demur.records import SamplingSettings
 from demur.runs import run as opened
 from demur.runs.lineage import keep_advice, keep_made, keep_run_file, keep_wish
 from demur.runs.lock import lock_run
-from demur.runs.steps import after_replay, first_share, next_command, serve_command, share_notes, steps_of
+from demur.runs.proposed_share import share_notes
+from demur.runs.steps import after_replay, first_share, next_command, serve_command, steps_of
 from demur.serving_file import serving_file
 from gateways import RECORD
 from pairs import Pair, running_pair, strong, write_questions

@@ -9,6 +9,7 @@ from demur.config.named_run import run_option
 from demur.evaluation.report.headline_record import Headline
 from demur.routing.verdict import recorded_verdict
 from demur.runs.lineage import REPORT, newer_than_report, older_lines, outdated_stages
+from demur.runs.proposed_share import share_notes
 from demur.runs.steps import (
     ANYWAY,
     after_replay,
@@ -16,7 +17,6 @@ from demur.runs.steps import (
     gateways_of,
     next_command,
     sample_command,
-    share_notes,
     threshold_of,
 )
 

@@ -36,12 +36,12 @@ from demur.config.named_run import of_router
 from demur.errors import DemurError, InputError, of_the_system
 from demur.evaluation.thresholds.criterion import CRITERIA, USUAL_SHARE, Criterion
 from demur.limits import from_mapping
+from demur.runs.proposed_share import share_notes
 from demur.runs.steps import (
     calibrate_command,
     current_threshold,
     first_share,
     prompts_of_run,
-    share_notes,
     threshold_of,
 )
 

@@ -20,6 +20,7 @@ from demur.records import BoolArray, FloatArray, IntArray, dollars
 TRIED = 401  # thresholds
 KEPT = 0.95  # of always-strong's quality
 RECOVERED = 0.8  # of what always-strong gains over always-weak
+OTHER_SHARE = 0.02  # a strong share that differs by this much is another one than was asked for
 LEAST = f"the least share that keeps {KEPT:.0%} and four fifths of what the large model gains over the small one"
 
 
@@ -204,9 +205,34 @@ class KeptPoint:
     @property
     def money(self) -> str:
         """What is saved, or lost, of always-strong's cost; empty where that is not known."""
-        if self.saved is None:
-            return ""
-        return f"saves {self.saved:.0%} of its cost" if self.saved >= 0 else f"costs {-self.saved:.0%} more"
+        return _money(self.saved, "its")
+
+
+@dataclass(frozen=True, slots=True)
+class ShareFigures:
+    """What a strong share, that is not chosen by what it keeps, keeps and saves."""
+
+    share: float  # as it is asked for
+    strong_share: float  # as a threshold gives it
+    kept: float | None  # fraction of always-strong's quality; None: not known
+    by: str  # how that is known, such as "believed"
+    scope: str  # which prompts it is of; empty: all
+    saved: float | None  # as of `KeptPoint`
+
+    @property
+    def sentence(self) -> str:
+        """What it keeps and saves; empty where neither is known."""
+        kept = "" if self.kept is None else f"keeps {self.kept:.0%} of the large model's quality ({self.by})"
+        said = " and ".join(filter(None, [kept, _money(self.saved, "its" if kept else "the large model's")]))
+        other = round(abs(self.strong_share - self.share), 3) >= OTHER_SHARE
+        given = f"the nearest that a threshold gives is {self.strong_share:.0%}, which" if other else "it"
+        return f"{given} {said}" if said else ""
+
+
+def _money(saved: float | None, whose: str) -> str:
+    if saved is None:
+        return ""
+    return f"saves {saved:.0%} of {whose} cost" if saved >= 0 else f"costs {-saved:.0%} more"
 
 
 def least_quality(weak: float, strong: float) -> float:

@@ -8,13 +8,13 @@ Each stage leaves the hash of what it made and of what it was made from.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 from demur.files import hash_of_file, named_from_here, write_whole
-from demur.measure.threshold import KeptPoint
+from demur.measure.threshold import KeptPoint, ShareFigures
 
 MADE = "made.json"
 Stage = Literal["samples", "labels", "routers", "report"]
@@ -200,16 +200,35 @@ def _own_limits(made: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, in
     return dict(json.loads(made.get(OWN_LIMITS, {}).get("content", "{}")))
 
 
-def keep_advice(folder: Path, point: KeptPoint | None, *, least_share: float, scope: str) -> None:
+def keep_advice(folder: Path, point: KeptPoint | None, *, least_share: float, scope: str, unknown: str = "") -> None:
     """Keep the strong share that is advised for the routers that are there; None: none is known to keep quality.
 
-    ``least_share``: the least one that a threshold can give; ``scope``: which prompts its quality is of, empty for all.
+    ``least_share``: the least one that a threshold can give; ``scope``: which prompts its quality is of, empty for all;
+    ``unknown``: why quality is not known.
     """
     made = _read_lineage(folder)
     content = json.dumps(asdict(point)) if point else ""
     source = made.get("routers", {}).get("content", "")
     advice = {"content": content, "source": source, "least": f"{least_share!r}", "scope": scope}
+    advice["unknown"] = unknown
     write_whole(folder / MADE, json.dumps(made | {ADVICE: advice}) + "\n")
+
+
+def keep_share_figures(folder: Path, figures: Iterable[ShareFigures]) -> None:
+    """Keep with the advice what other strong shares keep and save, which commands may propose."""
+    made = _read_lineage(folder)
+    advice = _advice(folder) | {"figures": json.dumps([asdict(one) for one in figures])}
+    write_whole(folder / MADE, json.dumps(made | {ADVICE: advice}) + "\n")
+
+
+def share_figures_of(folder: Path) -> tuple[ShareFigures, ...]:
+    """What `keep_share_figures` kept; none of other routers, or of an earlier version."""
+    return tuple(ShareFigures(**one) for one in json.loads(_advice(folder).get("figures", "[]")))
+
+
+def unknown_quality_of(folder: Path) -> str:
+    """Why it is not known what a share keeps; empty where it is, or the reason is not known."""
+    return _advice(folder).get("unknown", "")
 
 
 def advice_of(folder: Path) -> KeptPoint | None:

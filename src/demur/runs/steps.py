@@ -13,7 +13,7 @@ from demur.config import RunConfig, load_run, tier_name
 from demur.config.named_run import USUAL, router_option, run_option
 from demur.errors import DemurError, InputError
 from demur.files import named_from_here
-from demur.measure.threshold import KEPT, LEAST, Calibration
+from demur.measure.threshold import OTHER_SHARE, Calibration
 from demur.models.allowed_endpoints import serving_options
 from demur.models.local import model_spec
 from demur.models.swapped_models import swap_command, swap_words
@@ -24,7 +24,6 @@ from demur.runs.lineage import (
     GRADES_FILE,
     REPORT,
     advice_of,
-    advice_scope,
     least_share_of,
     newer_than_report,
     older_stages,
@@ -42,7 +41,6 @@ UNFINISHED = "not finished"
 SHARE_OPTION = "--strong-share "
 NEW = "NEW.jsonl"  # prompts of a user's that the run does not hold
 FIRST_SHARE = 0.3  # of calls to the strong model, where nothing is known of what a share keeps
-OTHER_SHARE = 0.02  # a strong share that differs by this much is another one than was asked for
 ANYWAY = " --anyway"  # as commands say it
 SAMPLE = "demur sample prompts.jsonl --weak MODEL@http://HOST/v1 --strong MODEL@https://HOST/v1"
 
@@ -70,7 +68,7 @@ class Step:
 
 def steps_of(folder: Path) -> tuple[Step, ...]:
     """Every step in order, for a run's folder."""
-    config = _config(folder)
+    config = config_of(folder)
     option = run_option(folder)
     router = folder / "router"
     record, made = _json(router / "router.json"), stages_made(folder)
@@ -99,7 +97,7 @@ def steps_of(folder: Path) -> tuple[Step, ...]:
         Step("train", "learn a router from the labels", str(router) if record else "", f"demur train{option}", newer),
         Step("calibrate", "choose how many calls go to the large model",
              _held_words(gateways) if threshold is None else f"threshold {threshold:.4f}",
-             _calibrate_as_before(folder) or calibrate_command(prompts, router, strong_share), newer),
+             calibrate_as_before(folder) or calibrate_command(prompts, router, strong_share), newer),
         Step("report", "see what it saves", str(folder / REPORT) if newer_than else ", ".join(measured),
              f"demur report{option}", newer or newer_than),
         Step("serve", f"an OpenAI-compatible endpoint{_served_before(ledger)}", served,
@@ -127,7 +125,7 @@ def _served_before(ledger: Path) -> str:
 def prompts_of_run(router: Path, *, graded: bool = False) -> str:
     """The file of prompts of the run that a saved router is of, or of those of them that `demur evaluate` has graded,
     which have not trained it. Raises InputError where there is none."""
-    folder, config = router.parent, _config(router.parent) if router.name == "router" else None
+    folder, config = router.parent, config_of(router.parent) if router.name == "router" else None
     if config is None:
         raise InputError(f"{router} is of no run, whose prompts could be taken; name a file, a prompt per line")
     if not graded:
@@ -146,50 +144,22 @@ def calibrate_command(prompts: str, router: Path, strong_share: float) -> str:
     return _calibrate(prompts, f"--strong-share {share:.2g}", router)
 
 
+def calibrate_next(router: Path) -> str:
+    """The command that sets a saved router's threshold as its run proposes it."""
+    if router.name != "router":
+        return calibrate_command(NEW, router, FIRST_SHARE)
+    return next(one.command for one in steps_of(router.parent) if one.name == "calibrate")
+
+
 def first_share(folder: Path) -> float:
     """The strong share to begin with: the least that keeps most of the quality, where the run's own samples tell."""
     point, least = advice_of(folder), least_share_of(folder)
     return point.share if point and 0 < point.share < 1 else round(least + FIRST_SHARE * (1 - least), 2)
 
 
-def share_notes(folder: Path, command: str = "") -> tuple[str, ...]:
-    """Why that share, in short lines, and why the ``command`` that follows asks for another, or for something else;
-    none where a threshold is set, or it is not the command that comes next."""
-    router, strange = folder / "router", command and command != next_command(folder)
-    if strange or not is_router(router) or threshold_of(router) is not None:
-        return ()
-    config, point, wish = _config(folder), advice_of(folder), wish_of(folder)
-    asked = _asked_share(wish) if wish else ""
-    again = bool(command) and command == _calibrate_as_before(folder)
-    if wish and (point is None or not asked):
-        return ("the command below asks for the same, as for the router before",) if again else ()
-    begin, least = f"{first_share(folder):.0%} is a share to begin with", least_share_of(folder)
-    if least:
-        begin += f": {least:.0%} of the prompts are unknown and go to the large model whatever the threshold"
-    if run_file_of(folder) and config:
-        begin = f"the run file asks for a strong share of {config.strong_share:.0%}"
-    if again:
-        begin = f"the command below asks for {float(asked):.0%}, as for the router before"
-    if point is None:
-        return "what a share keeps is not known", f"  {begin}"
-    paid = f" and {point.money}" if point.money else ""
-    whose = (f"  that is the quality of {scope}",) if (scope := advice_scope(folder)) else ()
-    kept = f"{point.kept:.0%} of the large model's quality (believed)"
-    if point.share <= 0:
-        small = "the smaller models alone keep" if config and config.between else "the small model alone keeps"
-        return f"{small} {kept}{paid}", *whose, f"  {begin}"
-    if point.share >= 1:
-        return f"no share keeps {KEPT:.0%} of the large model's quality (believed)", *whose, f"  {begin}"
-    found = f"a strong share of {point.share:.0%} keeps {kept}{paid}"
-    if round(point.kept, 2) > KEPT:  # `least_quality` asks for both, of which the second is more here
-        whose = (f"  {LEAST}", *whose)
-    another = run_file_of(folder) or (again and round(float(asked), 2) != point.share)
-    return (found, *whose, f"  {begin}") if another else (found, *whose)
-
-
 def sample_command(folder: Path) -> tuple[str, str]:
     """The prompts of a run's folder, and the command that asks both models about those that were added to them."""
-    config, file = _config(folder), run_file_of(folder)
+    config, file = config_of(folder), run_file_of(folder)
     if config is None:
         return "prompts.jsonl", SAMPLE
     prompts = named_from_here(str(config.prompts))
@@ -198,7 +168,7 @@ def sample_command(folder: Path) -> tuple[str, str]:
 
 def results_command(folder: Path) -> str:
     """The command that reads the results of the files of requests that were written for a run; empty without such."""
-    config = _config(folder)
+    config = config_of(folder)
     return f"{_sample_again(config, folder)} --batch-in RESULTS" if config and requests_of(folder) else ""
 
 
@@ -212,7 +182,7 @@ def _sample_again(config: RunConfig, folder: Path) -> str:
 def swap_advice(folder: Path) -> str:
     """Why a run's weak and strong model may be swapped, and the command that changes them round; empty where nothing
     says so."""
-    why, config, file = swapped_of(folder), _config(folder), run_file_of(folder)
+    why, config, file = swapped_of(folder), config_of(folder), run_file_of(folder)
     if not why or config is None:
         return ""
     if file and not config.between:
@@ -224,20 +194,20 @@ def swap_advice(folder: Path) -> str:
 
 def share_command(folder: Path, share: float) -> str:
     """The command that sets a run's threshold so that this share of its own prompts goes to the large model."""
-    config = _config(folder)
+    config = config_of(folder)
     prompts = named_from_here(str(config.prompts)) if config else "prompts.jsonl"
     return _calibrate(prompts, f"--strong-share {share:.3g}", folder / "router")
 
 
-def _calibrate_as_before(folder: Path) -> str:
+def calibrate_as_before(folder: Path) -> str:
     """The command that sets a run's threshold by what it was set by last, be it of an earlier router; empty: none."""
     wish = wish_of(folder)
-    if wish is None or float(_asked_share(wish) or 1.0) < least_share_of(folder):
+    if wish is None or float(asked_share(wish) or 1.0) < least_share_of(folder):
         return ""
     return _calibrate(*wish, folder / "router")
 
 
-def _asked_share(wish: tuple[str, str]) -> str:
+def asked_share(wish: tuple[str, str]) -> str:
     """The strong share that a threshold was set by; empty where it was set by something else."""
     return wish[1].removeprefix(SHARE_OPTION) if wish[1].startswith(SHARE_OPTION) else ""
 
@@ -250,7 +220,7 @@ def _calibrate(prompts: str, options: str, router: Path) -> str:
 def measuring_command(folder: Path) -> str:
     """The command by which another folder's samples measure the usual run's router; empty where they cannot, because
     they are of its training prompts, or have labels of their own."""
-    usual, config, served = Path(USUAL), _config(folder), _config(Path(USUAL))
+    usual, config, served = Path(USUAL), config_of(folder), config_of(Path(USUAL))
     if folder == usual or not config or not served or not is_router(usual / "router"):
         return ""
     same = [one.model for one in config.models] == [one.model for one in served.models]
@@ -261,7 +231,7 @@ def measuring_command(folder: Path) -> str:
 
 def _mostly_of(config: RunConfig, usual: Path) -> bool:
     """Whether most of a run's prompts are those of another folder's run, or a copy of them."""
-    served = _config(usual)
+    served = config_of(usual)
     files = [Path(one.prompts) for one in (config, served) if one]
     if len({*files}) < 2 or not all(one.is_file() for one in files):
         return len({*files}) < 2
@@ -280,7 +250,7 @@ def after_replay(
     if tried or threshold_of(router) is None:
         return calibrate_command(file, router, share), "to keep the threshold that gives this share:"
     wish = wish_of(router.parent) if router.name == "router" else None
-    asked = float((wish and _asked_share(wish)) or share)
+    asked = float((wish and asked_share(wish)) or share)
     if round(abs(share - asked), 3) < OTHER_SHARE or not _is_beyond_chance(share, asked, prompts):
         return serve_command(router), ""
     if not reach[0] <= asked <= reach[1]:
@@ -348,7 +318,7 @@ def next_command(folder: Path) -> str:
     steps = steps_of(folder)
     if reads := results_command(folder):  # what was written is paid for once it is sent
         return reads
-    if _config(folder) is None and (any(one.learn for one in serving_gateways(folder)) or learning_again(folder)):
+    if config_of(folder) is None and (any(one.learn for one in serving_gateways(folder)) or learning_again(folder)):
         return steps[-1].command  # in place of the other steps
     stale = next((line for line in outdated_stages(folder)), "")
     again = next((one.command for one in steps if f"`demur {one.name}`" in stale and not one.finished), "")
@@ -377,7 +347,8 @@ def current_threshold(router: Path) -> str:
     return f"the threshold is {found['threshold']:.4f} ({Calibration(**found).sentence})"
 
 
-def _config(folder: Path) -> RunConfig | None:
+def config_of(folder: Path) -> RunConfig | None:
+    """The record of a folder's run; None where there is none that can be read."""
     try:
         return load_run(folder)
     except DemurError:

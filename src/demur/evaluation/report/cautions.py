@@ -13,6 +13,7 @@ from demur.evaluation.report.headline import training_headline
 from demur.evaluation.report.headline_record import Headline, HeadlineBlock
 from demur.evaluation.report.kinds_table import kinds_note
 from demur.evaluation.thresholds.measured_quality import measured_headline
+from demur.evaluation.thresholds.share_figures import figures_at
 from demur.gate.router import Router
 from demur.labels.beliefs.unknown import GUESSED, SETTING
 from demur.models.requests.cut_answers import CUT_SHARE, CutAnswers, endpoint_words, limit_words, remedy_words
@@ -22,7 +23,8 @@ from demur.routing.known.training_texts import labelled_part, training_texts
 from demur.routing.known.unknown_setting import UNLIKE
 from demur.routing.prompt_router import UNLIKE_SETTING, PromptRouter
 from demur.routing.verdict import recorded_verdict
-from demur.runs.lineage import headline_of, keep_advice, keep_headline, own_limits_of
+from demur.runs.lineage import headline_of, keep_advice, keep_headline, keep_share_figures, own_limits_of
+from demur.runs.proposed_share import proposed_shares
 
 MANY_GUESSED, MANY_UNLIKE = 0.1, 0.05  # of the prompts
 UNLESS_GUESSED: OnUnknown = "strong-unless-guessed"
@@ -33,7 +35,9 @@ def keep_trained(router: Router, folder: Path) -> Headline:
     person's grades where enough are there. With it the strong share that is advised, which goes by belief."""
     believed, verdict = training_headline(router), recorded_verdict(router.prompt_router.record)
     scope = believed.scope(" of the prompts")
-    keep_advice(folder, believed.kept or None, least_share=believed.least_share, scope=scope)
+    least, unknown = believed.least_share, believed.quality_unknown
+    keep_advice(folder, believed.kept or None, least_share=least, scope=scope, unknown=unknown)
+    keep_share_figures(folder, (figures_at(router, folder / "router", one) for one in proposed_shares(folder)))
     line = measured_headline(router, folder / "router", training_texts(router.prompt_router)) or believed
     whose = f"{labelled_part(router.prompt_router)} (held out, believed, mean over all shares)"
     over = f"{verdict.gained}{whose}" if verdict and verdict.learned else ""

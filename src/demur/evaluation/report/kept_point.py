@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import compress
 
@@ -38,10 +38,7 @@ def kept_point(router: Router, looked: Looked, quality: Pair, judged: BoolArray,
     for threshold in tried_thresholds(expected.final[told])[::-1].tolist():
         found = _point_at(threshold, expected, router, looked, quality, judged, usd)
         if not alone or found.kept * alone >= wanted - 1e-12:
-            _, *sides = router.prompt_router.unknown_setting.count_sides(looked.untold)
-            sides = sides if told.sum() < len(told) else [0, 0]
-            share = share_of_scored(found.share, int(told.sum()), *sides)
-            at = threshold_for_share(expected.final[told], share).threshold
+            at = threshold_at_share(router, looked, expected, found.share)
             said = _point_at(at, expected, router, looked, quality, judged, usd)
             return replace(said, strong_share=found.strong_share)
     return ()
@@ -55,16 +52,26 @@ def points_at_shares(
     the shares begin, or end, with the one at which no other prompt goes there.
     """
     expected = router.expected_scores(looked.scores, router.serving_gate)
-    told, setting = scored_prompts(router, looked), router.prompt_router.unknown_setting
-    _, *sides = setting.count_sides(looked.untold)
-    sides = sides if told.sum() < len(told) else [0, 0]
+    told, sides = _told_and_sides(router, looked)
     least, largest = sides[0] / len(told), 1 - sides[1] / len(told)
     found = []
     for share in sorted({least, largest, *(one for one in shares if least < one < largest)}):
-        of_told = share_of_scored(share, int(told.sum()), *sides)
-        at = threshold_for_share(expected.final[told], of_told).threshold
+        at = threshold_at_share(router, looked, expected, share)
         found.append(_point_at(at, expected, router, looked, quality, judged, usd))
     return tuple(found)
+
+
+def threshold_at_share(router: Router, looked: Looked, expected: StagedScores, share: float) -> float:
+    """The threshold that calibration by a share of all prompts would set on those that are ``looked`` at."""
+    told, sides = _told_and_sides(router, looked)
+    return threshold_for_share(expected.final[told], share_of_scored(share, int(told.sum()), *sides)).threshold
+
+
+def _told_and_sides(router: Router, looked: Looked) -> tuple[BoolArray, tuple[int, int]]:
+    """`scored_prompts`, and how many others go to the strong and to the weak model."""
+    told = scored_prompts(router, looked)
+    _, strong, weak = router.prompt_router.unknown_setting.count_sides(looked.untold)
+    return told, (strong, weak) if told.sum() < len(told) else (0, 0)
 
 
 def kept_tier_point(router: PromptRouter) -> KeptPoint | tuple[()]:
@@ -72,13 +79,25 @@ def kept_tier_point(router: PromptRouter) -> KeptPoint | tuple[()]:
 
     Its share is of calls to the dearest model; 0 where the others keep enough without it.
     """
+    tiers = tiers_of(router)
+    weak, alone = (float(tiers.qualities[:, m].mean()) for m in (0, -1))
+    point = tier_points(router)
+    for found in map(point, np.arange(101) / 100):
+        if not alone or found.kept * alone >= least_quality(weak, alone) - 1e-12:
+            return replace(point(found.share), strong_share=found.strong_share)
+    return ()
+
+
+def tier_points(router: PromptRouter) -> Callable[[float], KeptPoint]:
+    """What a share of calls to the dearest model keeps and saves on all prompts that a router of several models was to
+    learn from, by believed quality."""
     tiers, setting, scored = tiers_of(router), router.unknown_setting, len(router.training)
     reasons = [reason_of(one.reason, one.prompt) for one in (router.unknown.prompts if router.unknown else ())]
     settled, texts = setting.settled_rows(reasons), training_texts(router)
     _, *sides = setting.count_sides(reasons)
     beside = np.full(sum(sides), tiers.roles.index(setting.role))
     usd = tier_usd(router, [*texts[:scored], *compress(texts[scored:], settled)])
-    weak, alone = (float(tiers.qualities[:, m].mean()) for m in (0, -1))
+    alone = float(tiers.qualities[:, -1].mean())
 
     def point(share: float) -> KeptPoint:
         told = share_of_scored(share, scored, *sides)
@@ -88,10 +107,7 @@ def kept_tier_point(router: PromptRouter) -> KeptPoint | tuple[()]:
         saved = 1 - float(take_chosen(usd, every).sum() / usd[:, -1].sum())
         return KeptPoint(float(np.mean(every == tiers.last)), kept / alone if alone else 1.0, saved)
 
-    for found in map(point, np.arange(101) / 100):
-        if not alone or found.kept * alone >= least_quality(weak, alone) - 1e-12:
-            return replace(point(found.share), strong_share=found.strong_share)
-    return ()
+    return point
 
 
 def scored_prompts(router: Router, looked: Looked) -> BoolArray:
