@@ -22,6 +22,7 @@ from demur.errors import DemurError
 from demur.files import hash_of_file, named_from_here, read_mapping, write_whole
 
 LOADED = ("router.json", "policy.json")  # of a saved router: its weights' hash and threshold, and its gate
+MADE, PROPOSED = "made.json", "proposed command"  # in a run's folder: what its stages made, and left for a gateway
 USUAL_PORT = 8111  # of a gateway
 LAST = "served.json"  # by router: the port, target and settings file that it was served with last
 USUAL_ROUTER, USUAL_LEDGER, USUAL_LEARN = Path("run/router"), Path("run/ledger.sqlite"), Path("run/learn")
@@ -275,3 +276,12 @@ def _clock(at: float) -> str:
     """The time of day, with the day where that is another one."""
     then, now = time.localtime(at), time.localtime()
     return time.strftime("%H:%M" if then[:3] == now[:3] else "%Y-%m-%d %H:%M", then)
+
+
+def proposed_command(router: Path) -> str:
+    """The command that training proposed to set a saved router's threshold; empty where none is kept."""
+    try:
+        made = json.loads((router.parent / MADE).read_text(encoding="utf-8")) if router.name == "router" else {}
+        return str(made[PROPOSED]["content"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -27,7 +28,7 @@ from demur.routing.asked_as import ALONE, AskedAs, labelled_as
 from demur.routing.prompt_router import PromptRouter
 from demur.routing.recorded_models import recorded_model
 from demur.routing.verdict import check_learned
-from demur.runs.steps import calibrate_next
+from demur.serving_file import proposed_command
 
 OWN = ("encoder", "method", "entailment")  # settings that name objects of the user's own
 ROLES: tuple[Role, ...] = ("weak", "strong")
@@ -172,5 +173,6 @@ def uncalibrated_note(gateway: Gateway) -> str:
     settings = gateway.settings
     if gateway.decider.router.prompt_router.calibration or router_in_force(settings) != settings.router:
         return ""
-    command = calibrate_next(Path(settings.router))
+    usual = f"demur calibrate PROMPTS --strong-share .3 --router {shlex.quote(settings.router)}"
+    command = proposed_command(Path(settings.router)) or usual  # of a router that no run of now has trained
     return f", the middle of the training scores until one is set: {command}"

@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 from demur.files import hash_of_file, named_from_here, write_whole
 from demur.measure.threshold import KeptPoint, ShareFigures
+from demur.serving_file import MADE, PROPOSED
 
-MADE = "made.json"
 Stage = Literal["samples", "labels", "routers", "report"]
 REPORT = "report.html"
 GRADES_FILE = "grades.jsonl"  # of a person, or by gold answers; in a run's folder
@@ -219,6 +219,11 @@ def keep_share_figures(folder: Path, figures: Iterable[ShareFigures]) -> None:
     made = _read_lineage(folder)
     advice = _advice(folder) | {"figures": json.dumps([asdict(one) for one in figures])}
     write_whole(folder / MADE, json.dumps(made | {ADVICE: advice}) + "\n")
+
+
+def keep_proposed(folder: Path, command: str) -> None:
+    """Keep the command that is proposed to set the threshold of the router that is there."""
+    write_whole(folder / MADE, json.dumps(_read_lineage(folder) | {PROPOSED: {"content": command}}) + "\n")
 
 
 def share_figures_of(folder: Path) -> tuple[ShareFigures, ...]:

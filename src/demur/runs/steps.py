@@ -146,8 +146,6 @@ def calibrate_command(prompts: str, router: Path, strong_share: float) -> str:
 
 def calibrate_next(router: Path) -> str:
     """The command that sets a saved router's threshold as its run proposes it."""
-    if router.name != "router":
-        return calibrate_command(NEW, router, FIRST_SHARE)
     return next(one.command for one in steps_of(router.parent) if one.name == "calibrate")
 
 

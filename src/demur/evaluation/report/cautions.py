@@ -23,8 +23,9 @@ from demur.routing.known.training_texts import labelled_part, training_texts
 from demur.routing.known.unknown_setting import UNLIKE
 from demur.routing.prompt_router import UNLIKE_SETTING, PromptRouter
 from demur.routing.verdict import recorded_verdict
-from demur.runs.lineage import headline_of, keep_advice, keep_headline, keep_share_figures, own_limits_of
+from demur.runs.lineage import headline_of, keep_advice, keep_headline, keep_proposed, keep_share_figures, own_limits_of
 from demur.runs.proposed_share import proposed_shares
+from demur.runs.steps import calibrate_next
 
 MANY_GUESSED, MANY_UNLIKE = 0.1, 0.05  # of the prompts
 UNLESS_GUESSED: OnUnknown = "strong-unless-guessed"
@@ -38,6 +39,7 @@ def keep_trained(router: Router, folder: Path) -> Headline:
     least, unknown = believed.least_share, believed.quality_unknown
     keep_advice(folder, believed.kept or None, least_share=least, scope=scope, unknown=unknown)
     keep_share_figures(folder, (figures_at(router, folder / "router", one) for one in proposed_shares(folder)))
+    keep_proposed(folder, calibrate_next(folder / "router"))
     line = measured_headline(router, folder / "router", training_texts(router.prompt_router)) or believed
     whose = f"{labelled_part(router.prompt_router)} (held out, believed, mean over all shares)"
     over = f"{verdict.gained}{whose}" if verdict and verdict.learned else ""

@@ -28,10 +28,10 @@ def figures_at(router: Router, folder: Path, share: float) -> ShareFigures:
     if line.quality is None:
         line = measured_headline(router, folder, learned_prompts(prompts)[0], threshold) or line
     by = f"by {count_of(line.judged or 0, 'graded prompt')}" if line.by_grades else "believed"
-    return ShareFigures(share, line.strong_share, _kept(line), by, line.scope(" of the prompts"), line.saved)
+    return ShareFigures(share, line.strong_share, _kept_share(line), by, line.scope(" of the prompts"), line.saved)
 
 
-def _kept(line: Headline) -> float | None:
+def _kept_share(line: Headline) -> float | None:
     """None also where grades do not show that the large model is better."""
     known = line.quality is not None and line.strong_quality and not line.no_gap
     return line.quality[0] / line.strong_quality if known else None  # type: ignore[index,operator]

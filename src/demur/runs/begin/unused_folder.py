@@ -8,10 +8,10 @@ from pathlib import Path
 
 from demur.config import RUN_RECORD, RunConfig
 from demur.errors import EndpointError
-from demur.runs.lineage import MADE
 from demur.runs.lock import LOCK
 from demur.sampling.earlier.asked_models import SAMPLINGS
 from demur.sampling.pair import endpoints_of
+from demur.serving_file import MADE
 from demur.store import Store
 
 
