@@ -30,6 +30,7 @@ from demur.evaluation.report.figures import curve_figure
 from demur.evaluation.report.headline import headline, learned_prompts, sampled_headline, training_headline
 from demur.evaluation.report.headline_record import EXPECTED, SAMPLED, Headline, HeadlineBlock
 from demur.evaluation.report.page import page
+from demur.evaluation.report.tables import choice_rows
 from demur.evaluation.report.which_prompts import TRAINING
 from demur.evaluation.results import payback, usd_at_share
 from demur.evaluation.signals import signals
@@ -729,6 +730,53 @@ def test_grades_of_both_parts_are_weighed_by_their_share_of_the_prompts(tmp_path
     assert len(open_grading(run).decided or ()) == 60
     demur.train(run=run, unknown="score")  # all of them go by their score, so all measure the router
     assert len(open_grading(run).decided or ()) == 80
+
+
+@pytest.mark.parametrize("unknown", [None, (0.0, 0.5)])
+@pytest.mark.parametrize("share", [0.4, 0.5, 0.7])
+def test_all_that_a_report_draws_and_tables_is_of_the_prompts_that_the_score_decides(
+    tmp_path: Path, unknown: tuple[float, float] | None, share: float
+) -> None:
+    """Graded are 40 of the 60 questions, and none or all of the 20 prompts that go to the strong model anyway.
+
+    With these the first line is of all prompts. No router that chooses among the graded answers can be better than the
+    oracle of the same answers, and no point of one lies off its curve.
+    """
+    graded_run(tmp_path, 40, unknown=unknown)
+    run = str(tmp_path / "run")
+    demur.calibrate(tmp_path / "prompts.jsonl", router=f"{run}/router", strong_share=share, anyway=True)
+    found = demur.evaluate(run=run)
+    curve, point = next(row.curve for row in found.rows if row.router == found.served), found.drawn
+    assert point.quality and point.judged_share is not None
+    assert point.judged == found.n_test == 40
+    assert point.strong_quality == pytest.approx(curve.strong_quality)
+    assert point.quality[0] == pytest.approx(float(np.interp(point.judged_share, curve.strong_shares, curve.qualities)))
+    assert point.quality[0] <= float(np.interp(point.judged_share, curve.oracle.strong_shares, curve.oracle.qualities))
+    low, high = curve.band(np.array([point.judged_share]))[:, 0]
+    assert low <= point.quality[0] <= high
+    table = {row[0]: row[1] for row in choice_rows(found)}
+    assert table[f"{share:.0%}, as served"] == f"{point.quality[0]:.3f}" == table.get(f"{share:.0%}")
+    assert table["100%"] == f"{curve.strong_quality:.3f}"
+    said, of = html.unescape(page(found)), "the 40 graded prompts that the score decides"
+    assert f"All of it is of {of}:" in said and f"Measured on {of}," in said and f"quality is of {of}." in said
+    whole = f"The first line's quality is of all prompts: also of the 25% that go to {found.strong} whatever their"
+    assert (whole in said) == bool(unknown)
+    assert found.headline.judged == (60 if unknown else 40)
+    assert (found.headline.quality == point.quality) == (unknown is None)
+
+
+def test_the_first_line_is_of_as_many_prompts_as_are_said_to_be_graded(tmp_path: Path) -> None:
+    """30 questions by a judge, 20 other prompts by hand; of the others too few do not count, and are not said."""
+    graded_run(tmp_path, 30, unknown=(0.0, 0.5))
+    file = tmp_path / "run" / GRADES_FILE
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    marks = ["judge wise"] * 30 + ["hand"] * 20
+    lines = [json.dumps(row | {"by": by}) + "\n" for row, by in zip(rows, marks, strict=True)]
+    for count, said in ((50, "30 by judge wise, 20 by hand"), (45, "30 by judge wise")):
+        file.write_text("".join(lines[:count]))
+        found = demur.evaluate(run=str(tmp_path / "run"))
+        assert found.graded_by == said
+        assert found.headline.judged == sum(int(one.split()[0]) for one in said.split(", "))
 
 
 @pytest.mark.parametrize("unknown", [None, (0.0, 0.5)])

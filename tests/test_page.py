@@ -207,10 +207,6 @@ def test_other_shares_by_hand() -> None:
     unpriced = replace(found, rows=(EvaluationRow("sw", cost_quality_curve(1.0 - weak, weak, strong)),))
     assert choice_rows(unpriced)[6][2:] == ("100%", "unknown", "unknown")
     assert choice_rows(found)[0] == ("30%, as served", "0.800", "60%", "$0.07", "68%")  # the first line's own figures
-    some = replace(found, headline=replace(HEADLINE, judged=20, judged_share=0.45, by_grades=True, weighed=5))
-    assert "30%, as served" not in {row[0] for row in choice_rows(some)}  # which counts other prompts than the rows
-    assert "counts all 30 prompts, so its shares are not those of the rows" in page(some)
-    assert choice_columns(some)[0].endswith(", of the 30 prompts")
 
 
 def test_other_shares_count_the_prompts_of_the_headline() -> None:

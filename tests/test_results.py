@@ -70,7 +70,7 @@ def test_a_pair_whose_strong_model_is_the_weaker_one_is_named_and_has_no_figures
     demur.train(run=run, methods="logistic", gate="off", encoder=LetterEncoder())
     found = demur.evaluate(run=run, encoder=LetterEncoder())
     (said,) = [one for one in found.warnings if "no better" in one]
-    assert said.startswith("the strong model is no better than the weak one here (quality 0.")
+    assert said.startswith("the strong model is no better than the weak one on these prompts (quality 0.")
     assert said.endswith("against 1.000): always use the weak model; CPT and APGR have no meaning")
     assert math.isnan(found.rows[0].curve.apgr)
     assert math.isnan(found.rows[0].curve.cpt(0.5))

@@ -156,7 +156,8 @@ def evaluation(
     out.print(router_table(title, router_rows(found), reference_rows(found)))
     lines(filter(None, [base_of(found)] if not verbose else []))
     curve = found.rows[0].curve
-    out.print(f"mean quality: always weak {curve.weak_quality:.3f}, always strong {curve.strong_quality:.3f}")
+    of = "" if served.judged is None else f" of these {found.n_test:,} prompts"
+    out.print(f"mean quality{of}: always weak {curve.weak_quality:.3f}, always strong {curve.strong_quality:.3f}")
     meant = [found.reliability.sentence] if found.reliability else []
     for line in (*found.told, *meant, "" if pricing_said else found.pricing, found.payback):
         if line:

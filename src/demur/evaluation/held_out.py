@@ -24,7 +24,7 @@ from demur.evaluation.grades import (
     read_grades,
 )
 from demur.evaluation.report.cautions import cautions_of
-from demur.evaluation.report.graded_headline import graded_headline
+from demur.evaluation.report.graded_headline import counted_prompts, graded_headline
 from demur.evaluation.report.headline import expected_costs, learned_prompts, training_headline
 from demur.evaluation.report.headline_record import Headline
 from demur.evaluation.report.kept_point import Pair, points_at_shares, scored_prompts, without_gap
@@ -124,6 +124,8 @@ def evaluate_held_out(run: Run, *, graded: bool) -> Evaluation:
     verdict = recorded_verdict(served.record)
     in_line = graded_headline(loaded, grades) if graded else training_headline(loaded)
     drawn = training_headline(loaded) if few else in_line
+    if drawn.weighed:  # the curve is of the prompts that the score decides, and so is what stands beside it
+        drawn = graded_headline(loaded, grades, by_score_alone=True)
     judge = labels_of_judge(config)
     told = f"{len(remembered)} of {len(preferences) + len(remembered)} prompts could not be labelled from their samples"
     guessed = len(rows) - len(served.training) if believed else 0
@@ -140,7 +142,7 @@ def evaluate_held_out(run: Run, *, graded: bool) -> Evaluation:
         warnings=(
             *outdated_stages(config.folder),
             *(_notes_of_grades(loaded, measured[0], grades, in_line, config, few=few) if measured else ()),
-            *gap_warnings(row.curve),
+            *gap_warnings(row.curve, drawn.judged_prompts),
             *label_warnings(np.array([one.target for one in preferences]), saturation_of(preferences, remembered)),
         ),
         pricing=price_line(price_facts(run.pair, config.label.entailment)),
@@ -148,7 +150,7 @@ def evaluate_held_out(run: Run, *, graded: bool) -> Evaluation:
         usd_alone=(usd_per_1k(costs[0]), usd_per_1k(costs[1])),  # of the table's own prompts
         findings=(*(judge or (told,)), gate_in_brief(loaded)),
         cautions=cautions_of(loaded, folder=config.folder, graded=not believed),
-        choices=_choices(loaded, rows, quality, drawn),
+        choices=_choices(loaded, rows, quality),
         chance=scores_are_chances(served),
         kinds=kinds_table(loaded, read_grades(config.folder / GRADES_FILE)),
         notes=record_of(run, preferences),
@@ -159,25 +161,25 @@ def evaluate_held_out(run: Run, *, graded: bool) -> Evaluation:
         verdict=_verdict_sentence(verdict, labelled_part(served))
         if believed
         else verdict_by_grades(row, len(set(texts)), verdict),
-        believed_line=drawn if few else None,
-        graded_by=_graded_by(config, [training_texts(served)[i] for i in measured[0]]) if measured else "",
+        curve_line=None if drawn is in_line else drawn,
+        graded_by=_graded_by(config, counted_prompts(loaded, grades)) if measured else "",
         folder=config.folder,
     )
     keep_headline(config.folder, asdict(found.block))
     return found
 
 
-def _graded_by(config: RunConfig, texts: Sequence[str]) -> str:
-    """By whom the prompts were graded that measure a run's routers."""
-    graded, wanted = read_graded(config.folder / GRADES_FILE), set(texts)
-    return graded.take([i for i, text in enumerate(graded.prompts) if text in wanted]).graded_by
+def _graded_by(config: RunConfig, texts: Set[str]) -> str:
+    """By whom the prompts were graded that the quality of the first line is of."""
+    graded = read_graded(config.folder / GRADES_FILE)
+    last = {text: i for i, text in enumerate(graded.prompts) if text in texts}  # as `read_grades` takes them
+    return graded.take(list(last.values())).graded_by
 
 
-def _choices(router: Router, rows: IntArray, quality: Pair, line: Headline) -> tuple[KeptPoint, ...]:
-    """`Evaluation.choices`, by the quality of the prompts at ``rows``; none of a router of several models, nor where
-    grades of two parts are weighed, of which the rows are one."""
+def _choices(router: Router, rows: IntArray, quality: Pair) -> tuple[KeptPoint, ...]:
+    """`Evaluation.choices`, by the quality of the prompts at ``rows``; none of a router of several models."""
     texts, looked = learned_prompts(router.prompt_router)
-    if looked.values is not None or line.weighed:
+    if looked.values is not None:
         return ()
     judged = np.zeros(len(texts), dtype=bool)
     judged[rows] = True

@@ -121,15 +121,16 @@ class Evaluation:
     # What other strong shares would give, counted as in the headline; empty: the served router's curve tells, because
     # every prompt was measured.
     choices: tuple[KeptPoint, ...] = ()
-    # Where grades are still too few for curve and tables: the headline by belief, of which these are.
-    believed_line: Headline | None = None
+    # The headline of the prompts that curve and tables are of, where the first line's quality is not: by belief where
+    # grades are still too few, and of the prompts that the score decides where the first line's is of all.
+    curve_line: Headline | None = None
     graded_by: str = ""  # how many prompts were graded by whom; empty where none is, or that is not recorded
     folder: Path = Path(USUAL)  # of the run, which the commands name that are proposed
 
     @property
     def drawn(self) -> Headline:
         """The headline of the prompts that curve and tables are of."""
-        return self.believed_line or self.headline
+        return self.curve_line or self.headline
 
     @property
     def threshold(self) -> float:
@@ -177,9 +178,7 @@ class Evaluation:
         """Whether more grades by hand would tell what these do not: whether the served router is better than random."""
         served = next(row.curve for row in self.rows if row.router == self.served)
         low, high = served.interval("apgr")
-        return self.headline.by_grades and (
-            self.believed_line is not None or not served.has_gap or low <= RANDOM <= high
-        )
+        return self.headline.by_grades and (self.believed or not served.has_gap or low <= RANDOM <= high)
 
     @property
     def n_test(self) -> int:
@@ -277,20 +276,20 @@ def usd_at_share(curve: CostQualityCurve, strong_share: float) -> float | None:
     return 1000 * float(np.interp(strong_share, curve.strong_shares, curve.costs))
 
 
-def gap_warnings(curve: CostQualityCurve) -> tuple[str, ...]:
-    """One plain sentence where the strong model is not better on some prompts, or not beyond chance: routing can show
-    nothing there."""
+def gap_warnings(curve: CostQualityCurve, prompts: str = "these prompts") -> tuple[str, ...]:
+    """One plain sentence where the strong model is not better on some ``prompts``, or not beyond chance: routing can
+    show nothing there."""
     if curve.has_gap:
         return ()
     values = f"{curve.strong_quality:.3f} against {curve.weak_quality:.3f}"
     if curve.gain <= 0:
         return (
-            f"the strong model is no better than the weak one here (quality {values}): always use the weak model; CPT "
-            "and APGR have no meaning",
+            f"the strong model is no better than the weak one on {prompts} (quality {values}): always use the weak "
+            "model; CPT and APGR have no meaning",
         )
     low, high = curve.gain_interval
     return (
-        f"these prompts do not yet show that the strong model is better than the weak one: quality {values}, "
+        f"{prompts} do not yet show that the strong model is better than the weak one: quality {values}, "
         f"{curve.gain:+.3f} [{low:+.3f}, {high:+.3f}]; so CPT, APGR and the part of the gap are not shown",
     )
 

@@ -25,22 +25,26 @@ from demur.statistics import first_rows, interval
 
 
 def graded_headline(
-    router: Router, grades: Mapping[str, tuple[float, float]], threshold: float | None = None
+    router: Router,
+    grades: Mapping[str, tuple[float, float]],
+    threshold: float | None = None,
+    *,
+    by_score_alone: bool = False,
 ) -> Headline:
     """As `training_headline`, with quality by ``grades``: prompt -> quality of the weak and of the strong answer.
 
-    Grades are of two models: of a router of several the quality stays believed.
+    Grades are of two models: of a router of several the quality stays believed. ``by_score_alone``: quality is of the
+    prompts that the score decides, as a curve's is, however many of the others are graded.
     """
     whole, prompts = training_headline(router, threshold), router.prompt_router
     if prompts.tiers is not None:
         return whole
     texts, looked = learned_prompts(prompts)
-    graded, by_score = np.array([text in grades for text in texts]), scored_prompts(router, looked)
+    by_score, beside = scored_prompts(router, looked), 0 if by_score_alone else _count_beside(router, grades)
     weak, strong = np.array([grades.get(text, (0.0, 0.0)) for text in texts]).T
     chosen = expected_use(router, looked, threshold).strong.mean(axis=1)
-    beside = count_distinct(texts, graded & ~by_score)
     weighs = beside >= FEWEST_GRADED
-    counted = graded if weighs else graded & by_score
+    counted = np.array([text in grades for text in texts]) & (by_score | weighs)
     of_part = np.flatnonzero(counted)
     served, first, judged = chosen * strong + (1 - chosen) * weak, first_rows(texts), count_distinct(texts, counted)
 
@@ -76,6 +80,20 @@ def graded_headline(
         by_grades=True,
         weighed=beside if weighs else 0,
     )
+
+
+def counted_prompts(router: Router, grades: Mapping[str, object]) -> frozenset[str]:
+    """The graded prompts that the quality of a `graded_headline` is of."""
+    texts, looked = learned_prompts(router.prompt_router)
+    every = _count_beside(router, grades) >= FEWEST_GRADED
+    counted = compress(texts, scored_prompts(router, looked) | every)
+    return frozenset(text for text in counted if text in grades)
+
+
+def _count_beside(router: Router, grades: Mapping[str, object]) -> int:
+    """How many of the prompts that the setting `unknown` decides are graded."""
+    texts, looked = learned_prompts(router.prompt_router)
+    return count_distinct(texts, ~scored_prompts(router, looked) & np.array([text in grades for text in texts]))
 
 
 def count_by_score(router: Router, grades: Mapping[str, object]) -> int:

@@ -15,7 +15,7 @@ from demur.measure.threshold import KEPT, LEAST, KeptPoint
 from demur.records import Fact, Role, count_of, dollars, fact_lines
 from demur.runs.lineage import run_file_of
 
-DECIDED = "that could be judged"
+DECIDED, BY_SCORE = "that could be judged", "that the score decides"
 EXPECTED, SAMPLED = "as expected", "on the answers that were sampled"
 WORTH_SAYING = 0.01  # of the calls that stay local
 WIDTH = 110  # characters of a line of cautions
@@ -185,12 +185,21 @@ class Headline:
         said = (*self.cautions, *filter(None, cautions))
         return HeadlineBlock(self.sentence, (*self.notes, *more), said, self.threshold, self.saved)
 
+    @property
+    def judged_prompts(self) -> str:
+        """The prompts that quality is of, such as "the 100 graded prompts that the score decides"."""
+        if self.judged is None:
+            return "these prompts"
+        alone = self.by_setting and not self.weighed
+        kind = f"graded prompts{f' {BY_SCORE}' if alone else ''}" if self.by_grades else f"prompts {DECIDED}"
+        return f"the {self.judged:,} {kind}"
+
     def scope(self, of: str = "") -> str:
         """Which prompts quality is of, such as "the 54% that could be judged"; empty where it is of all."""
         if self.judged is None or self.weighed or (self.by_grades and not self.by_setting):
             return ""
         if self.by_grades:
-            return f"the {1 - self.by_setting:.0%}{of} that the score decides"
+            return f"the {1 - self.by_setting:.0%}{of} {BY_SCORE}"
         return f"the {self.judged / self.prompts:.0%}{of} {DECIDED}"
 
     @property
@@ -267,7 +276,7 @@ class Headline:
         count = count_of(judged, "graded prompt")
         if self.weighed:
             return (
-                f"{count}, {judged - self.weighed:,} of the {1 - self.by_setting:.0%} that the score decides and "
+                f"{count}, {judged - self.weighed:,} of the {1 - self.by_setting:.0%} {BY_SCORE} and "
                 f"{self.weighed:,} of the others"
             )
         return count if self.judged_share is None else f"{count}, {1 - self.judged_share:.0%} of which stay local"

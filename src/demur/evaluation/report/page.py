@@ -12,7 +12,7 @@ from pathlib import Path
 from demur.config.named_run import in_folder
 from demur.evaluation.report import figures
 from demur.evaluation.report.decisions import decisions_html, digits_of
-from demur.evaluation.report.headline_record import DECIDED, Headline, short
+from demur.evaluation.report.headline_record import DECIDED, short
 from demur.evaluation.report.kinds_table import COLUMNS as COLUMNS_OF_KINDS
 from demur.evaluation.report.kinds_table import HEAD, MEANING, SEE_TABLE
 from demur.evaluation.report.tables import (
@@ -119,7 +119,7 @@ def _cards(found: Evaluation) -> str:
         routed, low, high = map(short, line.quality)
         about = f"95 % interval {low} to {high}; always {strong}: {short(line.strong_quality)}"
         if line.judged is not None:
-            about += f"; {'measured on' if line.by_grades else 'of the'} {line.judged:,} {_judged_prompts(line)}"
+            about += f"; {'measured on' if line.by_grades else 'of'} {line.judged_prompts}"
         cards.append((line.quality_name, routed, about))
     if line.usd is not None:
         cards.append(("cost per 1,000 calls", dollars(line.usd), f"always {strong}: {dollars(line.usd_strong or 0.0)}"))
@@ -145,12 +145,6 @@ def _about_choices(found: Evaluation) -> str:
     line, by = found.drawn, "By the served router's score alone"
     if line.judged is None:
         return f"{by}; choose a share with demur calibrate --strong-share."
-    if not found.choices:
-        return (
-            f"{by}. Every row is of the {found.n_test:,} {_judged_prompts(line)}. demur calibrate --strong-share "
-            f"counts all {line.prompts:,} prompts, so its shares are not those of the rows: ask it for a share with "
-            "--dry-run to see what that gives."
-        )
     least = (
         f" Unknown prompts go there whatever the threshold: at least {line.least_share:.0%}."
         if line.least_share
@@ -158,13 +152,8 @@ def _about_choices(found: Evaluation) -> str:
     )
     return (
         f"Shares and costs are of all {line.prompts:,} prompts, as demur calibrate --strong-share counts them; quality "
-        f"is of the {line.judged:,} {_judged_prompts(line)}.{least}"
+        f"is of {line.judged_prompts}.{least}"
     )
-
-
-def _judged_prompts(line: Headline) -> str:
-    """Which prompts quality is of, where that is not all."""
-    return "graded prompts" if line.by_grades else f"prompts {DECIDED}"
 
 
 def _set_of_curve(found: Evaluation) -> str:
@@ -172,9 +161,15 @@ def _set_of_curve(found: Evaluation) -> str:
     line = found.drawn
     if line.judged is None or line.judged_share is None:
         return ""
+    whole, fixed = "", found.strong if line.setting == "strong" else found.weak
+    if found.headline.weighed and not found.believed:
+        whole = (
+            f" The first line's quality is of all prompts: also of the {line.by_setting:.0%} that go to {fixed} "
+            "whatever their score."
+        )
     return (
-        f" All of it is of the {line.judged:,} {_judged_prompts(line)}: {line.judged_share:.0%} of these go to "
-        f"{found.strong}, and {line.strong_share:.0%} of all {line.prompts:,}, as the first line says."
+        f" All of it is of {line.judged_prompts}: {line.judged_share:.0%} of these go to "
+        f"{found.strong}, and {line.strong_share:.0%} of all {line.prompts:,}, as the first line says.{whole}"
     )
 
 
@@ -230,14 +225,15 @@ def _lead(found: Evaluation) -> tuple[str, ...]:
             f"{_why_believed(found)}, so quality is believed: how often an answer means the same as the strong model's "
             f"own samples say. On {_believed_prompts(found)}, each scored by a fit that did not see it, {alone}"
         )
-    graded = "graded training prompts, each scored by a fit that did not see it"
-    on = graded if found.headline.by_grades else found.headline.on
-    return works, f"Measured on {found.n_test} {on}: {alone}"
+    on = f"{found.n_test:,} {found.headline.on}"
+    if found.drawn.by_grades:
+        on = f"{found.drawn.judged_prompts}, each scored by a fit that did not see it"
+    return works, f"Measured on {on}: {alone}"
 
 
 def _why_believed(found: Evaluation) -> str:
     """Why the curve and the tables go by belief."""
-    if found.believed_line is None:
+    if not found.headline.by_grades:
         return "No prompt is graded"
     given = count_of(found.headline.judged or 0, "graded prompt is", "graded prompts are")
     return f"{given} too few for the curve and the tables"

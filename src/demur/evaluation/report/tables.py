@@ -25,17 +25,14 @@ def router_rows(found: Evaluation) -> list[tuple[str, ...]]:
 def choice_columns(found: Evaluation) -> tuple[str, ...]:
     """Names of the columns of `choice_rows`."""
     quality, line = "believed quality" if found.believed else "quality", found.drawn
-    among = "" if line.judged is None or found.choices else f", of the {found.n_test:,} prompts"
-    of_some = f", of {line.judged:,} prompts" if line.judged is not None and found.choices else ""
-    return f"calls to {found.strong}{among}", f"{quality}{of_some}", "of the gap", "USD per 1,000 calls", "saved"
+    of_some = f", of {line.judged:,} prompts" if line.judged is not None else ""
+    return f"calls to {found.strong}", f"{quality}{of_some}", "of the gap", "USD per 1,000 calls", "saved"
 
 
 def choice_rows(found: Evaluation) -> list[tuple[str, ...]]:
-    """What is served now; then what the served router gives and costs at some other strong shares, counted alike: of
-    `Evaluation.choices`, or, where grades of two parts are weighed, of the graded prompts alone and without the first.
-    """
+    """What is served now; then what the served router gives and costs at some other strong shares, counted alike."""
     curve = next(row.curve for row in found.rows if row.router == found.served)
-    rows = [_served_row(found, curve)] if found.drawn.quality and not found.drawn.weighed else []
+    rows = [_served_row(found, curve)] if found.drawn.quality else []
     if found.choices:
         return rows + [_choice_row(found.drawn, point, curve) for point in found.choices]
     for share in CHOICES:
@@ -95,9 +92,12 @@ def base_of(found: Evaluation) -> str:
     line = found.drawn
     if line.judged is None:
         return ""
+    what, graded = "Shares and costs", ""
+    if found.headline.weighed and not found.believed:
+        what, graded = "Shares, costs and quality", f", its quality by {found.headline.judged or 0:,} graded ones"
     return (
-        f"Shares and costs of the table are of its {found.n_test:,} prompts, those of the first line of all "
-        f"{line.prompts:,}."
+        f"{what} of the table are of its {found.n_test:,} prompts, those of the first line of all "
+        f"{line.prompts:,}{graded}."
     )
 
 
