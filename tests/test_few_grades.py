@@ -121,6 +121,26 @@ def test_training_and_replay_say_what_the_grades_measure(made: Path) -> None:
     assert "keeps 95% of the large model's quality (believed)" in said
 
 
+def test_grades_do_not_change_a_forecast_and_it_says_so(made: Path) -> None:
+    """Of new prompts; on the run's own prompts nothing is forecast, neither the quality nor what is saved."""
+    others = made.parent / "others.jsonl"
+    others.write_text("".join(json.dumps({"prompt": f"What is {i} plus {i + 70}?"}) + "\n" for i in range(20)))
+    said = {}
+    for file in (str(others), str(made.parent / "prompts.jsonl")):
+        (made / GRADES_FILE).unlink(missing_ok=True)
+        before = CliRunner().invoke(app, ["replay", file, "--run", str(made)], env={"COLUMNS": "300"}).output
+        grade(made, asked("colour")[:25], 1.0)
+        said[file] = (
+            before,
+            CliRunner().invoke(app, ["replay", file, "--run", str(made)], env={"COLUMNS": "300"}).output,
+        )
+    (new, graded), (own, measured) = said.values()
+    assert new == graded and "no answers or grades" in new
+    assert "in trials 2 to 8 points less: answers that stay local are shorter" in new
+    assert "no answers or grades" not in own + measured
+    assert "in trials" not in own + measured
+
+
 def test_evaluate_says_by_whom_the_prompts_were_graded(made: Path) -> None:
     """A row may name a judge; one without a name is counted apart, and a file without any says nothing."""
     grade(made, asked("colour")[:25], 1.0)

@@ -290,7 +290,7 @@ class Headline:
         if self.by_grades:
             source = f"measured on {self._counted}"
         elif self.forecast:
-            source = "from the scores alone, without answers"
+            source = "from the scores alone, no answers or grades"
         elif self.believed:
             source = "believed, from how the answers agree"
         scope = f"of {self.scope(' of the prompts')}" if self.scope() else ""
