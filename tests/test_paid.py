@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,13 +12,15 @@ import pytest
 
 import demur
 from demur.config import load_run
-from demur.errors import BudgetError
+from demur.errors import BudgetError, InputError
+from demur.evaluation.signals import signals
 from demur.models.encoders.encoder import LetterEncoder
 from demur.records import dollars
 from demur.sampling.cost import KEPT_LIMIT, PairEstimate, PairSpend
 from demur.sampling.earlier.answer_lengths import AnswerLengths
 from demur.sampling.earlier.asked_models import SAMPLINGS, asked_models
-from pairs import Pair, running_pair, write_questions
+from demur.testing import fake_endpoint, in_a_thread
+from pairs import Pair, running_pair, strong, write_questions
 
 Sampled = Callable[..., PairSpend]
 
@@ -204,3 +207,36 @@ def test_files_of_requests_are_no_answers_and_are_not_asked_for_by_the_same_comm
         "6 prompts miss answers of large",
     ]
     assert "6 prompts miss answers of small: the same command asks for them" in sampled(dry_run=True).notes
+
+
+@pytest.mark.parametrize("useful", [False, True])
+def test_what_a_judge_was_paid_counts_in_all(sampled: Sampled, tmp_path: Path, useful: bool) -> None:
+    """Also where none of its replies was of use. A word is a token, at $1,000 per million; prompts are free."""
+    prompts, words = write_questions(tmp_path / "more.jsonl", 40, gold=False), list[str]()
+
+    def reply(prompt: str, seed: int) -> str:
+        said = strong(prompt, seed) if useful else "Both are fine"
+        words.extend(said.split())
+        return said
+
+    before = sampled(prompts)
+    assert before.total_usd == before.usd
+    with in_a_thread(fake_endpoint(reply)) as judge, contextlib.suppress(InputError):
+        demur.label(run=str(tmp_path / "run"), source="judge", judge=f"wise@{judge.base_url}#usd=0/1000")
+    assert len(words) >= 16
+    usd, after = len(words) / 1000, sampled(prompts)
+    assert after.usd == before.usd
+    assert after.total_usd == pytest.approx((before.usd or 0.0) + usd)
+    paid = f"{dollars(after.total_usd or 0.0)}, {dollars(usd)} of it for questions about answers, as to a judge"
+    assert dict(after.facts)["paid in all"] == paid
+
+
+def test_what_a_runs_models_were_asked_about_their_own_answers_counts_in_all(sampled: Sampled, tmp_path: Path) -> None:
+    """`demur signals --ask`: the small model is free, the large one costs $1,000 per million tokens."""
+    prompts = write_questions(tmp_path / "more.jsonl", 40)
+    before = sampled(prompts)
+    signals(run=str(tmp_path / "run"), ask=True)
+    after = sampled(prompts)
+    assert before.total_usd and after.total_usd
+    assert after.usd == before.usd
+    assert after.total_usd > before.total_usd

@@ -16,13 +16,14 @@ from demur.config import load_run
 from demur.errors import InputError
 from demur.event_loop import run_to_end
 from demur.labels.pair_meanings import joint_clusters
-from demur.labels.scores.self_report import asked_about
+from demur.labels.scores.self_report import SETTINGS, asked_about
 from demur.labels.scores.token_scores import first_answer_doubt
 from demur.labels.scores.uncertainty import DEFINITIONS, NEEDS_LOGPROBS, OF_FIRST_ANSWER, has_tokens, uncertainty
 from demur.prompts.grading import grade
 from demur.records import FloatArray, IntArray, Progress, Prompt, Sample, count_of, no_progress
 from demur.runs.run import Run, open_run
 from demur.sampling.budget import Budget
+from demur.sampling.earlier.asked_models import keep_questioned
 from demur.statistics import auroc, bootstrap, first_rows, group_numbers, percentile_interval
 
 FEWEST = 5  # answers of either kind: with fewer the bootstrap draws the same few again and claims too much
@@ -144,6 +145,8 @@ def uncertainty_card(run: Run, budget: Budget | None = None) -> UncertaintyCard:
         found = run.meanings([prompt.text for prompt in prompts], [[one.text for one in each] for each in answers])
         values = measure_signals(found.ids, answers) | first_answer_signals(run, prompts, answers, budget)
         if budget:
+            for settings in SETTINGS.values():
+                keep_questioned(run.config, endpoint, settings)
             about = asked_about(
                 prompts, side, run.allowed_model(model), run.store, budget=budget, progress=run.progress
             )

@@ -29,10 +29,11 @@ from demur.labels.scores.uncertainty import has_tokens
 from demur.labels.state_answers import state_answers
 from demur.labels.targets import hard_targets, label_warnings, winner_of
 from demur.meaning.rules.declined_answers import says_nothing
-from demur.models.local import parse_model
+from demur.models.local import endpoint_of, parse_model
 from demur.prompts.grading import grade, quality
 from demur.records import Fact, FloatArray, Grader, Preference, Prompt, count_of
 from demur.runs.run import Run
+from demur.sampling.earlier.asked_models import keep_questioned
 from demur.sampling.pair import PairSamples
 
 FROM_GRADES: Mapping[str, Callable[[FloatArray, FloatArray], FloatArray]] = {  # by LabelConfig.name
@@ -206,8 +207,10 @@ def _from_judge(run: Run, sampled: Sampled) -> Labels:
     items = items_to_judge(sampled)
     max_usd = run.config.label.max_usd
     asked = judge_settings(run.config.label.judge_tokens, run.config.label.judge_effort)
+    spec = run.allowed_spec(judge)
+    keep_questioned(run.config, endpoint_of(parse_model(spec)), asked)
     replies = ask_judge(
-        *(items, run.allowed_spec(judge), run.store),
+        *(items, spec, run.store),
         task=JUDGED_TASK,
         max_usd=max_usd,
         limit="label.max_usd",

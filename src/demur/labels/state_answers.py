@@ -25,7 +25,7 @@ from demur.runs.rest_of_sampling import raise_limit
 from demur.runs.run import Run
 from demur.sampling.budget import Budget
 from demur.sampling.cost import cost_words
-from demur.sampling.earlier.asked_models import spent_before, spent_on_run
+from demur.sampling.earlier.asked_models import keep_questioned, spent_before, spent_on_run
 from demur.sampling.sample import Estimate, Samples, raise_first
 from demur.sampling.statements import STATED_TOKENS, Text, ask_statements, estimate_statements, statement_settings
 
@@ -116,6 +116,8 @@ async def _ask(run: Run, sides: Sequence[_Side]) -> list[UselessRepliesError]:
     spent += sum(spent_before(side.endpoint, stated, run.store) for side in sides)
     budget = Budget(run.config.max_usd, spent=spent, known_part=True, raised=raise_limit(run.config.folder))
     asked = [(side, run.allowed_model(side.config)) for side in sides if side.estimate.missing]
+    for side, _ in asked:
+        keep_questioned(run.config, side.endpoint, stated)
     work = [_ask_side(run, side, model, budget) for side, model in asked]
     results = await asyncio.gather(*work, return_exceptions=True)
     raise_first([one for one in results if not isinstance(one, UselessRepliesError)])

@@ -22,7 +22,7 @@ from demur.config.names import IMAGES
 from demur.config.store_url import store_hosts
 from demur.errors import ArtifactError, InputError
 from demur.models.endpoint import OPENAI_HOST
-from demur.models.local import OPENAI_KEY, parse_model
+from demur.models.local import OPENAI_KEY, parse_model, priced_spec
 
 ALLOW_HELP = "HOST[:PORT][#KEY_VARIABLE] that a saved router or run may send prompts to; may be repeated."
 _KEY_PART = re.compile(r"(@\w+://[^\s#]*)#\w*")
@@ -79,9 +79,7 @@ class AllowedEndpoints:
         if "@" not in wanted or "://" not in wanted:
             return f"{wanted}{joins}{images}"
         kind, colon, rest = wanted.partition(":") if wanted.startswith("llm:") else ("", "", wanted)
-        model = self.model(parse_model(rest), where)
-        key = f"#{model.api_key_env}" if model.api_key_env else ""
-        return f"{kind}{colon}{model.model}@{model.base_url}{key}{joins}{images}"
+        return f"{kind}{colon}{priced_spec(self.model(parse_model(rest), where))}{joins}{images}"
 
 
 def endpoint_names(models: Iterable[ModelConfig | str | None]) -> tuple[str, ...]:

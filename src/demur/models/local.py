@@ -64,10 +64,13 @@ def model_spec(config: ModelConfig) -> str:
 def own_spec(name: str, models: Sequence[ModelConfig]) -> str:
     """What `parse_model` reads of one of ``models``, its price too, where ``name`` is its name alone; else ``name``."""
     own = next((one for one in reversed(models) if one.model == name), None)
-    if own is None or own.base_url is None:
-        return name
-    usd = own.usd_per_million_input, own.usd_per_million_output
-    return model_spec(own) + ("" if None in usd else f"#usd={usd[0]:g}/{usd[1]:g}")
+    return name if own is None or own.base_url is None else priced_spec(own)
+
+
+def priced_spec(config: ModelConfig) -> str:
+    """The text that `parse_model` reads a model of an endpoint from, with its price where that was given."""
+    usd = config.usd_per_million_input, config.usd_per_million_output
+    return model_spec(config) + ("" if None in usd else f"#usd={usd[0]:g}/{usd[1]:g}")
 
 
 def with_price(config: ModelConfig, usd: str | None) -> ModelConfig:

@@ -13,6 +13,7 @@ from demur.records import Fact, Prompt, Sample, count_of, dollars
 from demur.sampling.earlier.answer_lengths import OBSERVED
 from demur.sampling.sample import Estimate, Samples, distinct_prompts
 
+ASKED_ABOUT = "questions about answers, as to a judge"
 KEPT_LIMIT = "for this run in all, kept from an earlier command (--max-usd sets another)"
 
 
@@ -173,6 +174,7 @@ class PairSpend:
     notes: tuple[str, ...] = ()  # answers cut, prompts refused, fields left out: one sentence each
     between_usd: tuple[float | None, ...] = ()  # of the models between them
     unused_usd: float = 0.0  # that the run paid for other answers: of earlier settings, models or prompts
+    questions_usd: float = 0.0  # that it paid for questions about answers, such as a judge's
 
     @property
     def all_usd(self) -> tuple[float | None, ...]:
@@ -186,8 +188,8 @@ class PairSpend:
 
     @property
     def total_usd(self) -> float | None:
-        """All that the run has paid for sampling; None when a price is unknown."""
-        return None if self.usd is None else self.usd + self.unused_usd
+        """All that the run has paid; None when a price is unknown."""
+        return None if self.usd is None else self.usd + self.unused_usd + self.questions_usd
 
     @property
     def sentence(self) -> str:
@@ -204,10 +206,9 @@ class PairSpend:
         short = [
             (name, said.replace(PRIVATE, COUNTED_PRIVATE).replace(UNPRICED, UNKNOWN)) for name, said in self.prices
         ]
-        paid = (
-            f"{dollars(self.total_usd or 0.0)}, {dollars(self.unused_usd)} of it for answers that are not among these"
-        )
-        in_all = [("paid in all", paid)] if self.unused_usd else []
+        other = {"answers that are not among these": self.unused_usd, ASKED_ABOUT: self.questions_usd}
+        parts = " and ".join(f"{dollars(usd)} of it for {name}" for name, usd in other.items() if usd)
+        in_all = [("paid in all", f"{dollars(self.total_usd or 0.0)}, {parts}")] if parts else []
         return (("tokens", f"{self.completion_tokens:,} of answers"), *in_all, *short)
 
     @property

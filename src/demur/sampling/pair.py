@@ -32,7 +32,7 @@ from demur.sampling.cost import (
     samples_in,
 )
 from demur.sampling.earlier.answer_lengths import earlier_lengths, own_limit
-from demur.sampling.earlier.asked_models import spent_on_run
+from demur.sampling.earlier.asked_models import paid_for_questions, spent_on_run
 from demur.sampling.local_servers import LocalServers, Turns, completer_of
 from demur.sampling.refused_prompts import refused_prompts, refused_sentence
 from demur.sampling.rounds import PairSamples as PairSamples
@@ -252,7 +252,8 @@ def spend_of(
     if spent.usd is None or store.shared:  # other runs' answers are in a shared store, too
         return spent
     unused = spent_on_run(config, once.values(), store) - spent.usd
-    return replace(spent, unused_usd=max(0.0, round(unused, 9)))  # the sums are of floats
+    asked = paid_for_questions(config, store)
+    return replace(spent, unused_usd=max(0.0, round(unused, 9)), questions_usd=asked)  # the sums are of floats
 
 
 def _repeat_fact(prompts: Sequence[Prompt]) -> tuple[Fact, ...]:

@@ -18,6 +18,7 @@ from demur.errors import InputError
 from demur.evaluation.experiment.rating import SETTINGS, Rated, ask_ratings
 from demur.event_loop import run_to_end
 from demur.models.endpoint import Endpoint
+from demur.models.local import endpoint_of, parse_model
 from demur.models.prices import usd_of_serving
 from demur.models.requests.cut_answers import cut_answers
 from demur.prompts import load_parts
@@ -27,7 +28,7 @@ from demur.prompts.sets import rows_note
 from demur.records import ChatRequest, FloatArray, Grader, Prompt, Sample, SamplingSettings, count_of, on_one_line
 from demur.runs.run import Run
 from demur.sampling.budget import Budget
-from demur.sampling.earlier.asked_models import spent_before
+from demur.sampling.earlier.asked_models import keep_questioned, spent_before
 from demur.sampling.local_servers import Turns, completer_of
 from demur.sampling.pair import budget_of
 from demur.sampling.sample import sample_prompts, stored_samples
@@ -276,6 +277,7 @@ def _grade(run: Run, prompts: Sequence[Prompt], sides: Sequence[Answers], grader
     test = run.config.test
     judge = run.allowed_spec(test.judge or "")
     asked = replace(SETTINGS, max_tokens=test.judge_tokens, reasoning_effort=test.judge_effort)
+    keep_questioned(run.config, endpoint_of(parse_model(judge)), asked)
     ratings = ask_ratings(items, judge, run.store, max_usd=test.max_usd, settings=asked, progress=run.progress)
     return list(np.array(ratings, dtype=float).reshape(len(sides), len(prompts), -1))
 

@@ -22,6 +22,7 @@ from demur.records import SamplingSettings
 from demur.store import Store
 
 SAMPLINGS = "samplings.json"  # in the run's folder
+QUESTIONS = "questions.json"  # likewise: whom questions about its answers were asked, such as a judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,27 @@ def keep_asked(config: RunConfig) -> None:
     write_whole(config.folder / SAMPLINGS, json.dumps([asdict(one) for one in there.values()], indent=1) + "\n")
 
 
+def keep_questioned(config: RunConfig, endpoint: Endpoint, settings: SamplingSettings) -> None:
+    """Add a model that is asked about a run's answers to the list in its folder, before it is asked."""
+    fresh = AskedModel.of(endpoint, settings, config.store)
+    key = fresh.name, fresh.settings, fresh.store
+    rows = [one for one in _listed_questions(config) if (one.name, one.settings, one.store) != key]
+    config.folder.mkdir(parents=True, exist_ok=True)
+    write_whole(config.folder / QUESTIONS, json.dumps([asdict(one) for one in (*rows, fresh)], indent=1) + "\n")
+
+
+def paid_for_questions(config: RunConfig, store: Store) -> float:
+    """USD that questions about a run's answers cost, to judges and to its own models, also where no reply was of use;
+    0 for an unknown price."""
+    sampled = {(one.name, one.settings) for one in asked_models(config)}
+    asked = [one for one in _listed_questions(config) if one.store == config.store]
+    return sum(one.usd_paid(store) for one in asked if (one.name, one.settings) not in sampled)
+
+
+def _listed_questions(config: RunConfig) -> list[AskedModel]:
+    return [one for one in map(_read, _rows(config, QUESTIONS)) if one is not None]
+
+
 def asked_models(config: RunConfig) -> list[AskedModel]:
     """What a run has asked through its store, the last at the end: the list in its folder, and the folder's record,
     which may be of other settings than ``config``."""
@@ -101,9 +123,9 @@ def _listed_models(config: RunConfig) -> list[AskedModel]:
     return found + [one for one in _of_record(config) if (one.name, one.settings) not in listed]
 
 
-def _rows(config: RunConfig) -> list[Any]:
+def _rows(config: RunConfig, name: str = SAMPLINGS) -> list[Any]:
     try:
-        rows = json.loads((config.folder / SAMPLINGS).read_text(encoding="utf-8"))
+        rows = json.loads((config.folder / name).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
     return rows if isinstance(rows, list) else []
