@@ -31,9 +31,11 @@ from demur.cli.main import app
 from demur.config import ModelConfig, RunConfig
 from demur.errors import InputError, MissingExtraError
 from demur.evaluation.graded_file import read_graded
+from demur.evaluation.report.headline_record import FREE, HeadlineBlock
 from demur.gateway.ledger.ledger import Ledger, open_backend
 from demur.measure.threshold import KeptPoint
 from demur.models.encoders.encoder import LetterEncoder
+from demur.models.requests.cut_answers import remedy_words
 from demur.records import SamplingSettings
 from demur.runs import run as opened
 from demur.runs.lineage import keep_advice, keep_made, keep_run_file, keep_wish
@@ -815,3 +817,20 @@ def test_the_completion_of_the_module_is_that_of_the_command() -> None:
     assert checked.returncode == 0, checked.stderr
     assert re.search(r"complete .*-F \w+ demur$", script.strip()), script
     assert re.search(r"\b_DEMUR_COMPLETE=", script), script
+
+
+@pytest.mark.parametrize("run", ["run", "other"])
+def test_a_caution_that_says_how_to_sample_says_the_whole_command(pair: Pair, run: str) -> None:
+    """Its options alone, typed as printed, ended in "missing argument"."""
+    said(*sample_of(pair, "--run", run))
+    block = HeadlineBlock("s", cautions=(f"Cut: {remedy_words(64)}", FREE))
+    lines = block.of_router(Path(run) / "router").cautions
+    commands = [words for line in lines for words in re.findall(r"`(demur sample [^`]*)`", line)]
+    assert len(commands) == 2
+    for command, options in zip(commands, ("--max-tokens 256 --again", "--strong-usd IN/OUT"), strict=True):
+        start = f"demur sample prompts.jsonl --weak {pair.names['weak']} --strong {pair.names['strong']}"
+        assert command.startswith(start)
+        assert command.endswith(options)
+        assert (" --run other" in command) == (run == "other")
+        parsed = dict(leaves(typer.main.get_command(app)))["sample"]
+        parsed.make_context("sample", shlex.split(command)[2:])  # parses, and runs nothing

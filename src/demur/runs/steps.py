@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,8 @@ NEW = "NEW.jsonl"  # prompts of a user's that the run does not hold
 FIRST_SHARE = 0.3  # of calls to the strong model, where nothing is known of what a share keeps
 ANYWAY = " --anyway"  # as commands say it
 SAMPLE = "demur sample prompts.jsonl --weak MODEL@http://HOST/v1 --strong MODEL@https://HOST/v1"
+
+_SAMPLE_OPTIONS = re.compile(r"sample with `(--max-tokens \d+ --again)`|`demur sample` again with `(--strong-usd \S+)`")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +165,15 @@ def sample_command(folder: Path) -> tuple[str, str]:
         return "prompts.jsonl", SAMPLE
     prompts = named_from_here(str(config.prompts))
     return prompts, f"demur run {shlex.quote(file)}" if file else _sample_again(config, folder)
+
+
+def in_whole(line: str, folder: Path) -> str:
+    """A line that says only with which options to sample, with the whole command of the folder's run; of a run file's
+    run, or without a run, the same line."""
+    if config_of(folder) is None or run_file_of(folder):
+        return line
+    command = sample_command(folder)[1]
+    return _SAMPLE_OPTIONS.sub(lambda found: f"`{command} {found[1] or found[2]}`", line)
 
 
 def results_command(folder: Path) -> str:

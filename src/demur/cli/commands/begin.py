@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,7 +23,7 @@ from demur.config.named_run import USUAL
 from demur.errors import InputError
 from demur.records import SamplingSettings
 from demur.runs.lineage import stages_made
-from demur.runs.steps import measuring_command
+from demur.runs.steps import in_whole, measuring_command
 
 RunFolder = Annotated[str, typer.Option(help="Folder of the run.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would happen and change nothing.")]
@@ -183,7 +184,7 @@ def sample(
         return printing.next_step("the same command without --dry-run")
     if json:
         return printing.as_json(spend)
-    printing.spend(spend)
+    printing.spend(replace(spend, notes=tuple(in_whole(note, Path(run)) for note in spend.notes)))
     return _after_sampling(run, batch=batch, batch_out=batch_out, batch_in=batch_in)
 
 

@@ -14,6 +14,7 @@ from demur.config.named_run import in_run_file, of_router
 from demur.measure.threshold import KEPT, LEAST, KeptPoint
 from demur.records import Fact, Role, count_of, dollars, fact_lines
 from demur.runs.lineage import run_file_of
+from demur.runs.steps import in_whole
 
 DECIDED, BY_SCORE = "that could be judged", "that the score decides"
 EXPECTED, SAMPLED = "as expected", "on the answers that were sampled"
@@ -58,7 +59,8 @@ class HeadlineBlock:
         file = run_file_of(router.parent) if router.name == "router" else ""
 
         def in_its_words(line: str) -> str:
-            return in_run_file(of_router(line, router), file)
+            whole = in_whole(line, router.parent) if router.name == "router" else line
+            return in_run_file(of_router(whole, router), file)
 
         notes = tuple((name, in_its_words(fact)) for name, fact in self.notes)
         return replace(self, notes=notes, cautions=tuple(map(in_its_words, self.cautions)))

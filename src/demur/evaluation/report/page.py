@@ -30,6 +30,7 @@ from demur.gate.quality.extra_samples import COLUMNS as COLUMNS_OF_GATE
 from demur.labels.targets import needs_in_words
 from demur.records import count_of, dollars
 from demur.runs.lineage import REPORT, keep_report
+from demur.runs.steps import in_whole
 
 PICTURES = "curve.png", "curve.svg"
 COMMAND = re.compile(r"`([^`]+)`")
@@ -106,7 +107,8 @@ def _block(found: Evaluation) -> str:
     block = found.block
     facts = ((name, in_folder(fact, found.folder)) for name, fact in block.notes)
     notes = "".join(f"<dt>{escape(name)}</dt><dd>{prose(fact)}</dd>" for name, fact in facts)
-    told = (in_folder(one.replace(SEE_TABLE, "See the table below"), found.folder) for one in found.block.cautions)
+    whole = (in_whole(one.replace(SEE_TABLE, "See the table below"), found.folder) for one in found.block.cautions)
+    told = (in_folder(one, found.folder) for one in whole)
     cautions = _list(map(_sentence, told)) if block.cautions else ""
     return f'<p>{prose(block.sentence)}.</p><dl class="notes">{notes}</dl>{cautions}'
 
