@@ -1,8 +1,8 @@
 """By how much the forecast of what is saved misses on prompts that a router has not seen; for runs that are trained.
 
 Each run's prompts are split at random, twenty times: four fifths stand for the training prompts, the others for new
-ones. A new prompt's answer by the large model is expected to be as long as the mean of the kind of its nearest
-training prompt, as `demur replay` expects it, or as the mean of the three nearest prompts' own answers, or of all.
+ones. A new prompt's answer by the large model is expected to be as long as those to the nearest training prompt, as
+`demur replay` expects it, or as the mean of that prompt's kind, of the three nearest prompts' own answers, or of all.
 What the calls that stay local save by that is compared with what they save by the prompts' own sampled answers.
 Scores are those of fits without the prompt; a new prompt next to an unknown one is unknown. The small model costs
 nothing here.
@@ -27,14 +27,15 @@ from environment import describe, on_one_thread
 
 SPLITS, HELD_OUT, NEAREST = 20, 0.2, 3
 SHARES = (0.3, 0.5, 0.7)
-EXPECTED = ("the nearest prompt's kind", f"the {NEAREST} nearest prompts", "all prompts")
+EXPECTED = ("the nearest prompt", "the nearest prompt's kind", f"the {NEAREST} nearest prompts", "all prompts")
 
 
 def expected_lengths(similar: IntArray, lengths: FloatArray, kinds: IntArray) -> list[FloatArray]:
     """(m,) tokens of new prompts' answers by each of EXPECTED; ``similar``, (m, n): training prompts, nearest first."""
     of_kind = np.array([lengths[kinds == kind].mean() for kind in kinds])
     near = lengths[similar[:, :NEAREST]].mean(axis=1)
-    return [of_kind[similar[:, 0]], near, np.full(len(similar), lengths.mean())]
+    nearest = similar[:, 0]
+    return [lengths[nearest], of_kind[nearest], near, np.full(len(similar), lengths.mean())]
 
 
 def misses(folder: Path) -> FloatArray:

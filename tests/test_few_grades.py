@@ -122,7 +122,7 @@ def test_training_and_replay_say_what_the_grades_measure(made: Path) -> None:
 
 
 def test_grades_do_not_change_a_forecast_and_it_says_so(made: Path) -> None:
-    """Of new prompts; on the run's own prompts nothing is forecast, neither the quality nor what is saved."""
+    """Of new prompts; on the run's own prompts nothing is forecast."""
     others = made.parent / "others.jsonl"
     others.write_text("".join(json.dumps({"prompt": f"What is {i} plus {i + 70}?"}) + "\n" for i in range(20)))
     said = {}
@@ -136,9 +136,7 @@ def test_grades_do_not_change_a_forecast_and_it_says_so(made: Path) -> None:
         )
     (new, graded), (own, measured) = said.values()
     assert new == graded and "no answers or grades" in new
-    assert "in trials 2 to 8 points less: answers that stay local are shorter" in new
     assert "no answers or grades" not in own + measured
-    assert "in trials" not in own + measured
 
 
 def test_evaluate_says_by_whom_the_prompts_were_graded(made: Path) -> None:

@@ -166,6 +166,24 @@ def test_a_table_has_at_most_six_rows() -> None:
     assert sum(one.prompts for one in found.kinds) == 7
 
 
+def test_each_prompts_answers_have_their_own_length_and_each_kind_its_mean() -> None:
+    """A router of an earlier version has the means alone, 35 and 5,100 tokens; a length is kept in steps of 12 %."""
+    texts, lengths = [*"abcdef"], [4.0, 6.0, 30.0, 100.0, 200.0, 10_000.0]
+    names = dict(zip(texts, [SHORT] * 4 + [LONG] * 2, strict=True))
+    tokens = np.array([[1.0, one] for one in lengths])
+    found = PromptKinds.count(names, list(map(preference, texts)), (), english=True).with_tokens(
+        tokens, ("weak", "strong")
+    )
+    own = found.lengths(texts, "strong")
+    assert [own[text] for text in texts[:4]] == pytest.approx(lengths[:4], rel=0.07)
+    assert np.mean([own[text] for text in texts[:4]]) == pytest.approx(35)
+    assert np.mean([own[text] for text in texts[4:]]) == pytest.approx(5100)
+    assert found.lengths(texts, "weak") == pytest.approx(dict.fromkeys(texts, 1.0))
+    earlier = PromptKinds.from_record({KEY: {k: v for k, v in found.as_record()[KEY].items() if k != "answered"}})
+    assert earlier is not None
+    assert [earlier.lengths(texts, "strong")[text] for text in "ae"] == [35, 5100]
+
+
 def test_a_router_keeps_the_kinds() -> None:
     texts = ["Was ist die Hauptstadt von Frankreich und warum?", "one"]
     found = PromptKinds.count(
@@ -332,7 +350,9 @@ def test_of_new_prompts_it_is_said_what_they_alone_show() -> None:
         "kinds of prompts: unlike in training: other languages (de 1) 25% (of the training prompts 0%); whether "
         "answers are short or texts is guessed by the nearest training prompt"
     )
-    assert "as long as those to the kind of the nearest training prompt: 10 to 90 tokens of the strong model" in cost
+    assert (
+        "as long as those to the nearest training prompt (the strong model's, means by kind: 10 to 90 tokens)" in cost
+    )
     same = new_kinds_notes(routed(), new[:3], priced=False)
     assert len(same) == 1
     assert "pictures, tools and languages as in training" in same[0]

@@ -36,8 +36,6 @@ from demur.routing.prompt_router import PromptRouter
 from demur.runs.run import Run, open_run
 from demur.statistics import interval, mean_interval
 
-# What was measured of forecast savings: docs/limits.md, "Cost of new prompts"
-SAVES_LESS = "in trials 2 to 8 points less: answers that stay local are shorter than others of their kind"
 PRICES = "give it in the run file, or as --weak-usd or --strong-usd, then `demur train`"
 
 
@@ -77,7 +75,7 @@ class Replayed:
         """The result, what all the prompts would have cost, and what to be careful about."""
         unpriced = [size for size, usd in (("small", self.usd_weak), ("large", self.usd_strong)) if usd is None]
         return self.headline.block(
-            notes=[("cost", self._cost), ("", self._saves_less), ("models alone", self._alone)],
+            notes=[("cost", self._cost), ("models alone", self._alone)],
             cautions=(
                 *self.cautions,
                 f"No price of the {' and the '.join(unpriced)} model is known: {PRICES}" if unpriced else "",
@@ -124,11 +122,6 @@ class Replayed:
         if self.usd_strong is None:
             return ""
         return f"about {dollars(self.strong_share * self.usd_strong)} {whole}, for the large model's part"
-
-    @property
-    def _saves_less(self) -> str:
-        """That less is saved than forecast; empty of prompts with samples or grades, and where a price is unknown."""
-        return SAVES_LESS if self.headline.forecast and self.saved is not None else ""
 
     @property
     def _alone(self) -> str:

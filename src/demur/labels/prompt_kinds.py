@@ -7,6 +7,7 @@ is what agreement depends on: pictures, tools and language of the prompt; form a
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -35,6 +36,7 @@ MOST = 0.5  # share of a kind's prompts
 WORTH_SAYING = 0.1  # share of prompts
 SAID_FROM = 0.01  # share of prompts
 SHOWN_LANGUAGES = 4
+_ZERO, _LONGEST, _STEPS = ord("0"), ord("~") - ord("0"), 6  # of a length's character: 8,191 tokens at most
 
 Reads = Callable[[str], bool]  # is a text in a language of the entailment model?
 
@@ -107,6 +109,7 @@ class PromptKinds:
     of: tuple[int, ...] = ()  # (n,) numbers in `kinds`: of the labelled prompts, then of the unknown ones
     english: bool = True  # the entailment model is of English alone
     roles: tuple[Role, ...] = ()  # of `PromptKind.tokens`
+    answered: tuple[str, ...] = ()  # by role: how long its answers are, a character per prompt in the order of `of`
 
     @classmethod
     def count(
@@ -143,29 +146,39 @@ class PromptKinds:
             for one in saved["kinds"]
         ]
         kinds = tuple(PromptKind(**one) for one in lists)
-        return cls(kinds, tuple(map(int, saved["of"])), saved["english"], tuple(saved["roles"]))
+        answered = tuple(saved.get("answered", ()))
+        return cls(kinds, tuple(map(int, saved["of"])), saved["english"], tuple(saved["roles"]), answered)
 
     def as_record(self) -> dict[str, Any]:
         """As a part of a router's record; a digit per prompt, since there may be millions."""
         return {KEY: asdict(self) | {"of": "".join(map(str, self.of))}}
 
     def with_tokens(self, tokens: FloatArray, roles: Sequence[Role]) -> PromptKinds:
-        """The same with the mean length of each kind's answers, from (n, K) tokens of each model's answer to each
-        prompt."""
+        """The same with the length of each prompt's answers and the mean of each kind, from (n, K) tokens of each
+        model's answer to each prompt."""
         of = np.array(self.of)
         means = [tuple(tokens[of == number].mean(axis=0).tolist()) for number in range(len(self.kinds))]
         kinds = tuple(replace(one, tokens=mean) for one, mean in zip(self.kinds, means, strict=True))
-        return replace(self, kinds=kinds, roles=tuple(roles))
+        answered = tuple("".join(map(_length_character, column)) for column in tokens.T.tolist())
+        return replace(self, kinds=kinds, roles=tuple(roles), answered=answered)
 
     def lengths(self, texts: Sequence[str], role: Role) -> dict[str, float]:
-        """How many tokens a model's answer to each of these prompts has, by its kind; ``texts`` in the order of `of`.
+        """How many tokens a model's answer to each of these prompts has, to 6 %; ``texts`` in the order of `of`.
 
-        Empty where these are other prompts, or it is another model.
+        Its own answers', not those of its kind: prompts that a router keeps at the small model have shorter answers
+        than others of their kind, so that a mean would promise too much. Of a router that was saved before they were
+        kept, those of its kind. Empty where these are other prompts, or it is another model.
         """
         if len(texts) != len(self.of) or role not in self.roles:
             return {}
-        model = self.roles.index(role)
-        return {text: self.kinds[number].tokens[model] for text, number in zip(texts, self.of, strict=True)}
+        model, of = self.roles.index(role), np.array(self.of)
+        means = np.array([one.tokens[model] for one in self.kinds])
+        found = means[of]
+        if self.answered:
+            found = np.array([_length_of(one) for one in self.answered[model]])
+            rough = np.bincount(of, found, len(means)) / np.bincount(of, minlength=len(means))
+            found *= np.divide(means, rough, out=np.ones_like(means), where=rough > 0)[of]  # steps do not move a mean
+        return dict(zip(texts, found.tolist(), strict=True))
 
     @property
     def prompts(self) -> int:
@@ -203,6 +216,15 @@ class PromptKinds:
             for one in self.common
             if self.english and one.name in remedies
         )
+
+
+def _length_character(tokens: float) -> str:
+    """A length in tokens as one printable character, in steps of 12 %: there may be millions of prompts."""
+    return chr(_ZERO + min(_LONGEST, round(_STEPS * math.log2(1 + tokens))))
+
+
+def _length_of(character: str) -> float:
+    return float(2.0 ** ((ord(character) - _ZERO) / _STEPS) - 1)
 
 
 def _few_rows(names: Sequence[str]) -> list[str]:

@@ -158,8 +158,8 @@ def new_kinds_notes(router: Router, prompts: Sequence[Prompt], *, priced: bool) 
     lengths = [one.tokens[-1] for one in kinds.kinds if one.tokens]
     if priced and lengths and max(lengths) >= MUCH_LONGER * min(lengths):
         notes.append(
-            "the cost expects a new answer to be as long as those to the kind of the nearest training prompt: "
-            f"{min(lengths):.0f} to {max(lengths):.0f} tokens of the strong model; where that is another kind, what is "
+            "the cost expects a new answer to be as long as those to the nearest training prompt (the strong model's, "
+            f"means by kind: {min(lengths):.0f} to {max(lengths):.0f} tokens); where that is of another kind, what is "
             "saved differs"
         )
     return tuple(notes)

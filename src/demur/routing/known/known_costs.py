@@ -1,4 +1,4 @@
-"""What a call to each model costs, of the prompts that a router was to learn from by the answers to their kind."""
+"""What a call to each model costs, by the answers to the prompts that a router was to learn from."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def known_costs(
 ) -> dict[Role, ServingCost]:
     """By model, from a router's record and its prompts, the unknown ones last; without models of unknown price.
 
-    Answers to a new prompt are expected to be as long as those to the kind of the nearest of these prompts, and as long
-    as the mean where that one was not looked for.
+    Answers to a new prompt are expected to be as long as those to the nearest of these prompts, and as long as the mean
+    where that one was not looked for.
     """
     kinds, texts = PromptKinds.from_record(record), [one.prompt for one in learned]
     return {
