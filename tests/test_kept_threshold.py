@@ -91,7 +91,7 @@ def test_grades_change_the_quality_alone(tmp_path: Path, pair: Pair) -> None:
     assert dict(found.notes)["quality"] == f"measured on 24 graded prompts, {stay} of which stay local"
     page = (tmp_path / "run" / "report.html").read_text()
     assert found.sentence in page
-    assert "measured on 24 graded prompts</dd>" in page
+    assert "always large: 1.00; measured on the 24 graded prompts</dd>" in page
     local = f"{1 - before.strong_share:.0%}"
     assert f"<dd>{local}</dd><dd>of 60 training prompts, each scored by a router that had not seen it</dd>" in page
 
