@@ -50,8 +50,9 @@ def endpoint_words(tokens: int) -> str:
 
 
 def limit_words(max_tokens: int, own: int) -> str:
-    """What ended answers at ``max_tokens``, and that the endpoint was seen to cut them at a limit of its ``own``."""
-    longer = f"served ones are up to {own / max_tokens - 1:.0%} longer, and " if own > max_tokens else ""
+    """What ended answers at ``max_tokens``, and that the endpoint was seen to cut them at a limit of its ``own``: the
+    median of the few that were tried, so that single answers may be longer still."""
+    longer = f"such answers are about {own / max_tokens - 1:.0%} longer when served, and " if own > max_tokens else ""
     return (
         f"cut at {max_tokens:,} tokens, and the endpoint itself cuts at about {own:,}: {longer}a larger --max-tokens "
         "changes nothing"
