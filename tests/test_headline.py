@@ -39,6 +39,7 @@ from demur.evaluation.thresholds.criterion import Criterion
 from demur.gate.explanation import CHANCE
 from demur.gate.quality.two_stages import Use
 from demur.gate.router import Router
+from demur.gate.shares import calibration_of_share
 from demur.labels.beliefs.unknown import NONE_EQUAL
 from demur.measure.threshold import LEAST, Calibration, KeptPoint, threshold_for_quality, threshold_for_share
 from demur.methods import SimilarityWeighted
@@ -310,6 +311,21 @@ def test_evaluate_and_replay_say_the_same_of_the_same_prompts(tmp_path: Path, pa
     assert found.headline.quality
     assert found.headline.quality[0] == pytest.approx(0.5 + found.headline.strong_share, abs=0.1)
     assert found.headline.sentence in page(found)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.35, 0.6])
+def test_a_share_of_a_runs_own_prompts_has_the_threshold_that_the_run_has_for_it(
+    tmp_path: Path, pair: Pair, share: float
+) -> None:
+    """By the drafts that the gate was fitted on, not by what it is expected to do; of one prompt less, by the latter."""
+    run = trained(tmp_path, pair, gold=False)
+    demur.train(run=run, methods=("logistic",), gate="on")
+    file, router = tmp_path / "prompts.jsonl", f"{run}/router"
+    wanted = calibration_of_share(Router.load(router), share)
+    found = demur.calibrate(file, router=router, strong_share=share, anyway=True)
+    assert (found.threshold, found.strong_share) == (wanted.threshold, wanted.strong_share)
+    fewer = write_rows(tmp_path / "fewer.jsonl", [json.loads(line) for line in file.read_text().splitlines()[1:]])
+    assert "expected to decide" in demur.calibrate(fewer, router=router, strong_share=share, anyway=True).on
 
 
 def test_with_a_gate_replay_counts_what_it_did_with_the_sampled_answers_of_the_runs_test_prompts(
