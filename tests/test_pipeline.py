@@ -21,7 +21,6 @@ from demur import pipeline, quickstart
 from demur.cli import printing
 from demur.cli.main import app
 from demur.config import METHOD_NAMES, LabelConfig, ModelConfig, RouterConfig, RunConfig, load_run
-from demur.config.named_run import in_folder
 from demur.errors import ArtifactError, BudgetError, EndpointError, InputError
 from demur.evaluation.report.headline_record import HeadlineBlock
 from demur.gate.router import Router
@@ -267,7 +266,7 @@ def test_the_demo_ends_in_the_headline(tmp_path: Path, pair: Pair, monkeypatch: 
     said = CliRunner().invoke(app, ["demo", "--run", run])
     block = HeadlineBlock.from_record(headline_of(Path(run)))
     assert block
-    above, below = said.stdout.split("\n".join(in_folder(line, Path(run)) for line in block.lines))
+    above, below = said.stdout.split("\n".join(block.of_router(Path(run) / "router").lines))
     assert not below.strip()
     for known in ("APGR", "always strong", "60 prompts", f"report: {run}", *quickstart.EXAMPLES):
         assert known in above
