@@ -317,7 +317,7 @@ def test_evaluate_and_replay_say_the_same_of_the_same_prompts(tmp_path: Path, pa
 def test_a_share_of_a_runs_own_prompts_has_the_threshold_that_the_run_has_for_it(
     tmp_path: Path, pair: Pair, share: float
 ) -> None:
-    """By the drafts that the gate was fitted on, not by what it is expected to do; of one prompt less, by the latter."""
+    """By the drafts that the gate was fitted on, not by what it is expected to do; of one prompt less, by that."""
     run = trained(tmp_path, pair, gold=False)
     demur.train(run=run, methods=("logistic",), gate="on")
     file, router = tmp_path / "prompts.jsonl", f"{run}/router"
