@@ -9,6 +9,7 @@ import pickle
 import random
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -131,6 +132,12 @@ def wait_for(condition: Callable[[], bool], *processes: subprocess.Popen[Any]) -
         for one in processes:
             assert one.poll() in (None, 0)
         time.sleep(0.005)
+
+
+def in_this_thread(own: Callable[[float], None]) -> Callable[[float], None]:
+    """A sleep of this thread's own: a store of another test may still wait for its server in another one."""
+    here, sleep = threading.current_thread(), time.sleep
+    return lambda seconds: own(seconds) if threading.current_thread() is here else sleep(seconds)
 
 
 def is_whole(server: Postgres, endpoint: Counted, count: int) -> bool:
@@ -364,7 +371,7 @@ def test_a_worker_that_opens_the_store_while_its_server_is_away_waits_for_it(
             postgres.start()
 
     postgres.stop("immediate")
-    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(time, "sleep", in_this_thread(sleep))
     with pytest.raises(StoreError, match="does it run"):
         Store(postgres.url)
     assert not waited
@@ -384,6 +391,6 @@ def test_a_worker_whose_server_refuses_it_says_so_at_once(
     postgres: Postgres, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     """As on a node with another password; no moment of waiting would mend it."""
-    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("it waits"))
+    monkeypatch.setattr(time, "sleep", in_this_thread(lambda seconds: pytest.fail("it waits")))
     with pytest.raises(StoreError, match=r"does not exist; (make it with createdb|name another user)"):
         Store(postgres.url.replace(part, f"{part[:-1]}x{part[-1]}"), reached=True)
