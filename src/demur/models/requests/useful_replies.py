@@ -14,9 +14,8 @@ from demur.models.endpoint import Endpoint
 from demur.models.prices import usd_paid
 from demur.records import Prompt, Sample, count_of, dollars
 
-TRIED = (
-    16  # replies: a model of which every second one is of use, the least that labels take, fails so 1 time in 65,536
-)
+# Replies: a model of which every second one is of use, the least that labels take, fails so 1 time in 65,536.
+TRIED = 16
 SHOWN = 60  # characters of a reply
 
 
