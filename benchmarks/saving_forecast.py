@@ -1,45 +1,67 @@
-"""By how much the forecast of what is saved misses on prompts that a router has not seen; for runs that are trained.
+"""By how much the forecast of what is saved misses on prompts that a router has not seen.
 
-Each run's prompts are split at random, twenty times: four fifths stand for the training prompts, the others for new
-ones. A new prompt's answer by the large model is expected to be as long as those to the nearest training prompt, as
-`demur replay` expects it, or as the mean of that prompt's kind, of the three nearest prompts' own answers, or of all.
-What the calls that stay local save by that is compared with what they save by the prompts' own sampled answers.
-Scores are those of fits without the prompt; a new prompt next to an unknown one is unknown. The small model costs
-nothing here.
+Prompts are split at random, twenty times: four fifths stand for the training prompts, up to 80 others for new ones. A
+new prompt's answer by the large model is expected to be as long as the mean of those to the three nearest training
+prompts, as `demur replay` expects it, as those to the nearest one, as the mean of that prompt's kind, or as that of
+all. What the calls that stay local save by that is compared with what they save by the prompts' own answers, and with
+the 95 % interval that `demur replay` gives it. The small model costs nothing here.
+
+Of runs that are trained, scores are those of fits without the prompt, and a new prompt next to an unknown one is
+unknown. With ``--stored`` the sets are outcomes of other pairs (`DEMUR_SHARED`): a kernel router learns by how much the
+large model's quality is above the small one's, from 600 prompts and from 240.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from demur.config import load_run
+from demur.evaluation.replay import saved_interval
 from demur.evaluation.report.headline import learned_prompts
 from demur.gate.router import Router
 from demur.labels.prompt_kinds import PromptKinds
 from demur.methods.estimator import unit_rows
+from demur.methods.kernel import KernelRidge
+from demur.models.encoders.encoder import load_encoder
 from demur.models.images.joined_encoder import embed
-from demur.records import FloatArray, IntArray
+from demur.models.prices import CHARACTERS_PER_TOKEN
+from demur.records import BoolArray, FloatArray, IntArray
+from demur.routing.known.known_costs import LIKE
 from demur.runs.run import open_run
-from environment import describe, on_one_thread
+from environment import describe, on_one_thread, shared_rows
 
-SPLITS, HELD_OUT, NEAREST = 20, 0.2, 3
+SPLITS, NEW, FOLDS = 20, 80, 5
+TRAINED = (600, 240)  # prompts, of stored sets
 SHARES = (0.3, 0.5, 0.7)
-EXPECTED = ("the nearest prompt", "the nearest prompt's kind", f"the {NEAREST} nearest prompts", "all prompts")
+EXPECTED = (f"the {LIKE} nearest prompts", "the nearest prompt", "its kind", "all prompts")
+USD_IN, USD_OUT = 2.5, 10.0  # per million tokens, of stored sets whose answers have no price
+
+Scores = Callable[[IntArray, IntArray, IntArray], tuple[FloatArray, FloatArray]]
 
 
-def expected_lengths(similar: IntArray, lengths: FloatArray, kinds: IntArray) -> list[FloatArray]:
-    """(m,) tokens of new prompts' answers by each of EXPECTED; ``similar``, (m, n): training prompts, nearest first."""
-    of_kind = np.array([lengths[kinds == kind].mean() for kind in kinds])
-    near = lengths[similar[:, :NEAREST]].mean(axis=1)
-    nearest = similar[:, 0]
-    return [lengths[nearest], of_kind[nearest], near, np.full(len(similar), lengths.mean())]
+@dataclass(frozen=True)
+class Priced:
+    """Prompts with what the large model's answer to each costs; ``scores`` of the old and the new ones of a split, from
+    their numbers and the (m,) old one nearest to each new one."""
+
+    name: str
+    vectors: FloatArray  # (n, d) unit rows
+    asked: FloatArray  # (n,) USD of the prompt
+    answered: FloatArray  # (n,) USD of the answer
+    kinds: IntArray  # (n,)
+    scores: Scores
+    trained: int
 
 
-def misses(folder: Path) -> FloatArray:
-    """(splits, shares, expectations) forecast less true saving, in percentage points."""
+def of_run(folder: Path) -> Priced:
+    """The prompts of a run that is trained."""
     router = Router.load(folder / "router").prompt_router
     texts, looked = learned_prompts(router)
     kinds = np.array((PromptKinds.from_record(router.record) or PromptKinds(())).of)
@@ -51,40 +73,125 @@ def misses(folder: Path) -> FloatArray:
         raise SystemExit(f"{folder}: the large model's price or the kinds of prompts are not recorded")
     lengths = np.array([np.mean([one.completion_tokens for one in each]) for each in answers])
     asked = np.array([float(each[0].prompt_tokens) for each in answers])
-    vectors = unit_rows(embed(router.encoder, texts))
     scores = np.where(router.unknown_setting.settled_rows(looked.untold), np.inf, looked.scores)
-    found = []
-    for seed in range(SPLITS):
-        order = np.random.default_rng(seed).permutation(len(texts))
-        new, old = np.split(order, [int(HELD_OUT * len(texts))])
-        similar = np.argsort(-(vectors[new] @ vectors[old].T), axis=1)
-        of_new = np.where(np.isinf(scores[old][similar[:, 0]]), np.inf, looked.scores[new])
-        expected = expected_lengths(similar, lengths[old], kinds[old])
-        for share in SHARES:
-            local = of_new <= np.sort(scores[old])[round((1 - share) * len(old)) - 1]
 
-            def saved(tokens: FloatArray, local: FloatArray = local, new: IntArray = new) -> float:
-                usd = asked[new] * price.usd_per_input_token + tokens * price.usd_per_output_token
+    def of(old: IntArray, new: IntArray, nearest: IntArray) -> tuple[FloatArray, FloatArray]:
+        return scores[old], np.where(np.isinf(scores[nearest]), np.inf, looked.scores[new])
+
+    vectors = unit_rows(embed(router.encoder, texts))
+    usd = (asked * price.usd_per_input_token, lengths * price.usd_per_output_token)
+    return Priced(str(folder), vectors, *usd, kinds, of, len(texts))
+
+
+def stored(
+    name: str, texts: list[str], asked: FloatArray, answered: FloatArray, better: FloatArray
+) -> Iterator[Priced]:
+    """Outcomes of a pair; ``better``: by how much the large model's quality is above the small one's, at least 0."""
+    vectors = unit_rows(embed(load_encoder("bge-small-6"), texts))
+
+    def of(old: IntArray, new: IntArray, nearest: IntArray) -> tuple[FloatArray, FloatArray]:
+        fold, held_out = np.arange(len(old)) % FOLDS, np.empty(len(old))
+        for one in range(FOLDS):
+            there = fold != one
+            held_out[~there] = fitted(old[there])(vectors[old[~there]])
+        return held_out, fitted(old)(vectors[new])
+
+    def fitted(rows: IntArray) -> Callable[[FloatArray], FloatArray]:
+        method = KernelRidge().fit(vectors[rows], better[rows])
+        return lambda X: np.asarray(method.predict_proba(X)[:, 1])
+
+    for trained in TRAINED:
+        yield Priced(f"{name}, {trained} prompts", vectors, asked, answered, np.zeros(len(texts), int), of, trained)
+
+
+def stored_sets() -> Iterator[Priced]:
+    """Short answers; answers of three lengths together; nine sets together, of two pairs; long answers."""
+    rows = shared_rows("samples/nq_open_gpt35_llama2_7b_chat")
+    large, small = ([row["models"][name] for row in rows] for name in ("gpt-3.5-turbo", "llama-2-7b-chat"))
+    tokens = np.array([np.mean(np.divide(one["nll_sum"], np.maximum(one["nll_mean"], 1e-9))) for one in large])
+    good = (np.mean(np.array([one["rouge_l"] for one in side]) > 0.5, axis=1) for side in (large, small))
+    strong, weak = good
+    texts, asked = [row["question"] for row in rows], np.full(len(rows), 15 * USD_IN)
+    yield from stored("NQ-Open", texts, asked, tokens * USD_OUT, strong * (1 - weak))
+
+    parts = ("triviaqa", "gsm8k", "mmlu")
+    rows = [row for part in parts for row in shared_rows(f"outcomes/pool9_{part}")[:700]]
+    large, small = ([row["models"][name] for row in rows] for name in ("gpt-4o", "llama3.2-1b"))
+    usd = (_field(large, "prompt_tokens") * USD_IN, _field(large, "completion_tokens") * USD_OUT)
+    yield from stored(
+        "pool9", [row["text"] for row in rows], *usd, _gain(_field(large, "correct"), _field(small, "correct"))
+    )
+
+    rows = shared_rows("outcomes/paretobandit_val_k4")
+    texts, scores = [row["question"] for row in rows], [row["scores"] for row in rows]
+    for name in ("gemini-2.5-pro", "mistral-large-2512"):
+        gain = _gain(_field(scores, name), _field(scores, "llama-3.1-8b-instruct"))
+        yield from stored(name, texts, np.zeros(len(rows)), _field([row["usd"] for row in rows], name), gain)
+
+    rows = shared_rows("preferences/alpacaeval_4models")
+    large, small = ([row["models"][name] for row in rows] for name in ("gpt4_1106_preview", "gpt-3.5-turbo-1106"))
+    tokens = _field(large, "length") / CHARACTERS_PER_TOKEN
+    texts, asked = [row["instruction"] for row in rows], np.full(len(rows), 30 * USD_IN)
+    yield from stored("AlpacaEval", texts, asked, tokens * USD_OUT, 1 - _field(small, "preference"))
+
+
+def _field(rows: Sequence[Mapping[str, Any]], name: str) -> FloatArray:
+    return np.array([float(row[name]) for row in rows])
+
+
+def _gain(large: FloatArray, small: FloatArray) -> FloatArray:
+    return np.maximum(0.0, large - small)
+
+
+def expected_usd(similar: IntArray, usd: FloatArray, kinds: IntArray) -> list[FloatArray]:
+    """(m,) USD of new prompts' answers by each of EXPECTED; ``similar``, (m, n): training prompts, nearest first."""
+    of_kind = np.array([usd[kinds == kind].mean() for kind in kinds])
+    nearest = similar[:, 0]
+    return [usd[similar[:, :LIKE]].mean(axis=1), usd[nearest], of_kind[nearest], np.full(len(similar), usd.mean())]
+
+
+def misses(of: Priced) -> tuple[FloatArray, FloatArray]:
+    """(splits, shares, expectations) forecast less true saving, in percentage points, and whether the interval of the
+    first expectation holds the true one, (splits, shares)."""
+    found, held = [], []
+    for seed in range(SPLITS):
+        order = np.random.default_rng(seed).permutation(len(of.vectors))
+        new, old = np.split(order, [min(NEW, len(order) // 5)])
+        old = old[: of.trained]
+        similar = np.argsort(-(of.vectors[new] @ of.vectors[old].T), axis=1)
+        of_old, of_new = of.scores(old, new, old[similar[:, 0]])
+        expected = expected_usd(similar, of.answered[old], of.kinds[old])
+        for share in SHARES:
+            local = of_new <= np.sort(of_old)[round((1 - share) * len(old)) - 1]
+
+            def saved(usd: FloatArray, local: BoolArray = local) -> float:
                 return 100 * float(usd[local].sum() / usd.sum())
 
-            found += [saved(each) - saved(lengths[new]) for each in expected]
-    return np.array(found).reshape(SPLITS, len(SHARES), len(EXPECTED))
+            true = saved(of.asked[new] + of.answered[new])
+            found += [saved(of.asked[new] + each) - true for each in expected]
+            usd = of.asked[new] + expected[0]
+            ends = saved_interval(np.where(local, 0.0, usd), usd)
+            held.append(ends is not None and 100 * ends[0] <= true <= 100 * ends[1])
+    shape = (SPLITS, len(SHARES))
+    return np.array(found).reshape(*shape, len(EXPECTED)), np.array(held, dtype=bool).reshape(shape)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", type=Path, help="folders of runs that are trained")
+    parser.add_argument("runs", nargs="*", type=Path, help="folders of runs that are trained")
+    parser.add_argument("--stored", action="store_true", help="also outcomes of other pairs")
+    given = parser.parse_args()
     on_one_thread()
     print(describe())
-    for folder in parser.parse_args().runs:
-        by_share = misses(folder)
-        print(f"\n{folder}: forecast less true saving in percentage points, mean (standard deviation), {SPLITS} splits")
+    for of in chain(map(of_run, given.runs), stored_sets() if given.stored else ()):
+        off, held = misses(of)
+        print(f"\n{of.name}: forecast less true saving in percentage points, mean (root mean square), {SPLITS} splits")
         for at, share in enumerate(SHARES):
             shown = (
-                f"{name} {values.mean():+.1f} ({values.std(ddof=1):.1f})"
-                for name, values in zip(EXPECTED, by_share[:, at].T, strict=True)
+                f"{name} {values.mean():+.1f} ({np.sqrt((values**2).mean()):.1f})"
+                for name, values in zip(EXPECTED, off[:, at].T, strict=True)
             )
-            print(f"  strong share {share:.0%}: " + "; ".join(shown))
+            print(f"  strong share {share:.0%}: {'; '.join(shown)}; within the interval {held[:, at].mean():.0%}")
 
 
 if __name__ == "__main__":

@@ -196,7 +196,7 @@ def test_a_router_keeps_the_kinds() -> None:
 
 
 LETTERS = "abcdefghijklmnopqrst"
-SHORTS, TEXTS = [f"{one} {one}" for one in LETTERS], [f"{one} yz yz yz" for one in LETTERS]
+SHORTS, TEXTS = [f"{one} {one} ww ww" for one in LETTERS], [f"{one} yz yz yz" for one in LETTERS]
 
 
 LOST = [UnknownPrompt(text, text, NONE_EQUAL) for text in TEXTS]
@@ -248,11 +248,12 @@ def test_what_is_saved_is_counted_by_the_lengths_of_the_kinds_own_answers() -> N
 NEW_SHORTS, NEW_TEXTS = [f"{text} {text}" for text in SHORTS], [f"{text} {text}" for text in TEXTS]
 
 
-def test_a_new_prompts_answer_is_as_long_as_those_to_the_kind_of_the_nearest_training_prompt(tmp_path: Path) -> None:
+def test_a_new_prompts_answer_is_as_long_as_those_to_the_nearest_training_prompts(tmp_path: Path) -> None:
     """Labelled or not: 10 tokens beside a short answer, 90 beside a text; by the mean all would have 50."""
     router, texts = routed(), [*NEW_SHORTS, *NEW_TEXTS[:10]]
     looked = router.prompt_router.look_held_out(texts)
-    assert list(looked.like) == [*SHORTS, *TEXTS[:10]]
+    assert [near[0] for near in looked.like] == [*SHORTS, *TEXTS[:10]]
+    assert all(len(set(near)) == 3 for near in looked.like)
     said = headline(router, looked, texts, on="prompts")
     assert said.usd_strong == pytest.approx(1000 * 1100 * 1e-5 / 30)
     assert router.explain(NEW_TEXTS[0]).usd == pytest.approx(90e-5)
@@ -263,6 +264,18 @@ def test_a_new_prompts_answer_is_as_long_as_those_to_the_kind_of_the_nearest_tra
     asked.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
     found = replay(asked, router=str(tmp_path / "router"), encoder=LetterEncoder())
     assert found.usd_strong == pytest.approx(1100e-5)
+
+
+def test_the_nearest_prompts_are_several_labelled_or_not_and_their_lengths_are_averaged() -> None:
+    """One prompt's answers say little of another's: of three near ones one is a text, without a label."""
+    near = routed().prompt_router.look_at(["aaa w yz"]).like[0]
+    assert set(near) & set(SHORTS) and set(near) & set(TEXTS)
+    cost = routed().prompt_router.cost("strong")
+    assert cost is not None
+    assert cost.answer_length("new", (SHORTS[0], SHORTS[1], TEXTS[0])) == pytest.approx((10 + 10 + 90) / 3)
+    assert cost.answer_length(SHORTS[0], (TEXTS[0],)) == pytest.approx(10)
+    assert cost.answer_length("new") == 50
+    assert cost.answer_length("new", ("not sampled", TEXTS[0])) == pytest.approx(90)
 
 
 def test_a_budget_on_new_prompts_counts_the_lengths_of_their_kinds(tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ def replay(
         checked_share=float(use.checked.mean()),
         extra_samples=float(use.extra.mean()),
         usd=None if cost is None else _with_interval(cost),
-        saved=None if cost is None or usd[1] is None else _saved_interval(cost, usd[1]),
+        saved=None if cost is None or usd[1] is None else saved_interval(cost, usd[1]),
         usd_weak=None if usd[0] is None else float(usd[0].sum()),
         usd_strong=None if usd[1] is None else float(usd[1].sum()),
         quality=_mean_quality(line, graded) if graded and not several else None,
@@ -295,7 +295,7 @@ def _is_graded(path: Path) -> bool:
     return all(field in first[1] for field in FIELDS)
 
 
-def _saved_interval(usd: FloatArray, usd_strong: FloatArray) -> tuple[float, float] | None:
+def saved_interval(usd: FloatArray, usd_strong: FloatArray) -> tuple[float, float] | None:
     """Ends of the interval of the fraction that is saved, over prompts: (n,) USD as routed and of always-strong.
 
     None where it says nothing: of one prompt, or of prompts that cost nothing.

@@ -15,6 +15,7 @@ from demur.errors import InputError
 from demur.measure.ladder import ladder
 from demur.measure.threshold import Calibration
 from demur.measure.tiers import take_chosen, threshold_keeping, threshold_within
+from demur.models.prices import Like
 from demur.records import BoolArray, FloatArray, IntArray, dollars
 from demur.routing.prompt_router import PromptRouter
 from demur.routing.tiers import Tiers
@@ -67,7 +68,7 @@ def tiers_of(router: PromptRouter) -> Tiers:
     return router.tiers
 
 
-def tier_usd(router: PromptRouter, texts: Sequence[str], like: Sequence[str] = ()) -> FloatArray:
+def tier_usd(router: PromptRouter, texts: Sequence[str], like: Like = ()) -> FloatArray:
     """(n, K) expected USD of one answer of each model; ``like``: `Looked.like`."""
     costs = [router.cost(role) for role in tiers_of(router).roles]
     assert all(costs), "with_tiers refuses a model of unknown price"
@@ -101,7 +102,7 @@ def calibrate_tiers(
     values: FloatArray,
     settled: BoolArray,
     *,
-    like: Sequence[str] = (),
+    like: Like = (),
     usd_per_1k: float | None = None,
     keep_quality: float | None = None,
 ) -> Calibration:

@@ -20,6 +20,8 @@ UNKNOWN = "price unknown"
 UNPRICED = f"{UNKNOWN} (give MODEL@URL#usd=IN/OUT in USD per million tokens, or usd=0)"
 CHARACTERS_PER_TOKEN = 4  # of English text, about
 
+Like = Sequence[Sequence[str]]  # of each of n prompts, the prompts nearest to it of those that were sampled
+
 
 LIST_TIERS = frozenset({"", "auto", "default", "standard"})  # names of the service tier that list prices are of
 
@@ -173,20 +175,20 @@ class ServingCost:
             usd_per_output_token=answers * self.usd_per_output_token,
         )
 
-    def usd(self, prompt: str, like: str = "") -> float:
-        """Expected USD of one answer to a prompt; ``like``: the prompt nearest to it of those that were sampled."""
+    def usd(self, prompt: str, like: Sequence[str] = ()) -> float:
+        """Expected USD of one answer to a prompt; ``like``: the prompts nearest to it of those that were sampled."""
         asked, answered = self.prompt_tokens(prompt), self.answer_length(prompt, like)
         return asked * self.usd_per_input_token + answered * self.usd_per_output_token
 
-    def usd_of_each(self, prompts: Sequence[str], like: Sequence[str] = ()) -> list[float]:
+    def usd_of_each(self, prompts: Sequence[str], like: Like = ()) -> list[float]:
         """The same of n prompts; ``like`` is empty where the nearest ones were not looked for."""
-        return [self.usd(*one) for one in zip(prompts, like or [""] * len(prompts), strict=True)]
+        return [self.usd(*one) for one in zip(prompts, like or [()] * len(prompts), strict=True)]
 
     def prompt_tokens(self, prompt: str) -> float:
         """Tokens that a request of this prompt alone is expected to have."""
         return len(prompt) / CHARACTERS_PER_TOKEN + self.added_tokens
 
-    def answer_length(self, prompt: str, like: str = "") -> float:
+    def answer_length(self, prompt: str, like: Sequence[str] = ()) -> float:
         """Tokens that an answer is expected to have."""
         return self.answer_tokens
 
@@ -198,9 +200,10 @@ class KnownServingCost(ServingCost):
 
     lengths: Mapping[str, float]  # tokens, by prompt
 
-    def answer_length(self, prompt: str, like: str = "") -> float:
-        """That of a prompt whose length is known, else of the one that it is like, else the mean."""
-        return self.lengths.get(prompt, self.lengths.get(like, self.answer_tokens))
+    def answer_length(self, prompt: str, like: Sequence[str] = ()) -> float:
+        """That of a prompt whose length is known, else the mean of those that it is like, else the mean of all."""
+        near = [self.lengths[one] for one in ((prompt,) if prompt in self.lengths else like) if one in self.lengths]
+        return sum(near) / len(near) if near else self.answer_tokens
 
 
 def serving_cost(samples: Mapping[str, Sequence[Sample]], price: Price | None) -> ServingCost | None:

@@ -24,7 +24,7 @@ from demur.methods.saved_method import learned_arrays, method_name
 from demur.models.allowed_endpoints import AllowedEndpoints, without_keys
 from demur.models.encoders.encoder import encoder_identity, spec_of
 from demur.models.images.joined_encoder import embed
-from demur.models.prices import ServingCost
+from demur.models.prices import Like, ServingCost
 from demur.records import ON_UNKNOWN, Encoder, FloatArray, Method, OnUnknown, Role
 from demur.routing.artifact import Artifact, gate_beside, read_artifact, reading, saved_calibration, write_artifact
 from demur.routing.asked_as import AskedAs, asked_otherwise
@@ -87,7 +87,7 @@ class PromptRouter:
     def _costs(self) -> dict[Role, ServingCost]:
         return known_costs(self.record, [*self.training, *(self.unknown.prompts if self.unknown else ())])
 
-    def expected_usd(self, prompts: Sequence[str], like: Sequence[str] = ()) -> tuple[FloatArray, FloatArray] | None:
+    def expected_usd(self, prompts: Sequence[str], like: Like = ()) -> tuple[FloatArray, FloatArray] | None:
         """(n,) expected USD of each prompt on the weak and on the strong model; None when a price is unknown."""
         return expected_usd(self.cost("weak"), self.cost("strong"), prompts, like)
 
@@ -132,8 +132,8 @@ class PromptRouter:
         vectors = self._encode(prompts)
         return replace(self.look_at_vectors(vectors, prompts), like=self.most_like(vectors))
 
-    def most_like(self, vectors: FloatArray) -> list[str]:
-        """Of prompts by their embeddings, (n, d), which prompt that it was to learn from each is most like."""
+    def most_like(self, vectors: FloatArray) -> list[tuple[str, ...]]:
+        """Of prompts by their embeddings, (n, d), which prompts that it was to learn from each is most like."""
         return most_like(unit_rows(vectors), self._training, self.training, self.unknown)
 
     def look_held_out(self, prompts: Sequence[str]) -> Looked:
@@ -198,7 +198,7 @@ class PromptRouter:
             values=looked.values_of(0),
         )
         if self.unknown and made.unknown and made.familiar and neighbours:
-            return replace(made, unknown_neighbour=self.unknown.nearest(unit_rows(vectors)[0]))
+            return replace(made, unknown_neighbour=self.unknown.most_similar(unit_rows(vectors)[0], 1)[0])
         return made
 
     def decide(

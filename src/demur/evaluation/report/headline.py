@@ -22,7 +22,7 @@ from demur.gate.quality.believed_quality import believed_where_judged, judged_pr
 from demur.gate.quality.two_stages import Use
 from demur.gate.router import Router
 from demur.measure.tiers import take_chosen
-from demur.models.prices import PRIVATE
+from demur.models.prices import PRIVATE, Like
 from demur.records import BoolArray, FloatArray, IntArray
 from demur.routing.known.known_prompts import Looked
 from demur.routing.known.training_texts import training_texts
@@ -221,7 +221,7 @@ def _strong_private(router: PromptRouter) -> bool:
     return cost is not None and cost.source == PRIVATE
 
 
-def expected_costs(router: Router, texts: Sequence[str], like: Sequence[str] = ()) -> Costs:
+def expected_costs(router: Router, texts: Sequence[str], like: Like = ()) -> Costs:
     """USD of one answer of each model to each prompt, as the labelling samples let expect; ``like``: `Looked.like`."""
     costs = (router.prompt_router.cost("weak"), router.prompt_router.cost("strong"))
     weak, strong = (None if cost is None else np.array(cost.usd_of_each(texts, like)) for cost in costs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -99,12 +99,14 @@ def _gain(router: Router, score: float) -> float | None:
     return float(strong[0] - weak[0])
 
 
-def _most_like(router: PromptRouter, timed: TimedDecision | None) -> str:
-    """The prompt nearest to the routed text of those that the router was to learn from; "" where it was not asked."""
-    return router.most_like(timed.vector[None])[0] if timed and timed.vector is not None else ""
+def _most_like(router: PromptRouter, timed: TimedDecision | None) -> tuple[str, ...]:
+    """The prompts nearest to the routed text of those that the router was to learn from; () where it was not asked."""
+    return router.most_like(timed.vector[None])[0] if timed and timed.vector is not None else ()
 
 
-def _usd(router: PromptRouter, question: Question, like: str, role: Role, price: Price | None) -> float | None:
+def _usd(
+    router: PromptRouter, question: Question, like: Sequence[str], role: Role, price: Price | None
+) -> float | None:
     """What an answer is expected to cost: of a prompt alone as `Router.explain` has it, at the price that is served."""
     if price is None:
         return None

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from demur.meaning.rules.known_languages import KnownLanguages
+from demur.models.prices import Like
 from demur.records import BoolArray, FloatArray
 from demur.routing.known.known_lengths import KnownLengths
 
@@ -60,9 +61,9 @@ class Looked:
     values: FloatArray | None = None  # (n, K) gains over the weak model of every tier; None of a pair
     # (n,) by how much similarities may move until it is unknown or not, or for another reason; None: by any.
     margins: FloatArray | None = None
-    # (n,) the most similar prompt that it was to learn from, whose kind tells how long answers are; () where that is
-    # not looked for, as by a gateway.
-    like: Sequence[str] = ()
+    # (n,) the most similar prompts that it was to learn from, whose answers tell how long those to it are; () where
+    # they are not looked for, as by a gateway.
+    like: Like = ()
 
     def values_of(self, row: int) -> tuple[float, ...]:
         """The gains of one prompt."""

@@ -52,11 +52,11 @@ class Remembered:
         """(m,) by fits that did not see the prompt; ``seen``, (m,), of those that the router did not learn from."""
         return seen if self.scores is None else np.where(np.isnan(self.scores), seen, self.scores)
 
-    def nearest(self, row: FloatArray) -> UnknownNeighbour:
-        """The one most similar to a unit row, (d,)."""
+    def most_similar(self, row: FloatArray, count: int) -> list[UnknownNeighbour]:
+        """The ``count`` most similar to a unit row, (d,), most similar first."""
         similarities = self.vectors @ row
-        i = int(similarities.argmax())
-        return UnknownNeighbour(self.prompts[i].prompt, float(similarities[i]))
+        near = np.argsort(-similarities, kind="stable")[:count]
+        return [UnknownNeighbour(self.prompts[i].prompt, float(similarities[i])) for i in near]
 
     @property
     def held_out(self) -> dict[str, float]:
