@@ -703,6 +703,20 @@ def test_grades_that_do_not_show_a_better_large_model_take_no_warning_away(tmp_p
     assert kept_of(set_to()[1]) == []  # by these grades nothing is lost with the small model
 
 
+def test_status_says_what_is_kept_wherever_the_command_that_set_the_threshold_does(tmp_path: Path) -> None:
+    """A day later "saves 50%" stood there without the 83 % of the quality that it keeps."""
+    prompts, run = with_open_ended(tmp_path)
+    options = ["calibrate", str(prompts), "--strong-share", "0.5", "--run", run, "--anyway"]
+    told = RUNNER.invoke(app, options, env={"COLUMNS": "400"}).output
+    kept = [line.split(maxsplit=1)[1] for line in told.splitlines() if line.startswith("  kept ")]
+    more = [line.split(maxsplit=3)[3] for line in told.splitlines() if line.startswith("  to keep 95% ")]
+    assert kept == ["83% of the large model's quality"]
+    assert "(believed) and saves " in more[0]
+    shown = RUNNER.invoke(app, ["status", "--run", run], env={"COLUMNS": "400"}).output
+    assert [line.split(maxsplit=1)[1] for line in shown.splitlines() if line.startswith("  kept ")] == kept
+    assert [line.split(maxsplit=3)[3] for line in shown.splitlines() if line.startswith("  to keep 95% ")] == more
+
+
 def test_what_is_believed_to_keep_more_is_not_said_where_this_threshold_is_believed_to_keep_enough() -> None:
     """By 30 grades 51 % is kept; by belief 97 % is at this share, and 95 % at a smaller one."""
     by_belief = replace(SAID, quality=(0.34, 0.3, 0.4), strong_quality=0.35, believed=True)

@@ -20,7 +20,7 @@ from demur.config import runs_beside
 from demur.config.named_run import USUAL, in_run_file, run_option
 from demur.errors import DemurError
 from demur.evaluation.report.cautions import kept_headline
-from demur.evaluation.report.headline_record import FORECAST, MEASURED, QUALITY
+from demur.evaluation.report.headline_record import ALSO, FORECAST, LEFT, MEASURED, QUALITY, TO_KEEP
 from demur.files import read_mapping
 from demur.runs.learning_gateway import learning_again
 from demur.runs.lock import work_on
@@ -38,7 +38,7 @@ GROUPS = {
     "Research": ("signals", "tau", "judge", "reproduce", "overhead", "simulate", "export"),
 }
 OTHERS = "Others"
-SHOWN = (MEASURED, FORECAST, QUALITY)  # notes of a headline that a bare `demur` shows
+SHOWN = (MEASURED, FORECAST, QUALITY, LEFT, TO_KEEP, ALSO)  # notes of a headline that a bare `demur` shows
 EXIT_CODES = (
     "Exit codes: 0 done; 2 an error, named in one line on stderr, or an unknown option; 130 stopped by Ctrl-C, with "
     "everything kept that was paid for; 1 the gateway ended because its worker processes died again and again, or a "

@@ -23,7 +23,8 @@ WIDTH = 110  # characters of a line of cautions
 SENTENCES = re.compile(r"(?<=\.) (?=[A-Z])")  # between two of them
 ENOUGH = 0.9  # of always-strong's quality; where less is served, a note says so
 SIZES: dict[Role, str] = {"weak": "small", "strong": "large"}
-MEASURED, FORECAST, QUALITY = "measured on", "forecast for", "quality"  # names of notes
+MEASURED, FORECAST, QUALITY, LEFT, TO_KEEP = "measured on", "forecast for", "quality", "kept", f"to keep {KEPT:.0%}"
+ALSO = ""  # names of notes: this one goes on with the note before
 GATE = {
     EXPECTED: "counted as it is expected to decide, before any answer is seen",
     SAMPLED: f"counted as it decided {SAMPLED}",
@@ -305,7 +306,7 @@ class Headline:
     @property
     def enough(self) -> KeptPoint | None:
         """The strong share that a note says keeps most of the large model's quality; None where no note does."""
-        return self.kept or None if any(name.startswith("to keep") for name, _ in self._kept_notes) else None
+        return self.kept or None if any(name == TO_KEEP for name, _ in self._kept_notes) else None
 
     @property
     def _kept_notes(self) -> tuple[Fact, ...]:
@@ -317,7 +318,7 @@ class Headline:
         if line is None or line.kept_here is None or line.kept_here >= ENOUGH:
             return ()
         left = f"{line.kept_here:.0%} of the large model's quality" if line is self else line._kept_with_source
-        return ("kept", left), *(self._to_keep if self.calibrated else ())
+        return (LEFT, left), *(self._to_keep if self.calibrated else ())
 
     @property
     def _to_keep(self) -> tuple[Fact, ...]:
@@ -326,9 +327,9 @@ class Headline:
         line = self if self.kept is not None else self.by_belief
         if line is None or line.kept is None:
             return ()
-        point, named, graded = line.kept, f"to keep {KEPT:.0%}", line.judged or line.prompts
+        point, graded = line.kept, line.judged or line.prompts
         if not point:
-            return ((named, f"no threshold does so on these prompts{'' if line is self else line._source}"),)
+            return ((TO_KEEP, f"no threshold does so on these prompts{'' if line is self else line._source}"),)
         if line is not self and point.share <= self.strong_share:  # it is believed to keep enough
             return ()
         money = f" and {point.money}" if point.money else ""
@@ -337,8 +338,8 @@ class Headline:
             by = f"{by[:-1]}; this threshold keeps {line.kept_here:.0%})"
         # The share that seems the least one by grades is a lucky one: docs/method.md says by how much.
         less = "" if line.believed else "; on other prompts it likely keeps less"
-        share = (named, f"a strong share of {point.share:.0%} keeps {point.kept:.0%}{by}{money}{less}")
-        return share, *([("", LEAST)] if round(point.kept, 2) > KEPT else [])
+        share = (TO_KEEP, f"a strong share of {point.share:.0%} keeps {point.kept:.0%}{by}{money}{less}")
+        return share, *([(ALSO, LEAST)] if round(point.kept, 2) > KEPT else [])
 
     @property
     def _quality(self) -> str:
