@@ -827,6 +827,17 @@ def test_calibrate_tells_measured_quality_of_the_runs_own_graded_prompts_as_eval
     assert demur.evaluate(run=run).headline == said
 
 
+def test_grade_ends_in_counts_where_evaluate_weighs_two_parts(tmp_path: Path) -> None:
+    """Of the 60 questions that the score decides the small model is right on half and the large one on all; of the 20
+    others it is the other way round. 62% and 75% of the grades are neither part's quality, nor that of all prompts."""
+    graded_run(tmp_path, 60, unknown=(1.0, 0.0))
+    run = str(tmp_path / "run")
+    assert demur.evaluate(run=run).headline.weighed == 20
+    told = RUNNER.invoke(app, ["grade", "--run", run, "--number", "1"]).stdout
+    assert told.startswith(f"80 graded ({run}/grades.jsonl)\n  60 of them are of the 75% of the prompts")
+    assert "is right in" not in told
+
+
 def test_calibrate_tells_believed_quality_of_other_prompts_and_with_few_grades(tmp_path: Path) -> None:
     graded_run(tmp_path, 60, unknown=None)
     run, others = str(tmp_path / "run"), tmp_path / "others.jsonl"

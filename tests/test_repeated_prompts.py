@@ -337,6 +337,23 @@ def test_a_graded_prompt_counts_once_however_often_it_repeats(tmp_path: Path, mo
     assert "0 of the other 24%, which have no label" in graded
 
 
+def test_grade_says_the_quality_that_evaluate_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prompt is graded once and counts as often as it repeats: all 80 are 108 rows, which all go by their scores."""
+    monkeypatch.setattr(opened, "load_encoder", lambda spec, progress: LetterEncoder())
+    monkeypatch.setattr("demur.routing.restoring.load_encoder", lambda spec: LetterEncoder(), raising=False)
+    prompts, run = run_of(tmp_path)
+    demur.train(run=run, methods=("sw",), serve="sw", unknown="score")
+    texts = list(dict.fromkeys(json.loads(line)["prompt"] for line in prompts.read_text().splitlines()))
+    rows = (
+        {"prompt": one, "weak_quality": float("plus" not in one), "strong_quality": "text" not in one} for one in texts
+    )
+    (Path(run) / GRADES_FILE).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    curve = demur.evaluate(run=run).rows[0].curve
+    told = CliRunner().invoke(app, ["grade", "--run", run, "--number", "1"]).stdout
+    right = f"right in {curve.qualities[0]:.0%}, the large one in {curve.qualities[-1]:.0%} ({run}"
+    assert told.startswith(f"80 graded: the small model is {right}")
+
+
 def test_a_probability_has_an_interval_over_distinct_prompts() -> None:
     """As independent rows, nine of each would make it a third as wide."""
     random = np.random.default_rng(0)

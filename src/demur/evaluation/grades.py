@@ -59,9 +59,8 @@ class Grading:
     file: Path
     waiting: tuple[ToGrade, ...]
     graded: int
-    prompts: int  # that could be graded
-    decided: frozenset[str] | None = None  # of these, texts of those that the score decides; None: there are no labels
-    decided_share: float = 1.0  # of the run's prompts, each as often as it repeats, as its headline counts them
+    texts: tuple[str, ...]  # of the prompts that could be graded, each as often as it repeats
+    decided: frozenset[str] | None = None  # of these, those that the score decides; None: there are no labels
 
     def keep(self, one: ToGrade, key: str) -> None:
         """Append a grade to the file."""
@@ -73,13 +72,27 @@ class Grading:
         self.file.write_text("".join(lines[:-1]), encoding="utf-8")
 
     @property
+    def has_parts(self) -> bool:
+        """Whether the score decides some of the prompts and the setting `unknown` others."""
+        return self.decided is not None and bool({*self.texts} - self.decided)
+
+    @property
+    def result(self) -> str:
+        """How many prompts are graded and, of one part, how often each model was right; `demur evaluate` weighs two."""
+        grades = read_grades(self.file)
+        if self.has_parts and grades:
+            return f"{len(grades):,} graded"
+        return shares([grades[text] for text in self.texts if text in grades], len(grades))
+
+    @property
     def counted(self) -> tuple[int, str]:
         """How many grades measure a router, and of which part of the prompts all are; empty words where there is but
         one part."""
         texts = read_grades(self.file)
-        if self.decided is None or len(self.decided) == self.prompts or not texts:
+        if self.decided is None or not self.has_parts or not texts:
             return len(texts), ""
-        count, share = len(self.decided & texts.keys()), self.decided_share
+        count = len(self.decided & texts.keys())
+        share = sum(text in self.decided for text in self.texts) / len(self.texts)
         return count, (
             f"{count:,} of them {'is' if count == 1 else 'are'} of the {share:.0%} of the prompts that the score "
             f"decides, which measure the router; {len(texts) - count:,} of the other {1 - share:.0%}, which have no "
@@ -121,8 +134,7 @@ def grading_of(run: Run, number: int, *, unknown_first: bool = False) -> Grading
             first = _digest("first", prompt.text)[0] < "8"  # a fair coin
             waiting.append(ToGrade(prompt.text, (weak, strong) if first else (strong, weak), first))
     by_score = decided and decided & distinct.keys()
-    share = 1.0 if by_score is None else sum(prompt.text in by_score for prompt in rows) / max(1, len(rows))
-    return Grading(file, tuple(waiting), len(done), len(distinct), by_score, share)
+    return Grading(file, tuple(waiting), len(done), tuple(prompt.text for prompt in rows), by_score)
 
 
 def decided_prompts(config: RunConfig) -> frozenset[str]:
@@ -185,9 +197,9 @@ def _digest(use: str, text: str) -> str:
     return hashlib.sha256(f"{use}\0{text}".encode("utf-8", "replace")).hexdigest()
 
 
-def shares(grades: Sequence[tuple[float, float]]) -> str:
-    """How often each model was right, as one sentence."""
+def shares(grades: Sequence[tuple[float, float]], count: int) -> str:
+    """How often each model was right, as one sentence; ``count``: how many prompts are graded, some of which repeat."""
     if not grades:
         return "nothing is graded yet"
     weak, strong = (sum(side) / len(grades) for side in zip(*grades, strict=True))
-    return f"{len(grades):,} graded: the small model is right in {weak:.0%}, the large one in {strong:.0%}"
+    return f"{count:,} graded: the small model is right in {weak:.0%}, the large one in {strong:.0%}"

@@ -47,11 +47,12 @@ def grade(
 
     if gold:
         file = grade_by_gold(run)
-        typer.echo(f"{shares(list(read_grades(file).values()))} ({file})")
+        grades = list(read_grades(file).values())
+        typer.echo(f"{shares(grades, len(grades))} ({file})")
         return printing.next_step(f"demur replay {shlex.quote(str(file))}")
     grading = open_grading(run, number=number, unknown_first=unknown_first)
     stopped = _ask(grading)
-    typer.echo(f"{shares(list(read_grades(grading.file).values()))} ({grading.file})")
+    typer.echo(f"{grading.result} ({grading.file})")
     count, counted = grading.counted
     printing.lines(f"  {in_folder(part, Path(run))}" for part in counted.split("; ") if part)
     few = is_router(Path(run) / "router") and count < FEWEST_GRADED
