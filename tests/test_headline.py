@@ -313,6 +313,26 @@ def test_evaluate_and_replay_say_the_same_of_the_same_prompts(tmp_path: Path, pa
     assert found.headline.sentence in page(found)
 
 
+@pytest.mark.parametrize("of", ["graded", "gold", "plain"])
+def test_calibrate_and_replay_say_the_same_of_prompts_that_have_not_trained_the_router(
+    tmp_path: Path, pair: Pair, of: str
+) -> None:
+    """Of graded prompts calibrate forecast a quality that replay measured; of gold answers that are not used it was
+    silent."""
+    run = trained(tmp_path, pair, gold=True)
+    demur.calibrate(tmp_path / "prompts.jsonl", router=f"{run}/router", strong_share=0.4, anyway=True)
+    demur.evaluate(run=run)
+    file = f"{run}/graded.jsonl" if of == "graded" else write_questions(tmp_path / "new.jsonl", gold=of == "gold")
+    set_to = partial(calibrate_and_measure, file, Criterion(strong_share=0.6), router=f"{run}/router", anyway=True)
+    _, tried, _ = set_to(dry_run=True)
+    _, said, block = set_to()
+    again = demur.replay(file, router=f"{run}/router")
+    assert said == tried == again.headline
+    assert block.cautions == again.block.cautions
+    assert said.quality_name == ("quality" if of == "graded" else said.quality_name)
+    assert any("gold answers, which are not used" in one for one in block.cautions) == (of == "gold")
+
+
 @pytest.mark.parametrize("share", [0.2, 0.35, 0.6])
 def test_a_share_of_a_runs_own_prompts_has_the_threshold_that_the_run_has_for_it(
     tmp_path: Path, pair: Pair, share: float

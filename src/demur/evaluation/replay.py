@@ -34,9 +34,23 @@ from demur.records import Encoder, FloatArray, Progress, Prompt, dollars, no_pro
 from demur.routing.known.known_prompts import Looked
 from demur.routing.prompt_router import PromptRouter
 from demur.runs.run import Run, open_run
+from demur.runs.steps import config_of
 from demur.statistics import interval, mean_interval
 
 PRICES = "give it in the run file, or as --weak-usd or --strong-usd, then `demur train`"
+
+
+@dataclass(frozen=True, slots=True)
+class AskedPrompts:
+    """The prompts of a file, with their grades, if there are any."""
+
+    file: str
+    prompts: tuple[Prompt, ...]
+    graded: GradedFile | None
+
+    @property
+    def texts(self) -> list[str]:
+        return [prompt.text for prompt in self.prompts]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +87,15 @@ class Replayed:
     @property
     def block(self) -> HeadlineBlock:
         """The result, what all the prompts would have cost, and what to be careful about."""
+        notes = [("cost", self._cost), ("models alone", self._alone)]
+        return self.headline.block(notes=notes, cautions=self.every_caution)
+
+    @property
+    def every_caution(self) -> tuple[str, ...]:
+        """What to be careful about beside what the headline's own figures tell."""
         unpriced = [size for size, usd in (("small", self.usd_weak), ("large", self.usd_strong)) if usd is None]
-        return self.headline.block(
-            notes=[("cost", self._cost), ("models alone", self._alone)],
-            cautions=(
-                *self.cautions,
-                f"No price of the {' and the '.join(unpriced)} model is known: {PRICES}" if unpriced else "",
-                self.gold_unused,
-            ),
-        )
+        price = f"No price of the {' and the '.join(unpriced)} model is known: {PRICES}" if unpriced else ""
+        return tuple(filter(None, [*self.cautions, price, self.gold_unused]))
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -155,22 +169,43 @@ def replay(
     ``encoder``, ``method`` and ``allow_endpoints``: as `demur.Router.load` takes them.
     """
     check_number(threshold, "threshold")
-    loaded = Router.load(router, encoder=encoder, method=method, allow_endpoints=allow_endpoints)
-    loaded = with_progress(loaded, progress)
-    prompt_router = loaded.prompt_router
-    graded = read_graded(file) if Path(file).is_file() and _is_graded(Path(file)) else None
-    given = [] if graded else load_prompts(file)
-    graded = graded or _own_grades(Path(router), [prompt.text for prompt in given])
-    texts = list(graded.prompts) if graded else [prompt.text for prompt in given]
+    loaded = with_progress(
+        Router.load(router, encoder=encoder, method=method, allow_endpoints=allow_endpoints), progress
+    )
+    asked = read_asked(file, Path(router))
+    return replay_with(loaded, Path(router), asked, threshold=threshold, allow_endpoints=allow_endpoints)
+
+
+def read_asked(file: str | Path, router: Path) -> AskedPrompts:
+    """The prompts of a file, with the grades that it has of them, or that a router's run has. Raises InputError."""
+    if Path(file).is_file() and _is_graded(Path(file)):
+        graded = read_graded(file)
+        return AskedPrompts(str(file), tuple(Prompt(text, text) for text in graded.prompts), graded)
+    given = load_prompts(file)
+    return AskedPrompts(str(file), tuple(given), _own_grades(router, [prompt.text for prompt in given]))
+
+
+def replay_with(
+    loaded: Router,
+    router: Path,
+    asked: AskedPrompts,
+    *,
+    threshold: float | None = None,
+    looked: Looked | None = None,
+    allow_endpoints: Sequence[str] = (),
+) -> Replayed:
+    """The same with a router that is ``loaded`` from the folder ``router``; ``looked``: at the prompts, where it has
+    looked at them before."""
+    prompt_router, graded, texts = loaded.prompt_router, asked.graded, asked.texts
     used = prompt_router.threshold if threshold is None else threshold
-    looked = prompt_router.look_held_out(texts)
+    looked = prompt_router.look_held_out(texts) if looked is None else looked
     several = looked.values is not None  # models: grades are of two alone
     usd = (graded.usd if graded and not several else None) or expected_costs(loaded, texts, looked.like)
     priced = not (graded and graded.usd)  # by what is expected, not by what was measured
-    sampled = _on_own_samples(loaded, Path(router), graded, looked, threshold, allow_endpoints) if graded else None
+    sampled = _on_own_samples(loaded, router, graded, looked, threshold, allow_endpoints) if graded else None
     use, line = sampled or (
         expected_use(loaded, looked, used),
-        (None if graded else measured_headline(loaded, Path(router), texts, threshold))
+        (None if graded else measured_headline(loaded, router, texts, threshold))
         or headline(
             *(loaded, looked, texts),
             on=which_prompts(texts, prompt_router, graded=graded is not None),
@@ -202,9 +237,9 @@ def replay(
         quality=_mean_quality(line, graded) if graded and not several else None,
         headline=line,
         unlike=unlike_setting_note(prompt_router, looked),
-        cautions=cautions_of(loaded, looked, folder=run_folder_of(Path(router)), priced=priced),
-        kinds=new_kinds_notes(loaded, given or [Prompt(text, text) for text in texts], priced=priced),
-        gold_unused="" if graded else _gold_unused(sum(bool(prompt.answers) for prompt in given), str(file)),
+        cautions=cautions_of(loaded, looked, folder=run_folder_of(router), priced=priced),
+        kinds=new_kinds_notes(loaded, asked.prompts, priced=priced),
+        gold_unused="" if graded or _are_of_run(asked.file, router) else _gold_unused(asked),
     )
 
 
@@ -276,14 +311,21 @@ def with_progress(router: Router, progress: Progress) -> Router:
     return replace(router, prompt_router=replace(first, encoder=WatchedEncoder(first.encoder, progress)))
 
 
-def _gold_unused(gold: int, file: str) -> str:
-    """What a replay does not measure: the ``gold`` answers of a file's prompts that are not graded."""
+def _are_of_run(file: str, router: Path) -> bool:
+    """Whether a file is the prompts of the router's own run, whose gold answers `demur evaluate` measures by."""
+    config = config_of(router.parent) if router.name == ROUTER else None
+    return config is not None and Path(config.prompts).absolute() == Path(file).absolute()
+
+
+def _gold_unused(asked: AskedPrompts) -> str:
+    """What a replay does not measure: the gold answers of a file's prompts that are not graded."""
+    gold = sum(bool(prompt.answers) for prompt in asked.prompts)
     if not gold:
         return ""
     have = "has" if gold == 1 else "have"
     return (
         f"{gold:,} of these prompts {have} gold answers, which are not used, because no answer is graded. To measure: "
-        f"`demur sample {quote(file)} --n 2 --run unseen` with both models, `demur grade --run unseen --gold`, "
+        f"`demur sample {quote(asked.file)} --n 2 --run unseen` with both models, `demur grade --run unseen --gold`, "
         "`demur replay unseen/grades.jsonl`"
     )
 

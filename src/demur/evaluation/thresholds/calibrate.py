@@ -13,16 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from demur.config.named_run import run_folder_of
 from demur.errors import InputError
 from demur.evaluation.graded_file import NEAR, GradedFile, new_rows, read_graded, refuse_training_prompts
-from demur.evaluation.replay import replay, with_progress
-from demur.evaluation.report.cautions import cautions_of
-from demur.evaluation.report.headline import headline
+from demur.evaluation.replay import read_asked, replay, replay_with, with_progress
 from demur.evaluation.report.headline_record import Headline, HeadlineBlock
-from demur.evaluation.report.which_prompts import which_prompts
 from demur.evaluation.thresholds.criterion import Criterion, check_criterion
-from demur.evaluation.thresholds.measured_quality import measured_headline, wish_note
+from demur.evaluation.thresholds.measured_quality import wish_note
 from demur.evaluation.thresholds.promises import keep_promise, promise_number
 from demur.evaluation.tiers import calibrate_tiers
 from demur.files import write_whole
@@ -43,7 +39,6 @@ from demur.measure.threshold import (
 )
 from demur.methods.estimator import unit_rows
 from demur.models.images.joined_encoder import embed
-from demur.prompts import load_prompts
 from demur.records import BoolArray, Encoder, FloatArray, Progress, content_hash, count_of, no_progress
 from demur.routing.artifact import CERTIFICATE, save_calibration, weights_hash
 from demur.routing.known.known_prompts import Looked
@@ -110,8 +105,8 @@ def calibrate_and_measure(
     router without its gate, and raises InputError where no guarantee can be given. ``encoder``, ``method`` and
     ``allow_endpoints``: as `demur.Router.load` takes them.
 
-    What it does is measured by a person's grades where the prompts are those that the run's router was to learn from
-    and enough of them are graded, as in `demur.evaluate`; the threshold itself is set without them.
+    What it does is what `demur.replay` says of the same prompts: it is measured where these are graded, or are those
+    that the run's router was to learn from and enough of them are graded; the threshold itself is set without grades.
 
     Unknown prompts count as where the router sends them. A router not shown to beat random is refused
     unless ``anyway``. A ``dry_run`` does not save the threshold; with ``risk`` it is refused, since each look at graded
@@ -142,14 +137,14 @@ def calibrate_and_measure(
         _keep_headline(Path(router), again.block)
         return found, again.headline, again.block
     check_learned(prompt_router.record, router, anyway=anyway)
-    scored = _score_prompts(loaded, [prompt.text for prompt in load_prompts(prompts)])
+    asked = read_asked(prompts, Path(router))
+    scored = _score_prompts(loaded, asked.texts)
     found = _set_threshold(scored, criterion, router)
     calibrated = replace(loaded, prompt_router=replace(prompt_router, calibration=found))
-    on = which_prompts(scored.texts, prompt_router)
-    measured = measured_headline(calibrated, Path(router), scored.texts)
-    line = measured or headline(calibrated, scored.looked, scored.texts, on=on)
-    wish = wish_note(measured, criterion.keep_quality, Path(router)) if measured and criterion.keep_quality else ""
-    block = line.block(cautions=(wish, *cautions_of(calibrated, scored.looked, folder=run_folder_of(Path(router)))))
+    again = replay_with(calibrated, Path(router), asked, looked=scored.looked, allow_endpoints=allow_endpoints)
+    line, keep = again.headline, criterion.keep_quality
+    wish = wish_note(line, keep, Path(router)) if keep else ""
+    block = line.block(cautions=(wish, *again.every_caution))
     if not dry_run:
         save_calibration(Path(router), found)
         _keep_wish(Path(router), prompts, criterion)
