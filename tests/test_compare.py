@@ -22,7 +22,7 @@ from demur.meaning.entailment import (
     own_name,
     reader_of,
 )
-from demur.records import FloatArray
+from demur.records import FloatArray, no_progress
 
 DECIDED = MeaningDecision("Q?", "a", "b", True, "model: shipped", (0.05, 0.15, 0.8), (0.1, 0.2, 0.7), True)
 WAYS = (
@@ -151,4 +151,4 @@ def test_an_entailment_is_opened_when_it_is_first_asked_and_again_after_it_was_c
     later([("a", "b")])
     assert len(opened) == 2
     make, arguments = later.__reduce__()
-    assert (make, arguments) == (LaterEntailment, ("shipped", None))
+    assert (make, arguments) == (LaterEntailment, ("shipped", None, no_progress, None))

@@ -227,7 +227,7 @@ def test_what_a_judge_was_paid_counts_in_all(sampled: Sampled, tmp_path: Path, u
     usd, after = len(words) / 1000, sampled(prompts)
     assert after.usd == before.usd
     assert after.total_usd == pytest.approx((before.usd or 0.0) + usd)
-    paid = f"{dollars(after.total_usd or 0.0)}, {dollars(usd)} of it for questions about answers, as to a judge"
+    paid = f"{dollars(after.total_usd or 0.0)}, {dollars(usd)} of it for questions beside the samples, as to a judge"
     assert dict(after.facts)["paid in all"] == paid
 
 

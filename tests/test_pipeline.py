@@ -20,7 +20,7 @@ import demur
 from demur import pipeline, quickstart
 from demur.cli import printing
 from demur.cli.main import app
-from demur.config import METHOD_NAMES, LabelConfig, ModelConfig, RouterConfig, RunConfig, load_run
+from demur.config import METHOD_NAMES, LabelConfig, RouterConfig, load_run
 from demur.errors import ArtifactError, BudgetError, EndpointError, InputError
 from demur.evaluation.report.headline_record import HeadlineBlock
 from demur.gate.router import Router
@@ -33,8 +33,6 @@ from demur.routing.prompt_router import Decision, PromptRouter, TrainingPrompt
 from demur.routing.train import train_router
 from demur.runs import run as opened
 from demur.runs.lineage import headline_of
-from demur.sampling.cost import price_facts
-from demur.sampling.pair import endpoints_of
 from pairs import Pair, questions, running_pair, write_questions
 
 
@@ -463,13 +461,6 @@ def test_the_gate_of_the_router_before_does_not_stand_in_the_way(
     with pytest.raises(EndpointError, match="gone"):
         demur.train(run=run, methods=("sw",))
     assert demur.Router.load(f"{run}/router").route("What is 31 plus 17?").stage == "prompt"
-
-
-def test_what_a_judge_of_meanings_costs_is_said_to_be_left_out() -> None:
-    pair = endpoints_of(RunConfig("p", ModelConfig("w", "http://x/v1"), ModelConfig("s", "http://x/v1")))
-    assert "not counted" not in dict(price_facts(pair, "shipped"))
-    judge = "llm:gpt-4o@https://api.openai.com/v1"
-    assert dict(price_facts(pair, judge))["not counted"] == f"what {judge} costs as entailment"
 
 
 def test_a_decision_that_waits_for_an_answer_says_so_and_shows_its_score_once(

@@ -21,7 +21,7 @@ from demur.models.requests.cut_answers import remedy_words
 from demur.records import ChatRequest, Prompt, Sample, SamplingSettings, key_of
 from demur.sampling.budget import Budget
 from demur.sampling.cost import PairEndpoints, PairSpend, cost_words, cut_sentences
-from demur.sampling.earlier.asked_models import spent_before
+from demur.sampling.earlier.asked_models import AskedModel
 from demur.sampling.pair import PairSamples, estimate_pair, sample_pair, spend_of, stored_pair
 from demur.sampling.refused_prompts import MOST_IN_A_ROW, refused_prompts
 from demur.sampling.sample import estimate, sample_prompts, stored_samples
@@ -50,6 +50,10 @@ class Refusing:
         if text in self._refused:
             raise PromptRefusedError(f"m answered 400: no (prompt {text!r})", self._cause)
         yield [Sample(i, f"{text} {i}", None, "stop", 2, 3, len(indices)) for i in indices]
+
+
+def _spent(endpoint: Endpoint, settings: SamplingSettings, store: Store) -> float:
+    return AskedModel.of(endpoint, settings, "").usd_paid(store)
 
 
 @pytest.mark.parametrize("cause", ["prompt", "answer", "unknown"])
@@ -107,12 +111,12 @@ async def test_a_model_that_refuses_every_prompt_is_an_error() -> None:
 async def test_what_was_spent_counts_over_sessions_and_is_said() -> None:
     with Store(":memory:") as store:
         await sample_prompts(PROMPTS[:4], Refusing("prompt"), ENDPOINT, SETTINGS, store)
-        assert spent_before(ENDPOINT, SETTINGS, store) == pytest.approx(4 * 2 * 3)
-        assert spent_before(ENDPOINT, replace(SETTINGS, seed=1), store) == 0
+        assert _spent(ENDPOINT, SETTINGS, store) == pytest.approx(4 * 2 * 3)
+        assert _spent(ENDPOINT, replace(SETTINGS, seed=1), store) == 0
         uncounted = [Sample(0, "x", None, "stop", 0, 0)]
         store.add_samples(ENDPOINT.name, "another prompt", SETTINGS.key, uncounted)
-        assert spent_before(ENDPOINT, SETTINGS, store) == pytest.approx(24 + 10)  # as long as it may be
-        budget = Budget(60.0, spent=spent_before(ENDPOINT, SETTINGS, store))
+        assert _spent(ENDPOINT, SETTINGS, store) == pytest.approx(24 + 10)  # as long as it may be
+        budget = Budget(60.0, spent=_spent(ENDPOINT, SETTINGS, store))
         budget.reserve(PROMPTS[0], 2, ENDPOINT, SETTINGS)
         with pytest.raises(BudgetError) as raised:
             budget.reserve(PROMPTS[0], 2, ENDPOINT, SETTINGS)
@@ -168,7 +172,7 @@ async def test_a_retry_loop_never_spends_the_limit_twice(tmp_path: Path) -> None
             for _ in range(5):
                 with pytest.raises(BudgetError, match="raise max_usd"):
                     await sampled(run_of(weak, paid, max_usd=25.0), store)
-            assert spent_before(endpoint_of(paid), SETTINGS, store) <= 25
+            assert _spent(endpoint_of(paid), SETTINGS, store) <= 25
 
 
 async def test_one_unknown_price_leaves_the_other_model_its_limit(tmp_path: Path) -> None:

@@ -25,8 +25,8 @@ from demur.models.local import parse_model, with_price
 from demur.models.requests.request import request_body
 from demur.records import Prompt, Sample, SamplingSettings
 from demur.runs.lineage import keep_run_file
-from demur.runs.rest_of_sampling import raise_limit
 from demur.runs.run import Run, open_run
+from demur.runs.steps import raise_limit
 from demur.sampling.cost import PairEstimate
 from demur.sampling.pair import sample_pair
 from demur.sampling.statements import STATED_TOKENS, statement_prompt, statement_settings

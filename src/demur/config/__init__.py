@@ -120,7 +120,8 @@ class LabelConfig:
     )
     judge_effort: str = setting("judge: reasoning_effort of a judge that thinks first, such as low.", "")
     max_usd: float | None = field(
-        default=None, metadata=_NOT_NEGATIVE | {"help": "judge: stop before it costs more than this many USD."}
+        default=None,
+        metadata=_NOT_NEGATIVE | {"help": "judge: stop before it costs more USD; the run's own limit holds as well."},
     )
     entailment: str = field(
         default="shipped",
@@ -298,7 +299,7 @@ class RunConfig:
         "Of the prompts with gold answers, kept for measuring; by hash of id.", 0.5, at_least=0, at_most=1
     )
     strong_share: float = setting("The threshold is set for this share of calls to the strong model.", 0.3, **_FRACTION)
-    max_usd: float | None = setting("Stop before sampling costs more than this many USD.", None, **_NOT_NEGATIVE)
+    max_usd: float | None = setting("Stop before the run has cost more than this many USD.", None, **_NOT_NEGATIVE)
     # Read, it has been filled in: it is empty then.
     preset: str = setting("paper: the paper's settings, for all keys that are not given.", "")
     between: tuple[ModelConfig, ...] = field(

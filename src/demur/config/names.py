@@ -13,4 +13,5 @@ DEFINITION_NAMES = (  # of a model's uncertainty; see `demur.labels.scores.uncer
 ENCODERS = "bge-small-6, multilingual-e5-small, bge-small, minilm"  # of the catalogue, as help texts name them
 IMAGES = "+images="  # in an encoder's spec, before the name of the image encoder beside it
 TEXT_SHARE = "+text-share"  # ends such a spec: of each picture the share that is text, too
+LLM = "llm:"  # before a model that decides which answers mean the same
 HUB = "hub:"  # before the name of a data set or a model of the hub

@@ -145,8 +145,8 @@ def evaluate_held_out(run: Run, *, graded: bool) -> Evaluation:
             *gap_warnings(row.curve, drawn.judged_prompts),
             *label_warnings(np.array([one.target for one in preferences]), saturation_of(preferences, remembered)),
         ),
-        pricing=price_line(price_facts(run.pair, config.label.entailment)),
-        payback=payback(spent.total_usd, in_line),
+        pricing=price_line(price_facts(run.pair)),
+        payback=payback(spent.total_usd, in_line, spent.uncounted_models),
         usd_alone=(usd_per_1k(costs[0]), usd_per_1k(costs[1])),  # of the table's own prompts
         findings=(*(judge or (told,)), gate_in_brief(loaded)),
         cautions=cautions_of(loaded, folder=config.folder, graded=not believed),

@@ -29,6 +29,7 @@ from demur.prompts.grading import grade, quality
 from demur.records import FloatArray, Grader, Preference, Prompt, Role, Sample, dollars
 from demur.routing.prompt_router import Neighbour, PromptRouter
 from demur.routing.verdict import RouterVerdict
+from demur.sampling.cost import without_words
 from demur.statistics import first_rows
 
 RANDOM = 0.5  # APGR of random routing
@@ -349,15 +350,16 @@ def labels_of_judge(config: RunConfig) -> tuple[str, ...]:
     return (f"the labels are by the judge {parse_model(judge).model}",) if judge else ()
 
 
-def payback(labelling_usd: float | None, served: Headline) -> str:
-    """When labelling, in USD (None: unknown), is earned back against always-strong by what is served; one sentence."""
+def payback(labelling_usd: float | None, served: Headline, uncounted: Sequence[str] = ()) -> str:
+    """When labelling, in USD (None: unknown) without that of ``uncounted`` models, is earned back against always-strong
+    by what is served; one sentence."""
     if labelling_usd is None or served.usd is None or served.usd_strong is None:
         return "payback: a price is unknown, so what routing saves cannot be counted"
     saved, costs = served.usd_strong - served.usd, f"{dollars(served.usd)} as served"
     if saved <= 0:
         return f"payback: never: 1,000 calls cost {costs} and {dollars(served.usd_strong)} always-strong"
     return (
-        f"payback: labelling cost {dollars(labelling_usd)}; 1,000 calls cost {costs} instead of "
-        f"{dollars(served.usd_strong)}, {dollars(saved)} less, so it is earned back after "
+        f"payback: labelling cost {dollars(labelling_usd)}{without_words(uncounted)}; 1,000 calls cost {costs} instead "
+        f"of {dollars(served.usd_strong)}, {dollars(saved)} less, so it is earned back after "
         f"{math.ceil(1000 * labelling_usd / saved):,} calls"
     )

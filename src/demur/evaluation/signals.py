@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from demur.config import load_run
+from demur.config.names import LLM
 from demur.errors import InputError
 from demur.event_loop import run_to_end
 from demur.labels.pair_meanings import joint_clusters
@@ -23,7 +24,6 @@ from demur.prompts.grading import grade
 from demur.records import FloatArray, IntArray, Progress, Prompt, Sample, count_of, no_progress
 from demur.runs.run import Run, open_run
 from demur.sampling.budget import Budget
-from demur.sampling.earlier.asked_models import keep_questioned
 from demur.statistics import auroc, bootstrap, first_rows, group_numbers, percentile_interval
 
 FEWEST = 5  # answers of either kind: with fewer the bootstrap draws the same few again and claims too much
@@ -127,7 +127,12 @@ def signals(
     Raises InputError when samples are missing; EndpointError, BudgetError where asked.
     """
     with open_run(load_run(run), allow_endpoints=allow_endpoints, progress=progress) as opened:
-        return uncertainty_card(opened, Budget(max_usd) if ask else None)
+        return uncertainty_card(opened, Budget(max_usd, within=_within(opened)) if ask else None)
+
+
+def _within(run: Run) -> Budget:
+    """What the run leaves for questions to both models about their own answers."""
+    return run.budget_for(*((one, by) for one in (run.pair.weak, run.pair.strong) for by in SETTINGS.values()))
 
 
 def uncertainty_card(run: Run, budget: Budget | None = None) -> UncertaintyCard:
@@ -145,8 +150,6 @@ def uncertainty_card(run: Run, budget: Budget | None = None) -> UncertaintyCard:
         found = run.meanings([prompt.text for prompt in prompts], [[one.text for one in each] for each in answers])
         values = measure_signals(found.ids, answers) | first_answer_signals(run, prompts, answers, budget)
         if budget:
-            for settings in SETTINGS.values():
-                keep_questioned(run.config, endpoint, settings)
             about = asked_about(
                 prompts, side, run.allowed_model(model), run.store, budget=budget, progress=run.progress
             )
@@ -186,7 +189,7 @@ def first_answer_signals(
     MARS asks the run's entailment model about at most 32 pairs per prompt, kept in the store. A judge that may be paid
     per pair is asked only where there is a budget; without one there is no such row.
     """
-    free = budget is not None or not run.config.label.entailment.startswith("llm:")
+    free = budget is not None or not run.config.label.entailment.startswith(LLM)
     graded = all(prompt.answers for prompt in prompts)  # lars learns from gold answers
     names = [name for name in OF_FIRST_ANSWER if (free or name != "mars") and (graded or name != "lars")]
     if not has_tokens(samples):

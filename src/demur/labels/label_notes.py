@@ -31,6 +31,7 @@ from demur.records import ON_UNKNOWN, Fact, OnUnknown, count_of, dollars
 from demur.runs.lineage import keep_swapped
 from demur.runs.run import Run
 from demur.runs.steps import swap_advice
+from demur.sampling.cost import uncounted_sentences
 from demur.sampling.pair import sampling_notes
 
 
@@ -50,6 +51,7 @@ def label_and_note(run: Run) -> Labels:
     advised = unlabelled_notes(
         labels, judge_advice(sampled, strong) if labels.unknown else "", run.config.router.unknown
     )
+    uncounted = uncounted_sentences(run.config, "judge", "entailment")
     cut = sampling_notes(run.config, run.pair, run.train_prompts, run.samples, run.store)
     unlabelled = unknown_facts(
         labels.unknown, run.config.router.unknown, file=named_from_here(str(run.config.folder / UNKNOWN_FILE))
@@ -62,7 +64,7 @@ def label_and_note(run: Run) -> Labels:
         ),
         notes=tuple(
             in_folder(note, run.config.folder)
-            for note in (*notes_of(run), *filter(None, [many]), *advised, *labels.notes, *cut)
+            for note in (*notes_of(run), *uncounted, *filter(None, [many]), *advised, *labels.notes, *cut)
         ),
         pairs_asked=asked,
         facts=(*labels.facts, *facts_of(run), *unlabelled),

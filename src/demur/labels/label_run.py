@@ -33,7 +33,7 @@ from demur.models.local import endpoint_of, parse_model
 from demur.prompts.grading import grade, quality
 from demur.records import Fact, FloatArray, Grader, Preference, Prompt, count_of
 from demur.runs.run import Run
-from demur.sampling.earlier.asked_models import keep_questioned
+from demur.sampling.budget import Budget
 from demur.sampling.pair import PairSamples
 
 FROM_GRADES: Mapping[str, Callable[[FloatArray, FloatArray], FloatArray]] = {  # by LabelConfig.name
@@ -205,15 +205,13 @@ def from_file(label: LabelConfig, weak: str, strong: str, *, kept: Set[str]) -> 
 def _from_judge(run: Run, sampled: Sampled) -> Labels:
     judge, strong = run.config.label.judge or "", run.config.strong
     items = items_to_judge(sampled)
-    max_usd = run.config.label.max_usd
     asked = judge_settings(run.config.label.judge_tokens, run.config.label.judge_effort)
     spec = run.allowed_spec(judge)
-    keep_questioned(run.config, endpoint_of(parse_model(spec)), asked)
+    within = run.budget_for((endpoint_of(parse_model(spec)), asked))
     replies = ask_judge(
         *(items, spec, run.store),
         task=JUDGED_TASK,
-        max_usd=max_usd,
-        limit="label.max_usd",
+        budget=Budget(run.config.label.max_usd, raised="raise label.max_usd", within=within),
         settings=asked,
         progress=run.progress,
         helps=OF_LABELS,

@@ -21,11 +21,9 @@ from demur.models.local import running_endpoint
 from demur.models.requests.client import EndpointClient
 from demur.models.requests.useful_replies import UselessRepliesError
 from demur.records import Prompt, count_of
-from demur.runs.rest_of_sampling import raise_limit
 from demur.runs.run import Run
 from demur.sampling.budget import Budget
 from demur.sampling.cost import cost_words
-from demur.sampling.earlier.asked_models import keep_questioned, spent_before, spent_on_run
 from demur.sampling.sample import Estimate, Samples, raise_first
 from demur.sampling.statements import STATED_TOKENS, Text, ask_statements, estimate_statements, statement_settings
 
@@ -112,12 +110,8 @@ async def _ask(run: Run, sides: Sequence[_Side]) -> list[UselessRepliesError]:
     """Both models side by side, within the run's budget; why either was asked no more, where none of its statements
     is of use."""
     stated = statement_settings(chat=run.config.sampling.chat)
-    spent = spent_on_run(run.config, (side.endpoint for side in sides), run.store)
-    spent += sum(spent_before(side.endpoint, stated, run.store) for side in sides)
-    budget = Budget(run.config.max_usd, spent=spent, known_part=True, raised=raise_limit(run.config.folder))
     asked = [(side, run.allowed_model(side.config)) for side in sides if side.estimate.missing]
-    for side, _ in asked:
-        keep_questioned(run.config, side.endpoint, stated)
+    budget = run.budget_for(*((side.endpoint, stated) for side, _ in asked))
     work = [_ask_side(run, side, model, budget) for side, model in asked]
     results = await asyncio.gather(*work, return_exceptions=True)
     raise_first([one for one in results if not isinstance(one, UselessRepliesError)])

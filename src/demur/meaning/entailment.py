@@ -7,8 +7,8 @@ opened, not before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from demur.config.names import LLM
 from demur.errors import EndpointError, InputError, ModelError, PromptRefusedError, require
 from demur.event_loop import one_loop
 from demur.meaning.clusters import checked_probabilities
@@ -26,7 +27,20 @@ from demur.models.catalogue import catalogue, sha256_of
 from demur.models.endpoint import Endpoint
 from demur.models.local import endpoint_of, parse_model, running_endpoint
 from demur.models.requests.client import EndpointClient
-from demur.records import Entailment, EntailmentModel, FloatArray, Progress, SamplingSettings, content_hash, no_progress
+from demur.records import (
+    ChatRequest,
+    Entailment,
+    EntailmentModel,
+    FloatArray,
+    Progress,
+    Prompt,
+    Sample,
+    SamplingSettings,
+    content_hash,
+    no_progress,
+)
+from demur.sampling.budget import Budget
+from demur.sampling.sample import sample_prompts
 from demur.store import EntailmentScores, Pair, Store
 
 SHIPPED = ("entailment.onnx", "entailment_tokenizer.json", "entailment.json")
@@ -58,26 +72,33 @@ LLM_TEMPLATE = (
     "Two answers to the same question. Do they say the same thing?\n\nFirst: {premise}\nSecond: {hypothesis}\n\n"
     "If the first is true, is the second true as well? Answer with one word, yes or no:"
 )
+LLM_SETTINGS = SamplingSettings(n=1, temperature=0.0, max_tokens=4, chat=True)
 
 
 class LLMEntailment:
     """Any OpenAI-compatible LLM as entailment judge: one request per pair, one word in reply, many requests at a time.
 
-    ``yes`` is entailment, ``no`` contradiction, a word of doubt neutral (probabilities 0 or 1). Another reply
-    prefers none of the three and is not stored; many of them are an error.
+    ``yes`` is entailment, ``no`` contradiction, a word of doubt neutral (probabilities 0 or 1). Another reply prefers
+    none of the three and is asked for again; many of them are an error. Replies are kept in the ``store``, which knows
+    what they cost, and are asked for within the ``budget``.
     """
 
-    def __init__(self, client: EndpointClient, *, template: str = LLM_TEMPLATE) -> None:
-        self._client, self._template = client, template
-        self._settings = SamplingSettings(n=1, temperature=0.0, max_tokens=4, chat=True)
+    def __init__(self, client: EndpointClient, store: Store | None = None, budget: Budget | None = None) -> None:
+        self._client, self._store, self._budget = client, store, budget
 
     async def score(self, pairs: Sequence[Pair]) -> FloatArray:
-        """Probabilities of contradiction, neutral, entailment; shape (n, 3). Raises EndpointError."""
-        import asyncio
+        """Probabilities of contradiction, neutral, entailment; shape (n, 3). Raises EndpointError, BudgetError."""
+        with Store(":memory:") if self._store is None else nullcontext(self._store) as store:
+            return await self._score([_question(*pair) for pair in pairs], store)
 
-        replies = await asyncio.gather(*(self._reply(*pair) for pair in pairs))
+    async def _score(self, questions: Sequence[str], store: Store) -> FloatArray:
+        prompts = [Prompt(str(i), question) for i, question in enumerate(questions)]
+        found = await sample_prompts(prompts, self, self._client.endpoint, LLM_SETTINGS, store, budget=self._budget)
+        replies = [found[one.id][0].text if found[one.id] else "" for one in prompts]
         scores = [WORDS.get(exact_key(reply).partition(" ")[0], NOTHING) for reply in replies]
         unread = [reply for reply, one in zip(replies, scores, strict=True) if one == NOTHING]
+        if unread:
+            store.forget([prompt.key for prompt, one in zip(prompts, scores, strict=True) if one == NOTHING])
         if len(unread) > UNREAD_SHARE * len(replies):
             raise EndpointError(
                 f"the entailment judge replied {unread[0][:40]!r} where yes or no was asked for ({len(unread)} of "
@@ -85,15 +106,21 @@ class LLMEntailment:
             )
         return np.array(scores).reshape(-1, 3)
 
-    async def _reply(self, premise: str, hypothesis: str) -> str:
-        filled = self._template.replace("{premise}", premise).replace("{hypothesis}", hypothesis)
+    async def sample(
+        self, asked: str | ChatRequest, settings: SamplingSettings, indices: Sequence[int]
+    ) -> AsyncIterator[list[Sample]]:
+        """The reply to one question; an empty one where the judge gives none that can be used."""
         try:
-            (reply,) = await self._client.complete(filled, self._settings, [0])
+            async for found in self._client.sample(asked, settings, indices):
+                yield found
         except PromptRefusedError as error:
-            if error.cause in ("prompt", "answer"):
-                return ""  # the judge gave no usable reply for this pair
-            raise
-        return reply.text
+            if error.cause not in ("prompt", "answer"):
+                raise
+            yield [Sample(index, "", None, "refused", 0, 0) for index in indices]
+
+
+def _question(premise: str, hypothesis: str) -> str:
+    return LLM_TEMPLATE.replace("{premise}", premise).replace("{hypothesis}", hypothesis)
 
 
 def cache_scores(entailment: Entailment, store: Store, identity: str) -> EntailmentModel:
@@ -172,13 +199,14 @@ def _check_shipped(path: Path) -> None:
 
 @contextmanager
 def open_entailment(
-    spec: str, store: Store | None = None, progress: Progress = no_progress
+    spec: str, store: Store | None = None, progress: Progress = no_progress, budget: Budget | None = None
 ) -> Iterator[EntailmentModel]:
-    """The entailment that ``spec`` names, for sampled answers, its scores cached in ``store``.
+    """The entailment that ``spec`` names, for sampled answers, its scores cached in ``store``; ``budget``: what an LLM
+    may cost.
 
     As `open_plain`, but the shipped model gets a lower prior: sampled answers rarely mean the same (`at_share`).
     """
-    with open_plain(spec, store, progress) as plain:
+    with open_plain(spec, store, progress, budget) as plain:
         yield for_samples(spec, plain)
 
 
@@ -188,15 +216,22 @@ class LaterEntailment:
     Known meanings need none. In another process, as a worker's, it is opened again.
     """
 
-    def __init__(self, spec: str, store: Store | None = None, progress: Progress = no_progress) -> None:
-        self._spec, self._store, self._progress = spec, store, progress
+    def __init__(
+        self,
+        spec: str,
+        store: Store | None = None,
+        progress: Progress = no_progress,
+        budget: Budget | None = None,
+    ) -> None:
+        self._spec, self._store, self._progress, self._budget = spec, store, progress, budget
         self._ask: EntailmentModel | None = None
         self._closing = ExitStack()
 
     def __call__(self, pairs: Sequence[Pair]) -> FloatArray:
         """Probabilities of contradiction, neutral and entailment; shape (n, 3)."""
         if self._ask is None:
-            self._ask = self._closing.enter_context(open_entailment(self._spec, self._store, self._progress))
+            opened = open_entailment(self._spec, self._store, self._progress, self._budget)
+            self._ask = self._closing.enter_context(opened)
         return self._ask(pairs)
 
     def close(self) -> None:
@@ -205,7 +240,7 @@ class LaterEntailment:
         self._closing.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return LaterEntailment, (self._spec, self._store)
+        return LaterEntailment, (self._spec, self._store, no_progress, self._budget)
 
 
 def for_samples(spec: str, plain: EntailmentModel) -> EntailmentModel:
@@ -235,8 +270,8 @@ def entailment_identity(spec: str) -> str:
         return ""
     if spec == "exact":
         return spec
-    if spec.startswith("llm:"):
-        return _llm_identity(endpoint_of(parse_model(spec.removeprefix("llm:"))))
+    if spec.startswith(LLM):
+        return _llm_identity(endpoint_of(parse_model(spec.removeprefix(LLM))))
     return onnx_identity(_model_files(spec), TRAINED_LENGTH if spec == "shipped" else SHORT)
 
 
@@ -245,16 +280,19 @@ def _llm_identity(endpoint: Endpoint) -> str:
 
 
 @contextmanager
-def open_plain(spec: str, store: Store | None = None, progress: Progress = no_progress) -> Iterator[EntailmentModel]:
-    """The entailment that ``spec`` names, for single pairs; its scores cached in ``store``.
+def open_plain(
+    spec: str, store: Store | None = None, progress: Progress = no_progress, budget: Budget | None = None
+) -> Iterator[EntailmentModel]:
+    """The entailment that ``spec`` names, for single pairs; its scores cached in ``store``; ``budget``: what an LLM may
+    cost.
 
     ``exact``; ``shipped``; an ONNX file with tokenizer.json and config.json beside it, or a folder of these;
     ``hub:ORG/NAME``; ``llm:MODEL`` with a model as `demur sample` takes it. Raises InputError for anything else.
     """
     if spec == "exact":
         yield exact_match
-    elif spec.startswith("llm:"):
-        with _open_llm(spec.removeprefix("llm:"), progress) as judge:
+    elif spec.startswith(LLM):
+        with _open_llm(spec.removeprefix(LLM), store, progress, budget) as judge:
             yield judge if store is None else cache_scores(judge, store, entailment_identity(spec))
     else:
         model = shipped_entailment() if spec == "shipped" else OnnxEntailment(*_model_files(spec))
@@ -310,7 +348,7 @@ def _from_hub(name: str) -> Files:
 
 
 @contextmanager
-def _open_llm(model: str, progress: Progress) -> Iterator[EntailmentModel]:
+def _open_llm(model: str, store: Store | None, progress: Progress, budget: Budget | None) -> Iterator[EntailmentModel]:
     """An LLM judge behind a plain callable: its own event loop, open as long as the block runs."""
 
     async def begin() -> tuple[Any, EndpointClient]:
@@ -320,7 +358,7 @@ def _open_llm(model: str, progress: Progress) -> Iterator[EntailmentModel]:
     with one_loop() as run:
         session, client = run(begin())
         try:
-            judge = LLMEntailment(client)
+            judge = LLMEntailment(client, store, budget)
             yield lambda pairs: run(judge.score(pairs))
         finally:
             run(client.__aexit__(None, None, None))

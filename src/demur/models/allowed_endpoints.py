@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from demur.config import ModelConfig, RunConfig
-from demur.config.names import IMAGES
+from demur.config.names import IMAGES, LLM
 from demur.config.store_url import store_hosts
 from demur.errors import ArtifactError, InputError
 from demur.models.endpoint import OPENAI_HOST
@@ -78,7 +78,7 @@ class AllowedEndpoints:
         wanted, joins, images = wanted.partition(IMAGES)
         if "@" not in wanted or "://" not in wanted:
             return f"{wanted}{joins}{images}"
-        kind, colon, rest = wanted.partition(":") if wanted.startswith("llm:") else ("", "", wanted)
+        kind, colon, rest = wanted.partition(":") if wanted.startswith(LLM) else ("", "", wanted)
         return f"{kind}{colon}{priced_spec(self.model(parse_model(rest), where))}{joins}{images}"
 
 
@@ -87,7 +87,7 @@ def endpoint_names(models: Iterable[ModelConfig | str | None]) -> tuple[str, ...
     found = []
     for one in models:
         if isinstance(one, str):
-            bare = one.removeprefix("llm:").partition(IMAGES)[0]
+            bare = one.removeprefix(LLM).partition(IMAGES)[0]
             one = parse_model(bare) if "@" in bare and "://" in bare else None
         if one is not None and one.base_url:
             found.append(f"{one.base_url}#{one.api_key_env or ''}")

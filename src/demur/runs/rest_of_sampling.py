@@ -6,7 +6,6 @@ Read from the run's own file of answers. One that keeps them in a database of it
 from __future__ import annotations
 
 import math
-import shlex
 from pathlib import Path
 
 from demur.config import RunConfig, load_run
@@ -41,13 +40,6 @@ def rest_of_sampling(folder: Path, command: str) -> tuple[str, ...]:
             return _lines(run, folder, command)
     except DemurError:  # whoever goes on says what is wrong
         return ()
-
-
-def raise_limit(folder: Path) -> str:
-    """How the limit of a run's costs is raised, for an error of a command that has no option for it."""
-    if file := run_file_of(folder):
-        return f"raise `max_usd` in {file} and use `demur run {shlex.quote(file)}`"
-    return f"raise the run's limit with `{sample_command(folder)[1]} --max-usd USD`"
 
 
 def _lines_on_requests(folder: Path, command: str) -> tuple[str, ...]:

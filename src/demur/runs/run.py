@@ -14,21 +14,27 @@ from functools import cached_property, partial
 from typing import Any
 
 from demur.config import RUN_RECORD, ModelConfig, RunConfig
+from demur.config.names import LLM
 from demur.errors import InputError
 from demur.mapping import Map
 from demur.mapping.on_ray import RayWorkers
-from demur.meaning.entailment import LaterEntailment, meaning_identity, own_name
+from demur.meaning.entailment import LLM_SETTINGS, LaterEntailment, meaning_identity, own_name
 from demur.meaning.meanings import Meanings
 from demur.meaning.rules.known_languages import AUTO, LOOKED_AT, KnownLanguages
 from demur.meaning.stated_answers import stated_answers, unread_texts
 from demur.methods.estimator import Estimator
 from demur.models.allowed_endpoints import AllowedEndpoints, run_endpoints
 from demur.models.encoders.encoder import CachedEncoder, load_encoder
+from demur.models.endpoint import Endpoint
+from demur.models.local import endpoint_of, parse_model
 from demur.prompts import load_prompts, split_prompts
 from demur.prompts.pictures import ShownText
-from demur.records import Encoder, Entailment, Grader, Progress, Prompt, content_hash, no_progress
+from demur.records import Encoder, Entailment, Grader, Progress, Prompt, SamplingSettings, content_hash, no_progress
 from demur.runs.lock import lock_run
+from demur.runs.steps import raise_limit
+from demur.sampling.budget import Budget, SharedBudget
 from demur.sampling.cost import PairEndpoints
+from demur.sampling.earlier.asked_models import keep_questioned, run_budget
 from demur.sampling.pair import PairSamples, distinct_sides, endpoints_of, stored_pair
 from demur.sampling.refused_prompts import refused_prompts
 from demur.sampling.sample import distinct_prompts
@@ -174,6 +180,16 @@ class Run:
         """Read the samples again, after new ones were stored."""
         self.samples = stored_pair(self.pair, self.config.sampling, self.prompts, self.store)
 
+    def budget_for(self, *asked: tuple[Endpoint, SamplingSettings]) -> Budget:
+        """What the run's limit of costs leaves for whoever is asked beside its samples, under which settings: listed
+        before, so that what they cost counts in all."""
+        for one in asked:
+            keep_questioned(self.config, *one)
+        if self.config.max_usd is None:
+            return Budget()
+        raised = raise_limit(self.config.folder)
+        return SharedBudget(self.hold(partial(run_budget, self.config, self.pair.all, self.store, raised)))
+
     def lock(self, command: str) -> None:
         """Lock the run until it is closed. Raises InputError where one is at work."""
         self._closing.enter_context(lock_run(self.config.folder, command))
@@ -220,7 +236,10 @@ class Run:
 
     def _entailment(self, spec: str) -> Entailment:
         """The entailment that ``spec`` names, opened when it is first asked: known meanings need none."""
-        return self._closing.enter_context(closing(LaterEntailment(self.allowed_spec(spec), self.store, self.progress)))
+        allowed = self.allowed_spec(spec)
+        model = endpoint_of(parse_model(allowed.removeprefix(LLM))) if allowed.startswith(LLM) else None
+        budget = self.budget_for((model, LLM_SETTINGS)) if model else None
+        return self._closing.enter_context(closing(LaterEntailment(allowed, self.store, self.progress, budget)))
 
     @cached_property
     def languages(self) -> KnownLanguages:

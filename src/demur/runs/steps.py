@@ -167,6 +167,13 @@ def sample_command(folder: Path) -> tuple[str, str]:
     return prompts, f"demur run {shlex.quote(file)}" if file else _sample_again(config, folder)
 
 
+def raise_limit(folder: Path) -> str:
+    """How the limit of a run's costs is raised, for an error of a command that has no option for it."""
+    if file := run_file_of(folder):
+        return f"raise `max_usd` in {file} and use `demur run {shlex.quote(file)}`"
+    return f"raise the run's limit with `{sample_command(folder)[1]} --max-usd USD`"
+
+
 def in_whole(line: str, folder: Path) -> str:
     """A line that says only with which options to sample, with the whole command of the folder's run; of a run file's
     run, or without a run, the same line."""

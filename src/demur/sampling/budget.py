@@ -1,4 +1,4 @@
-"""What sampling may spend: reserved before a request, settled after it, counted over all sessions of a run."""
+"""What a run may spend: reserved before a request, settled after it, counted over all sessions of the run."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ READ_AGAIN_SECONDS = 10.0  # what all samplers on a shared store have spent
 
 
 class Budget:
-    """USD that may be spent on one run, shared by both models: reserved before a request, settled after it.
+    """USD that may be spent on one run, shared by all models that it asks: reserved before a request, settled after it.
 
     Reserving keeps concurrent requests from going over the limit together. After the first failure it is closed: no
     further request is made, and those under way end, since they are paid for. ``spent``: what earlier sessions cost;
     None: they do not count. ``known_part``: a model of unknown price spends nothing of it, rather than being an error.
-    ``by_all``: reads what all samplers have spent, where several are at work; ``raised``: how the limit is raised.
+    ``by_all``: reads what all samplers have spent, where several are at work; ``raised``: how the limit is raised;
+    ``within``: a wider budget that the same requests are counted in, such as the run's around a judge's own.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Budget:
         known_part: bool = False,
         by_all: Callable[[], float] | None = None,
         raised: str = "raise max_usd",
+        within: Budget | None = None,
     ) -> None:
         check_number(max_usd, "max_usd", at_least=0)
         self.max_usd = max_usd
@@ -38,7 +40,7 @@ class Budget:
         self._by = "by this command" if spent is None else "on this run in all"
         self.closed = False
         self._reserved = 0.0
-        self._known_part, self._raised = known_part, raised
+        self._known_part, self._raised, self._within = known_part, raised, within
         self._by_all, self._read_at = by_all, time.monotonic()
 
     @property
@@ -52,18 +54,20 @@ class Budget:
         """Set aside what the next request can cost at most, by ``batch`` or directly; raises BudgetError when
         that goes over the limit.
         """
-        if self.max_usd is None or (endpoint.price is None and self._known_part):
-            return 0.0
         if endpoint.price is None:
-            raise unknown_price(self.max_usd, endpoint)
+            if self.max_usd is not None and not self._known_part:
+                raise unknown_price(self.max_usd, endpoint)
+            return 0.0
         bound = endpoint.price.usd(prompt_tokens(prompt, settings), missing * settings.max_tokens)
         bound *= endpoint.price.batch_factor if batch else 1.0
-        if self.spent + self._reserved + bound > self.max_usd:
+        if self.max_usd is not None and self.spent + self._reserved + bound > self.max_usd:
             raise BudgetError(
                 f"{endpoint.model}: {dollars(self.spent)} spent {self._by}, {dollars(self._reserved)} reserved for "
                 f"requests under way, and the next prompt may cost {dollars(bound)}: the limit is "
                 f"{dollars(self.max_usd)}; what was answered is kept, {self._raised} to go on"
             )
+        if self._within:
+            self._within.reserve(prompt, missing, endpoint, settings, batch=batch)
         self._reserved += bound
         return bound
 
@@ -72,11 +76,15 @@ class Budget:
         if self._by_all and self.max_usd is not None and time.monotonic() > self._read_at + READ_AGAIN_SECONDS:
             self._read_at = time.monotonic()
             self.spent = self._by_all()
+        if self._within:
+            self._within.read_others()
 
     def settle(self, reserved: float, paid_usd: float | None) -> None:
         """Release the amount reserved for a request and record its cost (unknown: all of the reserved amount)."""
         self._reserved -= reserved
         self.spent += reserved if paid_usd is None else paid_usd
+        if self._within:
+            self._within.settle(reserved, paid_usd)
 
 
 class SharedBudget(Budget):

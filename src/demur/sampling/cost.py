@@ -6,14 +6,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from demur.config import RunConfig
+from demur.config.names import LLM
 from demur.models.endpoint import Endpoint
+from demur.models.local import endpoint_of, parse_model
 from demur.models.prices import COUNTED_PRIVATE, PRIVATE, UNKNOWN, UNPRICED, usd_paid
 from demur.models.requests.cut_answers import CUT_SHARE, cut_answers, endpoint_words, limit_words, remedy_words
 from demur.records import Fact, Prompt, Sample, count_of, dollars
 from demur.sampling.earlier.answer_lengths import OBSERVED
 from demur.sampling.sample import Estimate, Samples, distinct_prompts
 
-ASKED_ABOUT = "questions about answers, as to a judge"
+ASKED_BESIDE = "questions beside the samples, as to a judge"
 KEPT_LIMIT = "for this run in all, kept from an earlier command (--max-usd sets another)"
 
 
@@ -37,7 +40,7 @@ class PairEstimate:
 
     weak: Estimate
     strong: Estimate
-    prices: tuple[Fact, ...]  # of each model, what is not counted, and the system message that counts with each prompt
+    prices: tuple[Fact, ...]  # of each model, who is asked later, and the system message that counts with each prompt
     models: tuple[str, ...]
     statements: tuple[Estimate, ...] = ()  # of final answers, of either model, where labels ask for them at any price
     usd_left: float | None = None  # of what the run may cost in all
@@ -168,13 +171,14 @@ class PairSpend:
     completion_tokens: int
     weak_usd: float | None
     strong_usd: float | None
-    prices: tuple[Fact, ...]  # of each model, and what is not counted
+    prices: tuple[Fact, ...]  # of each model
     uncounted: bool  # an endpoint that costs money gives no usage: what it cost is unknown
     models: tuple[str, ...]
     notes: tuple[str, ...] = ()  # answers cut, prompts refused, fields left out: one sentence each
     between_usd: tuple[float | None, ...] = ()  # of the models between them
     unused_usd: float = 0.0  # that the run paid for other answers: of earlier settings, models or prompts
-    questions_usd: float = 0.0  # that it paid for questions about answers, such as a judge's
+    questions_usd: float = 0.0  # that it paid for what it asked beside the samples, such as a judge
+    uncounted_models: tuple[str, ...] = ()  # who was asked so at an unknown price: not in any sum
 
     @property
     def all_usd(self) -> tuple[float | None, ...]:
@@ -188,7 +192,7 @@ class PairSpend:
 
     @property
     def total_usd(self) -> float | None:
-        """All that the run has paid; None when a price is unknown."""
+        """All that the run has paid, without ``uncounted_models``; None when a price of its own models is unknown."""
         return None if self.usd is None else self.usd + self.unused_usd + self.questions_usd
 
     @property
@@ -206,9 +210,10 @@ class PairSpend:
         short = [
             (name, said.replace(PRIVATE, COUNTED_PRIVATE).replace(UNPRICED, UNKNOWN)) for name, said in self.prices
         ]
-        other = {"answers that are not among these": self.unused_usd, ASKED_ABOUT: self.questions_usd}
+        other = {"answers that are not among these": self.unused_usd, ASKED_BESIDE: self.questions_usd}
         parts = " and ".join(f"{dollars(usd)} of it for {name}" for name, usd in other.items() if usd)
-        in_all = [("paid in all", f"{dollars(self.total_usd or 0.0)}, {parts}")] if parts else []
+        said = f"{dollars(self.total_usd or 0.0)}{without_words(self.uncounted_models)}{', ' if parts else ''}{parts}"
+        in_all = [("paid in all", said)] if parts or self.uncounted_models else []
         return (("tokens", f"{self.completion_tokens:,} of answers"), *in_all, *short)
 
     @property
@@ -260,11 +265,49 @@ def samples_in(side: Samples, prompts: Sequence[Prompt]) -> Iterator[Sample]:
     return (one for prompt in prompts for one in side[prompt.id])
 
 
-def price_facts(pair: PairEndpoints, entailment: str) -> tuple[Fact, ...]:
-    """Where the price of each model comes from, or that it is unknown; and what is not in the sum."""
-    named = dict.fromkeys((one.model, one.price.told if one.price else UNPRICED) for one in pair.all)
-    judge = [("not counted", f"what {entailment} costs as entailment")] if "llm:" in entailment else []
-    return (*named, *judge)
+def price_facts(pair: PairEndpoints) -> tuple[Fact, ...]:
+    """Where the price of each model comes from, or that it is unknown."""
+    return tuple(dict.fromkeys((one.model, one.price.told if one.price else UNPRICED) for one in pair.all))
+
+
+def asked_beside(config: RunConfig) -> dict[str, Endpoint]:
+    """Role -> who is asked beside the samples of a run as its record stands; nobody on this machine, who is free."""
+    label, test = config.label, config.test
+    named = {
+        "entailment": label.entailment.removeprefix(LLM) if label.entailment.startswith(LLM) else "",
+        "judge": (label.judge if label.needs("judge") else "") or "",
+        "judge of test sets": (test.judge if test.prompts else "") or "",
+    }
+    models = {role: parse_model(spec) for role, spec in named.items() if spec}
+    return {role: endpoint_of(one) for role, one in models.items() if one.base_url}
+
+
+def asked_later_facts(config: RunConfig) -> tuple[Fact, ...]:
+    """Who is asked beside the samples and is paid for: what no estimate of sampling has, and what no limit counts."""
+    asked = asked_beside(config)
+    counted = [f"{one.model} as {role}" for role, one in asked.items() if one.price and one.price.charges]
+    later = [("asked later", f"{' and '.join(counted)}: not in this estimate; the run's limit counts it")]
+    unknown = [(role, one) for role, one in asked.items() if one.price is None]
+    costs = (("not counted", f"what {one.model} costs as {role}: {UNPRICED}") for role, one in unknown)
+    return (*(later if counted else ()), *costs)
+
+
+def uncounted_sentences(config: RunConfig, *roles: str) -> list[str]:
+    """That what a model in one of these roles costs is in no sum, nor within the limit, where its price is unknown."""
+    limit = config.max_usd
+    counts = "no sum counts" if limit is None else f"the limit of {dollars(limit)} does not count"
+    asked = asked_beside(config)
+    return [
+        f"the price of {asked[role].model} is unknown, so {counts} what it costs; give it as MODEL@URL#usd=IN/OUT (USD "
+        "per million tokens)"
+        for role in roles
+        if role in asked and asked[role].price is None
+    ]
+
+
+def without_words(models: Sequence[str]) -> str:
+    """After an amount: whose unknown cost is not in it; empty where all is."""
+    return f" without {' and '.join(models)}, whose price is unknown" if models else ""
 
 
 def price_line(prices: Sequence[Fact]) -> str:

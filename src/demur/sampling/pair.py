@@ -26,13 +26,14 @@ from demur.sampling.cost import (
     PairEndpoints,
     PairEstimate,
     PairSpend,
+    asked_later_facts,
     cut_sentences,
     price_facts,
     price_samples,
     samples_in,
 )
 from demur.sampling.earlier.answer_lengths import earlier_lengths, own_limit
-from demur.sampling.earlier.asked_models import paid_for_questions, spent_on_run
+from demur.sampling.earlier.asked_models import paid_for_questions, run_budget, spent_on_run, uncounted_models
 from demur.sampling.local_servers import LocalServers, Turns, completer_of
 from demur.sampling.refused_prompts import refused_prompts, refused_sentence
 from demur.sampling.rounds import PairSamples as PairSamples
@@ -73,7 +74,7 @@ def estimate_pair(
     )
     weak, strong, between = first, last, tuple(others)
     models = tuple(one.model for one in sampled.values())
-    prices = (*price_facts(pair, config.label.entailment), *_repeat_fact(prompts))
+    prices = (*price_facts(pair), *asked_later_facts(config), *_repeat_fact(prompts))
     prices += system_fact(prompts, config.sampling)
     sides = ((weak, pair.weak), (strong, pair.strong)) if config.label.state_answers == "on" else ()
     stated = tuple(bound_of_statements(side, end, config.sampling.max_tokens) for side, end in sides)
@@ -193,20 +194,11 @@ def check_settings(settings: SamplingSettings) -> None:
 
 
 def budget_of(config: RunConfig, pair: PairEndpoints, store: Store) -> Budget:
-    """What the run may spend, and what its sampling has cost in all; of the models whose price is known.
-
-    Without a limit nothing is added up.
-    """
-    if config.max_usd is None:
-        return Budget()
+    """`run_budget`, for sampling. Raises BudgetError where no price of the models is known."""
     sides = list(distinct_sides(pair).values())
-    if not can_limit(sides):
+    if config.max_usd is not None and not can_limit(sides):
         raise unknown_price(config.max_usd, *(endpoint for endpoint in sides if endpoint.price is None))
-
-    def spent_by_all() -> float:
-        return spent_on_run(config, sides, store)
-
-    return Budget(config.max_usd, spent=spent_by_all(), known_part=True, by_all=spent_by_all if store.shared else None)
+    return run_budget(config, sides, store)
 
 
 def forget_refusals(pair: PairEndpoints, settings: SamplingSettings, store: Store) -> None:
@@ -241,7 +233,7 @@ def spend_of(
 ) -> PairSpend:
     """What the samples of these prompts have cost, and what is to be known of them; ``missing_advice``: how those that
     are missing are asked for."""
-    prices = (*price_facts(pair, config.label.entailment), *_repeat_fact(prompts))
+    prices = (*price_facts(pair), *_repeat_fact(prompts))
     known = sampling_notes(config, pair, prompts, samples, store)
     missing = _missing_notes(config.sampling, pair, prompts, samples, store)
     notes = (*known, *(f"{one}{missing_advice}" for one in missing), *samples.notes)
@@ -251,9 +243,9 @@ def spend_of(
     spent = price_samples(ends, prompts, found[0], found[-1], prices, notes, found[1:-1])
     if spent.usd is None or store.shared:  # other runs' answers are in a shared store, too
         return spent
-    unused = spent_on_run(config, once.values(), store) - spent.usd
     asked = paid_for_questions(config, store)
-    return replace(spent, unused_usd=max(0.0, round(unused, 9)), questions_usd=asked)  # the sums are of floats
+    unused = max(0.0, round(spent_on_run(config, once.values(), store) - spent.usd - asked, 9))  # sums are of floats
+    return replace(spent, unused_usd=unused, questions_usd=asked, uncounted_models=uncounted_models(config, store))
 
 
 def _repeat_fact(prompts: Sequence[Prompt]) -> tuple[Fact, ...]:

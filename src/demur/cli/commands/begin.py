@@ -125,7 +125,8 @@ def sample(
     max_usd: Annotated[
         float | None,
         typer.Option(
-            help="Stop before the run's sampling costs more than this many USD, over all sessions and settings."
+            help="Stop before the run has cost more than this many USD, with judges, entailment models and test sets, "
+            "over all commands and settings."
         ),
     ] = None,
     weak_usd: Annotated[

@@ -91,7 +91,7 @@ def ask_ratings(
     judge: str,
     store: Store,
     *,
-    max_usd: float | None = None,
+    budget: Budget | None = None,
     settings: SamplingSettings = SETTINGS,
     progress: Progress = no_progress,
 ) -> list[float | None]:
@@ -107,7 +107,7 @@ def ask_ratings(
         async with completer_of(parse_model(judge), settings, Turns(), progress) as completer:
             return await sample_prompts(
                 *(prompts, completer, completer.endpoint, settings, store),
-                budget=Budget(max_usd, raised="raise test.max_usd"),
+                budget=budget,
                 progress=progress,
                 doing=f"rating by {completer.endpoint.model}",
                 wanted=wanted,

@@ -28,9 +28,8 @@ from demur.prompts.sets import rows_note
 from demur.records import ChatRequest, FloatArray, Grader, Prompt, Sample, SamplingSettings, count_of, on_one_line
 from demur.runs.run import Run
 from demur.sampling.budget import Budget
-from demur.sampling.earlier.asked_models import keep_questioned, spent_before
+from demur.sampling.cost import uncounted_sentences
 from demur.sampling.local_servers import Turns, completer_of
-from demur.sampling.pair import budget_of
 from demur.sampling.sample import sample_prompts, stored_samples
 
 GRADERS: Mapping[str, Grader] = {
@@ -140,6 +139,7 @@ def _measure(run: Run, name: str, prompts: Sequence[Prompt], grader: str, traine
     kept, sides = list(compress(kept, there)), [list(compress(side, there)) for side in sides]
     if grader != "choice":
         notes += [note for end, side in zip(ends, sides, strict=True) if (note := cut_note(name, end, side, settings))]
+    notes += uncounted_sentences(run.config, "judge of test sets") if grader == JUDGE else []
     graded = _grade(run, kept, sides, grader)
     rated = ~np.isnan(np.concatenate(graded, axis=1)).any(axis=1)
     if not rated.all():
@@ -247,21 +247,12 @@ def _answers(
                 return await sample_prompts(
                     *(prompts, completer, completer.endpoint, settings, run.store),
                     have=have,
-                    budget=_budget(run, endpoint, settings),
+                    budget=run.budget_for((endpoint, settings)),
                     progress=run.progress,
                 )
 
         have = run_to_end(fresh())
     return [list(have[prompt.id]) for prompt in prompts]
-
-
-def _budget(run: Run, endpoint: Endpoint, settings: SamplingSettings) -> Budget:
-    """What sampling left of the run's budget, and this model's answers under the settings of its test sets."""
-    trained = budget_of(run.config, run.pair, run.store).spent
-    ends = (run.pair.weak, run.pair.strong)
-    kinds = {one.key: one for one in (settings_of(run.config, grader) for grader in ("", "choice", "numeric"))}
-    tested = sum(spent_before(end, one, run.store) for end in ends for one in kinds.values() if end.price)
-    return Budget(run.config.max_usd, spent=trained + tested, known_part=True)
 
 
 def _grade(run: Run, prompts: Sequence[Prompt], sides: Sequence[Answers], grader: str) -> list[FloatArray]:
@@ -277,8 +268,9 @@ def _grade(run: Run, prompts: Sequence[Prompt], sides: Sequence[Answers], grader
     test = run.config.test
     judge = run.allowed_spec(test.judge or "")
     asked = replace(SETTINGS, max_tokens=test.judge_tokens, reasoning_effort=test.judge_effort)
-    keep_questioned(run.config, endpoint_of(parse_model(judge)), asked)
-    ratings = ask_ratings(items, judge, run.store, max_usd=test.max_usd, settings=asked, progress=run.progress)
+    within = run.budget_for((endpoint_of(parse_model(judge)), asked))
+    budget = Budget(test.max_usd, raised="raise test.max_usd", within=within)
+    ratings = ask_ratings(items, judge, run.store, budget=budget, settings=asked, progress=run.progress)
     return list(np.array(ratings, dtype=float).reshape(len(sides), len(prompts), -1))
 
 

@@ -60,7 +60,12 @@ def judge(
         settings = judge_settings(max_tokens, reasoning_effort, temperature)
         helps = what_helps("--max-tokens 2000")
         replies = ask_judge(
-            *(items, judge, kept), task=task, max_usd=max_usd, settings=settings, progress=progress, helps=helps
+            *(items, judge, kept),
+            task=task,
+            budget=Budget(max_usd),
+            settings=settings,
+            progress=progress,
+            helps=helps,
         )
     return judge_report(endpoint_of(parse_model(judge)).model, items, replies)
 
@@ -78,16 +83,12 @@ def ask_judge(
     store: Store,
     *,
     task: str,
-    max_usd: float | None = None,
-    limit: str = "max_usd",
+    budget: Budget | None = None,
     settings: SamplingSettings = SETTINGS,
     progress: Progress = no_progress,
     helps: str = "",
 ) -> list[str | None]:
-    """`judge_items` by a model that is named as `demur sample` takes it, started when it is a local one.
-
-    ``limit``: what the limit of costs is called where it is set.
-    """
+    """`judge_items` by a model that is named as `demur sample` takes it, started when it is a local one."""
 
     async def ask() -> list[str | None]:
         # Alone on the machine, and its prompts are long: here a second thread pays (1.9 times the tokens read).
@@ -97,7 +98,6 @@ def ask_judge(
             ) as endpoint,
             EndpointClient(endpoint) as client,
         ):
-            budget = Budget(max_usd, raised=f"raise {limit}")
             return await judge_items(
                 *(items, client, endpoint, store),
                 task=task,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from demur.config import DEFINITION_NAMES, EVERY_METHOD, RunConfig
-from demur.config.names import HUB, IMAGES, TEXT_SHARE
+from demur.config.names import HUB, IMAGES, LLM, TEXT_SHARE
 from demur.errors import InputError
 from demur.meaning.rules.known_languages import AUTO
 from demur.models.catalogue import is_known, model
@@ -67,8 +67,8 @@ def check_encoder(spec: str) -> None:
 
 def check_entailment(spec: str) -> None:
     """Raise InputError for what `demur.meaning.entailment.open_entailment` would refuse."""
-    if spec.startswith("llm:"):
-        parse_model(spec.removeprefix("llm:"))
+    if spec.startswith(LLM):
+        parse_model(spec.removeprefix(LLM))
     elif not (spec in ("exact", "shipped") or spec.startswith("hub:") or Path(spec).exists()):
         raise InputError(f"label.entailment is {spec!r}; use exact, shipped, a folder, hub:ORG/NAME or llm:MODEL")
 

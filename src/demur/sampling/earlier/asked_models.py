@@ -1,13 +1,13 @@
-"""What a run's sampling has cost in all: also with settings and models that it was begun again without.
+"""What a run has cost in all, and what its limit leaves: also with settings and models that it was begun again without.
 
-A list in the run's folder names each model and its settings, with its price, before it is asked; what was paid for is
-read from the store.
+Lists in the run's folder name each model that is asked, for samples or anything else, and its settings, with its price,
+before it is asked; what was paid for is read from the store.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -19,10 +19,11 @@ from demur.models.endpoint import Endpoint
 from demur.models.local import endpoint_of
 from demur.models.prices import GIVEN, Price
 from demur.records import SamplingSettings
+from demur.sampling.budget import Budget
 from demur.store import Store
 
 SAMPLINGS = "samplings.json"  # in the run's folder
-QUESTIONS = "questions.json"  # likewise: whom questions about its answers were asked, such as a judge
+QUESTIONS = "questions.json"  # likewise: whom it asked anything beside its samples, such as a judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,11 @@ class AskedModel:
         return cls(*named, price.usd_per_input_token, price.usd_per_output_token, price.batch_factor)
 
     @property
+    def model(self) -> str:
+        """Its name without its address."""
+        return self.name.partition("@http")[0]
+
+    @property
     def price(self) -> Price | None:
         """USD per token; None when unknown."""
         if self.usd_per_input_token is None or self.usd_per_output_token is None:
@@ -65,19 +71,29 @@ class AskedModel:
         return usd
 
 
-def spent_before(endpoint: Endpoint, settings: SamplingSettings, store: Store) -> float:
-    """USD that the stored samples of a model under settings cost, as `AskedModel.usd_paid` counts them."""
-    return AskedModel.of(endpoint, settings, "").usd_paid(store)
+def run_budget(config: RunConfig, endpoints: Sequence[Endpoint], store: Store, raised: str = "raise max_usd") -> Budget:
+    """What a run may spend and what it has cost in all, of the models whose price is known; ``raised``: how its limit
+    is raised. Without a limit nothing is added up.
+    """
+    if config.max_usd is None:
+        return Budget()
+
+    def paid_so_far() -> float:
+        return spent_on_run(config, endpoints, store)
+
+    by_all = paid_so_far if store.shared else None
+    return Budget(config.max_usd, spent=paid_so_far(), known_part=True, by_all=by_all, raised=raised)
 
 
 def spent_on_run(config: RunConfig, endpoints: Iterable[Endpoint], store: Store) -> float:
-    """USD that a run's sampling cost, by the models and settings of now and of before; 0 for an unknown price."""
+    """USD that a run cost, by the models and settings of now and of before, with what it asked beside its samples; 0
+    for an unknown price."""
     found = {(one.name, one.settings): one for one in asked_models(config)}
     for one in endpoints:
         asked = AskedModel.of(one, config.sampling, config.store)
         if asked.price is not None:
             found[asked.name, asked.settings] = asked
-    return sum(one.usd_paid(store) for one in found.values())
+    return sum(one.usd_paid(store) for one in found.values()) + paid_for_questions(config, store)
 
 
 def keep_asked(config: RunConfig) -> None:
@@ -91,7 +107,7 @@ def keep_asked(config: RunConfig) -> None:
 
 
 def keep_questioned(config: RunConfig, endpoint: Endpoint, settings: SamplingSettings) -> None:
-    """Add a model that is asked about a run's answers to the list in its folder, before it is asked."""
+    """Add a model that is asked anything beside a run's samples to the list in its folder, before it is asked."""
     fresh = AskedModel.of(endpoint, settings, config.store)
     key = fresh.name, fresh.settings, fresh.store
     rows = [one for one in _listed_questions(config) if (one.name, one.settings, one.store) != key]
@@ -100,11 +116,22 @@ def keep_questioned(config: RunConfig, endpoint: Endpoint, settings: SamplingSet
 
 
 def paid_for_questions(config: RunConfig, store: Store) -> float:
-    """USD that questions about a run's answers cost, to judges and to its own models, also where no reply was of use;
-    0 for an unknown price."""
+    """USD that a run's questions beside its samples cost, to judges, entailment models and its own models, also where
+    no reply was of use; 0 for an unknown price."""
+    return sum(one.usd_paid(store) for one in _asked_beside(config))
+
+
+def uncounted_models(config: RunConfig, store: Store) -> tuple[str, ...]:
+    """Names of models that have replied to a run's questions beside its samples, and whose price is unknown."""
+    unpriced = [one for one in _asked_beside(config) if one.price is None and store.has_samples(one.name, one.settings)]
+    return tuple(dict.fromkeys(one.model for one in unpriced))
+
+
+def _asked_beside(config: RunConfig) -> list[AskedModel]:
+    """Who was asked beside the samples, through the run's store: whoever was sampled so counts there."""
     sampled = {(one.name, one.settings) for one in asked_models(config)}
     asked = [one for one in _listed_questions(config) if one.store == config.store]
-    return sum(one.usd_paid(store) for one in asked if (one.name, one.settings) not in sampled)
+    return [one for one in asked if (one.name, one.settings) not in sampled]
 
 
 def _listed_questions(config: RunConfig) -> list[AskedModel]:
