@@ -475,9 +475,28 @@ async def test_explain_takes_the_id_of_an_answer_for_the_decision_that_the_ledge
     assert ("strong share" in said.output) is recorded  # at which another model would answer, by the prompt
     assert json.loads(CliRunner().invoke(app, ["explain", name, "--router", router, "--json"]).stdout)["id"] == name
     other = name[:-1] + "f"  # that no request has
-    for command, words in (("explain", f"not in {tmp_path / 'ledger.sqlite'}"), ("route", f"`demur explain {name}")):
-        missed = CliRunner().invoke(app, [command, other if command == "explain" else name, "--router", router])
-        assert isinstance(missed.exception, InputError)
+    ledger = str(tmp_path / "ledger.sqlite")
+    listed = f"{ledger}: `demur ledger {ledger} --json` lists the ids"
+    hashed = (
+        "d41d8cd98f00b204e9800998ecf8427e"  # of nothing: no gateway gives such an id, and somebody may ask about it
+    )
+    for command, asked, words in (
+        (
+            "explain",
+            other,
+            f"no decision with the id {other} is in {listed}",
+        ),
+        ("explain", hashed, f"no decision with the id {hashed} is in {listed}"),
+        ("explain", hashed, f"`demur route {hashed}` takes it for a prompt"),
+        ("route", name, f"`demur explain {name}"),
+    ):
+        missed = CliRunner().invoke(app, [command, asked, "--router", router])
+        assert isinstance(missed.exception, InputError), missed.output
         assert words in str(missed.exception)
-    hashed = CliRunner().invoke(app, ["route", "d41d8cd98f00b204e9800998ecf8427e", "--router", router])
-    assert hashed.exit_code == 0  # the hash of nothing, which somebody may ask about
+    assert CliRunner().invoke(app, ["route", hashed, "--router", router]).exit_code == 0
+    page = CliRunner().invoke(app, ["ledger", ledger, "--json"])
+    assert [one["id"] for one in json.loads(page.stdout)["records"]] == [name]
+    (tmp_path / "ledger.sqlite").unlink()
+    lost = str(CliRunner().invoke(app, ["explain", name, "--router", router]).exception)
+    assert f"is in {ledger} (which cannot be read): " in lost
+    assert "lists the ids" not in lost

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -17,13 +18,19 @@ if TYPE_CHECKING:
     from demur.gateway.ledger.record import LedgerRecord
 
 # The x-demur-decision-id that gateways give: twenty characters of a random UUID, of which two are fixed in part, and a
-# count. A hash that somebody asks about is not taken for one.
+# count. A hash that somebody asks about is not taken for one, but where a decision may be meant.
 _ID = re.compile(r"[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{3}0{4}[0-9a-f]{8}")
+_LIKE_AN_ID = re.compile(r"[0-9a-f]{32}")
 
 
 def is_decision_id(text: str) -> bool:
     """Whether a text is the id of a gateway's decision."""
     return bool(_ID.fullmatch(text.strip()))
+
+
+def may_be_id(text: str) -> bool:
+    """Whether a text looks like the id of a decision, as one that was mistyped does."""
+    return bool(_LIKE_AN_ID.fullmatch(text.strip()))
 
 
 def check_prompt(text: str, router: str) -> None:
@@ -41,15 +48,21 @@ def find_decision(text: str, router: str) -> tuple[LedgerRecord, str]:
     name, folder = text.strip(), run_folder_of(Path(router))
     gateways = serving_gateways(folder)
     ledgers = dict.fromkeys([*(one.ledger for one in gateways if one.ledger), str(folder / "ledger.sqlite")])
+    readable = list[str]()
     for ledger in ledgers:
         with suppress(StoreError):
             if found := read_decision(ledger, name):
                 return found, ledger
+            readable.append(ledger)
+    searched = " or ".join(one if one in readable else f"{one} (which cannot be read)" for one in ledgers)
+    lists = " or ".join(f"`demur ledger {shlex.quote(one)} --json`" for one in readable)
+    newest = f"{lists} lists the ids of the newest, and where" if readable else "where"
     pages = [f"{one.operator}/decisions/{name}" for one in gateways if one.operator]
     page = " or ".join(pages) or f"the page /decisions/{name} of its dashboard"
+    prompt = "" if is_decision_id(name) else f"; `demur route {name}` takes it for a prompt"
     raise InputError(
-        f"{name} is the id of a gateway's decision, which is not in {' or '.join(ledgers)}: where its gateway keeps "
-        f"another ledger, {page} shows it; it is written half a second after the answer"
+        f"no decision with the id {name} is in {searched}: {newest} its gateway keeps another ledger, "
+        f"{page} shows it; it is written half a second after the answer{prompt}"
     )
 
 

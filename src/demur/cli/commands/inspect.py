@@ -12,7 +12,7 @@ import typer
 from demur.cli import printing
 from demur.cli.advice import after_replay_with_others
 from demur.cli.options import Images, PromptArgument, read_prompt
-from demur.cli.past_decision import check_prompt, decided_lines, find_decision, is_decision_id
+from demur.cli.past_decision import check_prompt, decided_lines, find_decision, may_be_id
 from demur.cli.progress import FILES_KEPT, NOTHING_KEPT, progress_bar
 from demur.config import A_MODEL, ANYWAY
 from demur.config.named_run import of_router, router_option
@@ -88,7 +88,7 @@ def explain(
     from demur.gate.router import Router
 
     text, router = read_prompt(prompt, image), router_of(run, router)
-    if is_decision_id(text):
+    if may_be_id(text):
         return _explain_decided(text, router, json=json)
     printing.outdated_stages_of(Path(router).parent)
     found = Router.load(router, allow_endpoints=allow_endpoint or ()).explain(text)
