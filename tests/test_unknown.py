@@ -487,8 +487,8 @@ def test_how_many_prompts_told() -> None:
     assert told_by([], rows) == {"share": 0.0, "saturation": {"weak": 1 / 3, "strong": 1 / 3, "both": 1 / 3}}
     assert told_by([], ())["share"] == 0.0
     with pytest.raises(InputError, match=r"none of 3 prompts can be labelled from its samples \(most answers of both"):
-        check_told(rows, 3)
-    check_told(rows, 4)
+        check_told(rows, 3, "large")
+    check_told(rows, 4, "large")
     assert unknown_details(rows) == [("why no label", f"2: {CUT_OFF}"), ("", f"1: {NONE_EQUAL}")]
     assert unknown_facts(rows)[0] == ("without a label", "3 prompts, listed in unknown.jsonl")
     assert unknown_facts([]) == unknown_details([]) == []
@@ -545,10 +545,10 @@ def test_saturation_counts_rows_of_two_samples_or_more() -> None:
 
 def test_of_nothing_nothing_is_told() -> None:
     assert told_by([], [])["share"] == 0.0
-    check_told([], 1)
-    check_told([UnknownPrompt("1", "q", CUT_OFF)], 2)
+    check_told([], 1, "large")
+    check_told([UnknownPrompt("1", "q", CUT_OFF)], 2, "large")
     with pytest.raises(InputError, match=r"none of 1 prompt can be labelled from its samples \(most answers of both"):
-        check_told([UnknownPrompt("1", "q", CUT_OFF)], 1)
+        check_told([UnknownPrompt("1", "q", CUT_OFF)], 1, "large")
 
 
 def test_a_file_of_unknown_prompts_may_be_missing_or_empty(tmp_path: Path) -> None:

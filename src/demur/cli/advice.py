@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
-from demur.config.named_run import run_option
+from demur.config import RunConfig
+from demur.config.named_run import USUAL, run_option
 from demur.evaluation.report.headline_record import Headline
+from demur.prompts import load_prompts
 from demur.routing.verdict import recorded_verdict
-from demur.runs.lineage import REPORT, newer_than_report, older_lines, outdated_stages
+from demur.runs.lineage import REPORT, newer_than_report, older_lines, outdated_stages, stages_made
 from demur.runs.proposed_share import share_notes
 from demur.runs.steps import (
     ANYWAY,
     after_replay,
     calibrate_command,
+    config_of,
     gateways_of,
+    is_router,
     next_command,
     sample_command,
     threshold_of,
@@ -88,3 +93,25 @@ def _record(router: Path) -> dict[str, object]:
     except (OSError, ValueError, LookupError, TypeError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def measuring_command(folder: Path) -> str:
+    """The command by which another folder's samples measure the usual run's router; empty where they cannot, because
+    they are of its training prompts, or have labels of their own."""
+    usual, config, served = Path(USUAL), config_of(folder), config_of(Path(USUAL))
+    if folder == usual or not config or not served or not is_router(usual / "router"):
+        return ""
+    same = [one.model for one in config.models] == [one.model for one in served.models]
+    if not same or "labels" in stages_made(folder) or _mostly_of(config, usual):
+        return ""
+    return f"demur grade --run {shlex.quote(str(folder))}"
+
+
+def _mostly_of(config: RunConfig, usual: Path) -> bool:
+    """Whether most of a run's prompts are those of another folder's run, or a copy of them."""
+    served = config_of(usual)
+    files = [Path(one.prompts) for one in (config, served) if one]
+    if len({*files}) < 2 or not all(one.is_file() for one in files):
+        return len({*files}) < 2
+    own, others = ({prompt.text for prompt in load_prompts(file)} for file in files)
+    return 2 * len(own & others) > len(own)

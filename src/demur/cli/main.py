@@ -32,7 +32,6 @@ from demur.cli.groups import CommandGroups, as_options, router_of_words, show_pa
 from demur.cli.options import with_options
 from demur.cli.progress import NOTHING_KEPT, progress_bar
 from demur.config import LabelConfig, RouterConfig
-from demur.config.named_run import of_router
 from demur.errors import DemurError, InputError, of_the_system
 from demur.evaluation.thresholds.criterion import CRITERIA, USUAL_SHARE, Criterion
 from demur.limits import from_mapping
@@ -41,6 +40,7 @@ from demur.runs.steps import (
     calibrate_command,
     current_threshold,
     first_share,
+    in_whole,
     prompts_of_run,
     threshold_of,
 )
@@ -302,7 +302,7 @@ def main() -> None:
         app(prog_name="demur")  # by `python -m demur`, too: what its help and its completion call it
     except DemurError as error:
         root = typer.main.get_command(app)
-        said = of_router(" ".join(str(error).split()), router_of_words(root, sys.argv[1:]))
+        said = in_whole(" ".join(str(error).split()), router_of_words(root, sys.argv[1:]))
         said = as_options(said, root, sys.argv[1:])
         typer.echo(f"demur: {printing.printable(said)}", err=True)
         raise SystemExit(2) from None

@@ -9,6 +9,7 @@ from pathlib import Path
 USUAL = "run"  # folder of a run, which commands need not name
 ITS_RUN = " --run ITS_RUN"  # stands for the run that made a router which is kept outside of one
 _LONGER = re.compile(r"sample with `--(max-tokens) (\d+) --again`")
+_PRICED = re.compile(r"`demur sample[^`]*` again with `(?:--\w+-usd IN/OUT ?)+`, then `demur train[^`]*`")
 _COMMAND = re.compile("(`demur [^`]*`)")  # which keeps the options that it has
 _OPTION = re.compile(r"--(max-tokens|max-usd|system)\b(?: (\d+|''|[A-Z]{2,}))?")  # of `demur sample`
 _UNNAMED = r"\b(?![^`]*--r(?:un|outer))[^`]*`"
@@ -51,6 +52,8 @@ def in_run_file(line: str, file: str) -> str:
         return line
     run = f"`demur run {shlex.quote(file)} --again`"
     line = _LONGER.sub(lambda found: f"set `{_key(found)}` in {file}, then {run}", line)
+    keys = "set usd_per_million_input and usd_per_million_output of that model"
+    line = _PRICED.sub(lambda _: f"{keys} in {file}, then `demur run {shlex.quote(file)}`", line)
     line = line.replace("(--ask-refused asks", "(`demur sample` with --ask-refused asks")
     return "".join(part if part.startswith("`demur ") else _OPTION.sub(_key, part) for part in _COMMAND.split(line))
 

@@ -34,8 +34,8 @@ _COUNTED_BEHIND = re.compile(
     re.I,
 )
 UNSEEN = (  # what follows the sampling stands in docs/report.md, "A guarantee from grades by hand"
-    "a guarantee needs graded prompts that have not trained the router. Begin with: demur sample OTHER.jsonl --n 2 "
-    "--run unseen (all steps: demur docs report)"
+    "a guarantee needs graded prompts that have not trained the router. Begin with `demur sample OTHER.jsonl --n 2 "
+    "--run unseen` with both models (all steps: `demur docs report`)"
 )
 NEAR = 0.97  # cosine of two prompts that count as one
 FIELDS = ("weak_quality", "strong_quality")

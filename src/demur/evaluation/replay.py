@@ -17,7 +17,7 @@ from demur.evaluation.gate_rows import sampled_answers, served_on_samples
 from demur.evaluation.graded_file import FIELDS, GradedFile, read_graded
 from demur.evaluation.report.cautions import cautions_of, unlike_setting_note
 from demur.evaluation.report.headline import expected_costs, expected_use, headline
-from demur.evaluation.report.headline_record import SAMPLED, Headline, HeadlineBlock
+from demur.evaluation.report.headline_record import SAMPLED, SIZES, Headline, HeadlineBlock
 from demur.evaluation.report.kinds_table import new_kinds_notes
 from demur.evaluation.report.which_prompts import which_prompts
 from demur.evaluation.results import TestSet, grade_test_set
@@ -30,14 +30,12 @@ from demur.measure.tiers import take_chosen
 from demur.models.encoders.encoder import WatchedEncoder
 from demur.prompts import load_prompts
 from demur.prompts.rows import read_rows
-from demur.records import Encoder, FloatArray, Progress, Prompt, dollars, no_progress
+from demur.records import Encoder, FloatArray, Progress, Prompt, Role, dollars, no_progress
 from demur.routing.known.known_prompts import Looked
 from demur.routing.prompt_router import PromptRouter
 from demur.runs.run import Run, open_run
 from demur.runs.steps import config_of
 from demur.statistics import interval, mean_interval
-
-PRICES = "give it in the run file, or as --weak-usd or --strong-usd, then `demur train`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +91,8 @@ class Replayed:
     @property
     def every_caution(self) -> tuple[str, ...]:
         """What to be careful about beside what the headline's own figures tell."""
-        unpriced = [size for size, usd in (("small", self.usd_weak), ("large", self.usd_strong)) if usd is None]
-        price = f"No price of the {' and the '.join(unpriced)} model is known: {PRICES}" if unpriced else ""
-        return tuple(filter(None, [*self.cautions, price, self.gold_unused]))
+        unpriced = [role for role, usd in (("weak", self.usd_weak), ("strong", self.usd_strong)) if usd is None]
+        return tuple(filter(None, [*self.cautions, _price_advice(unpriced), self.gold_unused]))
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -315,6 +312,15 @@ def _are_of_run(file: str, router: Path) -> bool:
     """Whether a file is the prompts of the router's own run, whose gold answers `demur evaluate` measures by."""
     config = config_of(router.parent) if router.name == ROUTER else None
     return config is not None and Path(config.prompts).absolute() == Path(file).absolute()
+
+
+def _price_advice(unpriced: Sequence[Role]) -> str:
+    """Of which models no price is known, and how it is given; empty where all are known."""
+    if not unpriced:
+        return ""
+    sizes = " and the ".join(SIZES[role] for role in unpriced)
+    options = " ".join(f"--{role}-usd IN/OUT" for role in unpriced)
+    return f"No price of the {sizes} model is known: `demur sample` again with `{options}`, then `demur train`"
 
 
 def _gold_unused(asked: AskedPrompts) -> str:

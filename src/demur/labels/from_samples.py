@@ -171,7 +171,7 @@ def label_prompts(
         made_by.append(("long answers", supported.sentence))
     told = np.array([not reason for reason in reasons])
     unknown = tuple(UnknownPrompt(one.id, one.text, why) for one, why in zip(prompts, reasons, strict=True) if why)
-    check_told(unknown, len(prompts))
+    check_told(unknown, len(prompts), strong)
     asked, measured, prompts = prompts, measured.of(told), list(compress(prompts, told))
     sides = (SamplesOf(samples.weak, prompts), SamplesOf(samples.strong, prompts))
     if "encoder" in KINDS[name].needs:

@@ -5,15 +5,13 @@ Nothing here changes a label.
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import replace
 
 import numpy as np
 
-from demur.config.named_run import in_folder
 from demur.config.names import IMAGES
 from demur.files import named_from_here
-from demur.labels.beliefs.unknown import NO_RIGHT_ANSWER, UNKNOWN_FILE, guessed_questions, unknown_facts
+from demur.labels.beliefs.unknown import NO_RIGHT_ANSWER, UNKNOWN_FILE, guessed_questions, judge_command, unknown_facts
 from demur.labels.from_samples import Labels
 from demur.labels.judge.judge import SETTINGS as JUDGE_SETTINGS
 from demur.labels.judge.judge_replies import fill, orders_of
@@ -30,7 +28,7 @@ from demur.prompts.pictures import has_pictures
 from demur.records import ON_UNKNOWN, Fact, OnUnknown, count_of, dollars
 from demur.runs.lineage import keep_swapped
 from demur.runs.run import Run
-from demur.runs.steps import swap_advice
+from demur.runs.steps import in_its_words, swap_advice
 from demur.sampling.cost import uncounted_sentences
 from demur.sampling.pair import sampling_notes
 
@@ -60,10 +58,10 @@ def label_and_note(run: Run) -> Labels:
         labels,
         warnings=(
             *filter(None, [swap_advice(run.config.folder)]),
-            *(in_folder(one, run.config.folder) for one in labels.warnings),
+            *(in_its_words(one, run.config.served_router) for one in labels.warnings),
         ),
         notes=tuple(
-            in_folder(note, run.config.folder)
+            in_its_words(note, run.config.served_router)
             for note in (*notes_of(run), *uncounted, *filter(None, [many]), *advised, *labels.notes, *cut)
         ),
         pairs_asked=asked,
@@ -140,7 +138,7 @@ def judge_advice(sampled: Sampled, judge: Endpoint) -> str:
     equal = f" ({count_of(same, 'prompt needs', 'prompts need')} none, since both answers are equal)" if same else ""
     return (
         f"a judge labels all prompts, {usd} for {count_of(len(lengths), 'call')} to {judge.model}{equal}: "
-        f"`demur label --from judge --judge {shlex.quote(judge.model)}`"
+        f"`{judge_command(judge.model)}`"
     )
 
 

@@ -31,7 +31,7 @@ from demur.prompts import load_prompts, split_prompts
 from demur.prompts.pictures import ShownText
 from demur.records import Encoder, Entailment, Grader, Progress, Prompt, SamplingSettings, content_hash, no_progress
 from demur.runs.lock import lock_run
-from demur.runs.steps import raise_limit
+from demur.runs.steps import raise_limit, sample_command
 from demur.sampling.budget import Budget, SharedBudget
 from demur.sampling.cost import PairEndpoints
 from demur.sampling.earlier.asked_models import keep_questioned, run_budget
@@ -200,7 +200,7 @@ class Run:
         if prompts and not found:
             raise InputError(
                 f"{self.config.run}: none of {len(prompts)} prompts has all its samples of both models (n is "
-                f"{self.config.sampling.n}); run `demur sample` again, it asks only for what is missing"
+                f"{self.config.sampling.n}); `{sample_command(self.config.folder)[1]}` asks only for what is missing"
             )
         return found
 

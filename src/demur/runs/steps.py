@@ -5,20 +5,19 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from demur.config import RunConfig, load_run, tier_name
-from demur.config.named_run import USUAL, router_option, run_option
+from demur.config import ModelConfig, RunConfig, load_run, tier_name
+from demur.config.named_run import in_run_file, of_router, router_option, run_option
 from demur.errors import DemurError, InputError
 from demur.files import named_from_here
 from demur.measure.threshold import OTHER_SHARE, Calibration
 from demur.models.allowed_endpoints import serving_options
-from demur.models.local import model_spec
+from demur.models.local import model_spec, priced_spec
 from demur.models.swapped_models import swap_command, swap_words
-from demur.prompts import load_prompts
 from demur.records import count_of, dollars
 from demur.runs.learning_gateway import learning_again
 from demur.runs.lineage import (
@@ -45,7 +44,8 @@ FIRST_SHARE = 0.3  # of calls to the strong model, where nothing is known of wha
 ANYWAY = " --anyway"  # as commands say it
 SAMPLE = "demur sample prompts.jsonl --weak MODEL@http://HOST/v1 --strong MODEL@https://HOST/v1"
 
-_SAMPLE_OPTIONS = re.compile(r"sample with `(--max-tokens \d+ --again)`|`demur sample` again with `(--strong-usd \S+)`")
+_SAMPLE_OPTIONS = re.compile(r"sample with `(--max-tokens \d+ --again)`|`demur sample` again with `(--[^`]+)`")
+_OF_BOTH = re.compile(r"(`demur sample [^`]*)` with both models")
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,13 +174,29 @@ def raise_limit(folder: Path) -> str:
     return f"raise the run's limit with `{sample_command(folder)[1]} --max-usd USD`"
 
 
-def in_whole(line: str, folder: Path) -> str:
-    """A line that says only with which options to sample, with the whole command of the folder's run; of a run file's
-    run, or without a run, the same line."""
-    if config_of(folder) is None or run_file_of(folder):
+def in_whole(line: str, router: Path) -> str:
+    """A line whose commands lack what the user has said before, with whole ones of a saved router and its run."""
+    return of_router(_of_run(line, router.parent) if router.name == "router" else line, router)
+
+
+def in_its_words(line: str, router: Path) -> str:
+    """The same with the keys of the run file in place of options, where the run has one."""
+    return in_run_file(in_whole(line, router), run_file_of(router.parent) if router.name == "router" else "")
+
+
+def _of_run(line: str, folder: Path) -> str:
+    config, file = config_of(folder), run_file_of(folder)
+    if config is None:
         return line
-    command = sample_command(folder)[1]
-    return _SAMPLE_OPTIONS.sub(lambda found: f"`{command} {found[1] or found[2]}`", line)
+    line = line.replace("the same `demur sample`", f"`{sample_command(folder)[1]}`")
+    line = line.replace("demur run FILE", f"demur run {shlex.quote(file)}" if file else "demur run FILE")
+    if config.between:  # `demur sample` asks two models
+        return line
+    again = _sample_again(config, folder)
+    line = line.replace("(--ask-refused asks", f"(`{again} --ask-refused` asks")
+    line = line.replace("`demur sample` with --batch ", f"`{again} --batch` ")
+    line = _OF_BOTH.sub(lambda found: f"{found[1]} {_pair_options(config, priced_spec)}`", line)
+    return line if file else _SAMPLE_OPTIONS.sub(lambda found: f"`{again} {found[1] or found[2]}`", line)
 
 
 def results_command(folder: Path) -> str:
@@ -190,10 +206,13 @@ def results_command(folder: Path) -> str:
 
 
 def _sample_again(config: RunConfig, folder: Path) -> str:
-    sides = (("weak", config.weak), ("strong", config.strong))
-    pair = " ".join(f"--{role} {shlex.quote(model_spec(one))}" for role, one in sides)
     store = f" --store {shlex.quote(config.store)}" if config.store else ""
+    pair = _pair_options(config, model_spec)
     return f"demur sample {shlex.quote(named_from_here(str(config.prompts)))} {pair}{run_option(folder)}{store}"
+
+
+def _pair_options(config: RunConfig, spec: Callable[[ModelConfig], str]) -> str:
+    return f"--weak {shlex.quote(spec(config.weak))} --strong {shlex.quote(spec(config.strong))}"
 
 
 def swap_advice(folder: Path) -> str:
@@ -205,7 +224,7 @@ def swap_advice(folder: Path) -> str:
     if file and not config.between:
         command = f"change [weak] and [strong] round in {file}, then demur run {shlex.quote(file)} --again"
     else:
-        command = swap_command(config)
+        command = _of_run(swap_command(config), folder)
     return swap_words(why, command)
 
 
@@ -232,28 +251,6 @@ def asked_share(wish: tuple[str, str]) -> str:
 def _calibrate(prompts: str, options: str, router: Path) -> str:
     anyway = _anyway(_json(router / "router.json"))
     return f"demur calibrate {shlex.quote(prompts)} {options}{router_option(router)}{anyway}"
-
-
-def measuring_command(folder: Path) -> str:
-    """The command by which another folder's samples measure the usual run's router; empty where they cannot, because
-    they are of its training prompts, or have labels of their own."""
-    usual, config, served = Path(USUAL), config_of(folder), config_of(Path(USUAL))
-    if folder == usual or not config or not served or not is_router(usual / "router"):
-        return ""
-    same = [one.model for one in config.models] == [one.model for one in served.models]
-    if not same or "labels" in stages_made(folder) or _mostly_of(config, usual):
-        return ""
-    return f"demur grade --run {shlex.quote(str(folder))}"
-
-
-def _mostly_of(config: RunConfig, usual: Path) -> bool:
-    """Whether most of a run's prompts are those of another folder's run, or a copy of them."""
-    served = config_of(usual)
-    files = [Path(one.prompts) for one in (config, served) if one]
-    if len({*files}) < 2 or not all(one.is_file() for one in files):
-        return len({*files}) < 2
-    own, others = ({prompt.text for prompt in load_prompts(file)} for file in files)
-    return 2 * len(own & others) > len(own)
 
 
 def after_replay(

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from demur.cli import printing
+from demur.cli.advice import measuring_command
 from demur.cli.commands.inspect import AsJson
 from demur.cli.options import with_options
 from demur.cli.progress import progress_bar
@@ -23,7 +24,7 @@ from demur.config.named_run import USUAL
 from demur.errors import InputError
 from demur.records import SamplingSettings
 from demur.runs.lineage import stages_made
-from demur.runs.steps import in_whole, measuring_command
+from demur.runs.steps import in_whole
 
 RunFolder = Annotated[str, typer.Option(help="Folder of the run.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would happen and change nothing.")]
@@ -185,7 +186,7 @@ def sample(
         return printing.next_step("the same command without --dry-run")
     if json:
         return printing.as_json(spend)
-    printing.spend(replace(spend, notes=tuple(in_whole(note, Path(run)) for note in spend.notes)))
+    printing.spend(replace(spend, notes=tuple(in_whole(note, Path(run) / "router") for note in spend.notes)))
     return _after_sampling(run, batch=batch, batch_out=batch_out, batch_in=batch_in)
 
 

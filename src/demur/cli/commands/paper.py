@@ -12,6 +12,7 @@ from demur.cli import printing
 from demur.cli.commands.inspect import AllowEndpoint, AsJson, Force
 from demur.cli.progress import NOTHING_KEPT, progress_bar
 from demur.config import A_MODEL
+from demur.config.named_run import run_option
 from demur.config.names import ENCODERS
 from demur.errors import InputError
 from demur.runs.steps import share_command
@@ -240,7 +241,7 @@ def signals(
     if json:
         return printing.as_json(found)
     printing.lines(found.lines)
-    return printing.next_step("demur label --definition NAME, with the one whose AUROC is highest")
+    return printing.next_step(f"demur label --definition NAME{run_option(Path(run))}, with the one of highest AUROC")
 
 
 def tau(
@@ -262,7 +263,7 @@ def tau(
     if json:
         return printing.as_json(found)
     printing.lines(found.lines)
-    return printing.next_step("demur label --kind hard --tau TAU")
+    return printing.next_step(f"demur label --kind hard --tau TAU{run_option(Path(run))}")
 
 
 def _number(text: str) -> float:

@@ -77,9 +77,7 @@ def write_outcomes(run: Run, sets: Sequence[GradedSet], folder: Path) -> Exporte
     """The folder of an open run with these graded test sets."""
     train = run.complete(run.train_prompts)
     if not run.config.label.needs("samples"):
-        raise InputError(
-            f"{run.config.run}: its labels are not of samples; `demur label` with source entropy makes some"
-        )
+        raise InputError(f"{run.config.run}: its labels are not of samples; `demur label --from entropy` makes some")
     served = load_served(run, run.own.classifier(run.config.router.served))
     for one in sets:
         _write(folder / f"outcomes/{file_name(one.name)}.jsonl.gz", _set_rows(one, served, run))

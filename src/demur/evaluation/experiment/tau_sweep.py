@@ -152,8 +152,8 @@ def _entropies(rows: Sequence[Preference], where: str) -> tuple[FloatArray, Floa
     found = [(row.entropy_a, row.entropy_b) for row in rows]
     if any(None in pair for pair in found):
         raise InputError(
-            f"{where}: its labels are of kind {rows[0].kind!r} and carry no entropies; `demur label` with source "
-            "entropy makes some"
+            f"{where}: its labels are of kind {rows[0].kind!r} and carry no entropies; `demur label --from "
+            "entropy` makes some"
         )
     weak, strong = np.array(found, dtype=float).T
     return weak, strong

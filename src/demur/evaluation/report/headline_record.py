@@ -10,11 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from demur.config.named_run import in_run_file, of_router
 from demur.measure.threshold import KEPT, LEAST, KeptPoint
 from demur.records import Fact, Role, count_of, dollars, fact_lines
-from demur.runs.lineage import run_file_of
-from demur.runs.steps import in_whole
+from demur.runs.steps import in_its_words
 
 DECIDED, BY_SCORE = "that could be judged", "that the score decides"
 EXPECTED, SAMPLED = "as expected", "on the answers that were sampled"
@@ -57,14 +55,8 @@ class HeadlineBlock:
     def of_router(self, router: Path) -> HeadlineBlock:
         """The block of the router that is saved in a folder: the commands that its notes and cautions propose name
         it, or the run file of its run."""
-        file = run_file_of(router.parent) if router.name == "router" else ""
-
-        def in_its_words(line: str) -> str:
-            whole = in_whole(line, router.parent) if router.name == "router" else line
-            return in_run_file(of_router(whole, router), file)
-
-        notes = tuple((name, in_its_words(fact)) for name, fact in self.notes)
-        return replace(self, notes=notes, cautions=tuple(map(in_its_words, self.cautions)))
+        notes = tuple((name, in_its_words(fact, router)) for name, fact in self.notes)
+        return replace(self, notes=notes, cautions=tuple(in_its_words(one, router) for one in self.cautions))
 
     @property
     def lines(self) -> tuple[str, ...]:

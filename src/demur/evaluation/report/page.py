@@ -9,7 +9,7 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 
-from demur.config.named_run import in_folder
+from demur.config import ROUTER
 from demur.evaluation.report import figures
 from demur.evaluation.report.decisions import decisions_html, digits_of
 from demur.evaluation.report.headline_record import DECIDED, short
@@ -30,7 +30,7 @@ from demur.gate.quality.extra_samples import COLUMNS as COLUMNS_OF_GATE
 from demur.labels.targets import needs_in_words
 from demur.records import count_of, dollars
 from demur.runs.lineage import REPORT, keep_report
-from demur.runs.steps import in_whole
+from demur.runs.steps import in_its_words
 
 PICTURES = "curve.png", "curve.svg"
 COMMAND = re.compile(r"`([^`]+)`")
@@ -105,10 +105,10 @@ def prose(text: str) -> str:
 def _block(found: Evaluation) -> str:
     """The headline in the words of the commands: the result, what it rests on, what to be careful about."""
     block = found.block
-    facts = ((name, in_folder(fact, found.folder)) for name, fact in block.notes)
+    router = found.folder / ROUTER
+    facts = ((name, in_its_words(fact, router)) for name, fact in block.notes)
     notes = "".join(f"<dt>{escape(name)}</dt><dd>{prose(fact)}</dd>" for name, fact in facts)
-    whole = (in_whole(one.replace(SEE_TABLE, "See the table below"), found.folder) for one in found.block.cautions)
-    told = (in_folder(one, found.folder) for one in whole)
+    told = (in_its_words(one.replace(SEE_TABLE, "See the table below"), router) for one in found.block.cautions)
     cautions = _list(map(_sentence, told)) if block.cautions else ""
     return f'<p>{prose(block.sentence)}.</p><dl class="notes">{notes}</dl>{cautions}'
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from demur.errors import InputError
 from demur.gate.router import Router
-from demur.labels.beliefs.unknown import GUESSED, LEAST_TOLD
+from demur.labels.beliefs.unknown import GUESSED, LEAST_TOLD, judge_command
 from demur.records import BoolArray, FloatArray
 from demur.routing.known.known_prompts import Looked
 
@@ -69,8 +69,8 @@ def check_belief(router: Router, looked: Looked) -> None:
     if why := why_not_believed(router, looked):
         raise InputError(
             f"quality cannot be estimated: {why}; set the threshold by strong_share or usd_per_1k instead, and measure "
-            "what it keeps (`demur grade`, then `demur evaluate`), or let a judge label the prompts (`demur label "
-            "--from judge`)"
+            "what it keeps (`demur grade`, then `demur evaluate`), or let a judge label the prompts "
+            f"(`{judge_command(router.prompt_router.strong)}`)"
         )
 
 

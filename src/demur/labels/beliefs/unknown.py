@@ -14,6 +14,7 @@ something agreed, which is larger than that of all prompts.
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -149,12 +150,17 @@ def reason_of(reason: str, prompt: str) -> str:
     return "" if reason == FEW_EQUAL and is_question(prompt) else reason
 
 
-def check_told(unknown: Sequence[UnknownPrompt], prompts: int) -> None:
-    """Raise InputError where no prompt could be labelled."""
+def judge_command(model: str) -> str:
+    """The command that has one of a run's models label its prompts as a judge."""
+    return f"demur label --from judge --judge {shlex.quote(model)}"
+
+
+def check_told(unknown: Sequence[UnknownPrompt], prompts: int, strong: str) -> None:
+    """Raise InputError where no prompt could be labelled; ``strong``: the large model, which may judge."""
     if len(unknown) == prompts:
         raise InputError(
             f"none of {count_of(prompts, 'prompt')} can be labelled from its samples ({_most_common(unknown)}); "
-            "`demur label --from judge --judge MODEL` asks a model which answer is better"
+            f"`{judge_command(strong)}` asks the large model which answer is better"
         )
 
 
