@@ -33,8 +33,11 @@ from demur.evaluation.device.simulate_run import (
     read_fields,
     simulate,
 )
+from demur.evaluation.report.headline import training_headline
+from demur.gate.router import Router
 from demur.models.encoders.encoder import LetterEncoder
 from demur.paper.overhead.report import overhead
+from demur.routing.artifact import GATE_FILE
 from pairs import Answerer, running_pair, write_questions
 
 
@@ -128,15 +131,15 @@ def a_point(p95: float, usd: float | None, quality: float, share: float = 0.5) -
 
 def test_the_cheapest_point_that_keeps_the_latency_is_chosen_and_of_equals_the_better() -> None:
     points = (a_point(9.0, 0.1, 0.9), a_point(2.0, 0.5, 0.7), a_point(1.5, 0.5, 0.8), a_point(1.0, 0.9, 0.9))
-    assert Simulation(points, "", 2.0).chosen == points[2]
-    assert Simulation(points, "", 0.5).chosen is None
-    assert "no threshold keeps p95 at 0.5 s" in Simulation(points, "", 0.5).lines[-1]
-    assert Simulation(points, "", None).chosen is None
+    assert Simulation(points, "", 2.0, "").chosen == points[2]
+    assert Simulation(points, "", 0.5, "").chosen is None
+    assert "no threshold keeps p95 at 0.5 s" in Simulation(points, "", 0.5, "").lines[-1]
+    assert Simulation(points, "", None, "").chosen is None
 
 
 def test_with_unknown_prices_the_smallest_strong_share_is_the_cheapest() -> None:
     points = (a_point(1.0, None, 0.9, share=0.9), a_point(1.0, None, 0.8, share=0.2))
-    assert Simulation(points, "", 2.0).chosen == points[1]
+    assert Simulation(points, "", 2.0, "").chosen == points[1]
     assert math.isclose(points[1].p95, 1.0)
 
 
@@ -154,14 +157,15 @@ def test_a_run_is_simulated_at_every_share_with_its_own_lengths_prices_and_quali
     assert shares == sorted(shares)
     busy = [point.busy for point in found.points]
     assert busy[0] > 0 == busy[-1]
-    assert found.points[0].quality < found.points[-1].quality
+    first, last = found.points[0].quality, found.points[-1].quality
+    assert first is not None and last is not None and first < last
     assert found.chosen is not None
     assert picture.stat().st_size > 1000
 
 
 def test_thresholds_that_differ_are_printed_differently_and_points_that_do_not_differ_once() -> None:
     near = [replace(a_point(1.0 + i, 0.5, 0.7, share=i / 10), threshold=0.2799 + i * 1e-5) for i in range(3)]
-    printed = Simulation((*near,), "", 2.5).lines
+    printed = Simulation((*near,), "", 2.5, "").lines
     assert [float(line.split()[0]) for line in printed[1:4]] == [0.2799, 0.27991, 0.27992]
     (said,) = re.findall(r"at least cost: threshold (\S+) ", printed[-1])
     assert float(said) == 0.2799
@@ -242,8 +246,24 @@ def test_latency_energy_and_money_of_either_end_are_computed_by_hand(tmp_path: P
     assert 0.3 < middle.strong_share < 0.7
     assert middle.joules == pytest.approx(12 * (1 - middle.strong_share))
     assert middle.usd_per_1k == pytest.approx(0.013 * (1 - middle.strong_share) + 0.11 * middle.strong_share)
-    assert found.measured == "unknown, no prompt has gold answers: the strong share"
-    assert middle.quality == middle.strong_share
+    told = training_headline(Router.load(Path(run) / "router", encoder=LetterEncoder()), math.inf)
+    assert found.measured == "believed, from how the answers agree"
+    assert told.strong_quality is not None  # of 2,000 requests that are drawn, not of each prompt once
+    assert cloud.quality == pytest.approx(told.strong_quality, abs=0.05)
+    assert f"quality {device.quality:.3f} of {cloud.quality:.3f} always-strong" in found.lines[-1]
+
+
+def test_without_belief_the_quality_is_unknown_and_the_front_shows_the_calls_to_the_cloud(tmp_path: Path) -> None:
+    """What the samples let one believe is saved beside the gate, of which a router of elsewhere may have none."""
+    run, picture = trained(tmp_path, SUMS + COLOURS, (four_words, two_words)), tmp_path / "front.png"
+    Path(run, "router", GATE_FILE).unlink()
+    found = simulate(run, requests=500, p95=60.0, encoder=LetterEncoder(), picture=str(picture))
+    assert {point.quality for point in found.points} == {None}
+    assert found.measured.startswith("unknown: no prompt has gold answers")
+    assert found.points[0].line(4).split()[-1] == "unknown"
+    (panel, _) = front_figure([0.0, 0.5, 1.0], None, [3.0, 2.0, 1.0], [0.0, 1.0, 3.0], None).axes
+    assert panel.get_ylabel() == "share of calls to the cloud"
+    assert panel.lines[0].get_ydata().tolist() == [0.0, 0.5, 1.0]
 
 
 def test_unknown_prompts_go_where_the_gateway_sends_them(tmp_path: Path) -> None:

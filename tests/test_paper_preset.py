@@ -126,6 +126,7 @@ def test_the_sweep_of_a_run(tmp_path: Path, pair: Pair) -> None:
     assert "SE rao_blackwell, difference symmetric; by the accuracy of first answers " in lines[0]
     assert re.match(r" +0\.1( +\d+%){4}", lines[4])
     assert len(lines) == 2 + 9 + 1
+    assert "takes 40 test prompts with gold answers" in lines[-1]  # grades by hand are of training prompts
 
 
 def test_the_related_systems_are_trained_by_name_and_served(tmp_path: Path, pair: Pair) -> None:

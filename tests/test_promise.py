@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -99,7 +100,7 @@ def test_the_ledger_sets_what_was_saved_beside_the_promise(tmp_path: Path, monke
     url = written(Path("run/ledger.sqlite"), [*[LARGE] * 8, LOCAL])
     basis = "measured on 480 training prompts"
     line = (
-        f"promised at threshold 0.5000: 15% saved ({basis}); so far 11%, where others like these 9 may save -14% to 36%"
+        f"promised at threshold 0.5000: 15% saved ({basis}); so far 11%, where others like these 9 may save 0% to 36%"
     )
     for lines in (said("ledger", url).splitlines(), said("ledger", url, "--by", "day").splitlines()):
         assert line in lines
@@ -111,6 +112,17 @@ def test_the_ledger_sets_what_was_saved_beside_the_promise(tmp_path: Path, monke
     assert promise_of(url, since=2000.0) is None
     (router / "router.json").write_text('{"calibration": {"threshold": 0.6}}')  # of which no headline is kept
     assert "promised" not in said("ledger", url)
+
+
+def test_only_where_a_request_cost_more_than_always_strong_others_may_lose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A check of its answer made one dearer; where none lost, the interval ends at nothing saved."""
+    monkeypatch.chdir(tmp_path)
+    promised(0.15)
+    url = written(Path("run/ledger.sqlite"), [*[LARGE] * 8, LOCAL, replace(LOCAL, usd=1.5)])
+    (low,) = re.findall(r"may save (\S+)% to", said("ledger", url))
+    assert int(low) < 0
 
 
 @pytest.mark.parametrize(("promise", "word"), [(0.5, "less"), (0.02, "more")])

@@ -26,7 +26,7 @@ from demur.records import OnUnknown
 from demur.runs import run as opened
 from demur.runs.lineage import GRADES_FILE, keep_advice, keep_made, keep_wish
 from demur.runs.proposed_share import share_notes
-from demur.runs.steps import next_command
+from demur.runs.steps import next_command, share_command
 from pairs import questions
 from test_headline import with_open_ended
 
@@ -139,3 +139,13 @@ def test_a_gateway_that_loads_a_router_without_a_threshold_names_the_share_that_
     gateway = SimpleNamespace(settings=GatewaySettings(router="run/router"), decider=decider)
     note = uncalibrated_note(cast("Gateway", gateway))
     assert note == f", the middle of the training scores until one is set: {proposed[1]}"
+
+
+@pytest.mark.parametrize(("share", "asked"), [(137 / 480, "0.286"), (0.5, "0.5"), (0.7642, "0.764"), (0.2, "0.2")])
+def test_a_proposed_share_is_not_rounded_below_what_a_threshold_can_give(share: float, asked: str) -> None:
+    """137 of 480 prompts go to the large model whatever the threshold: 28.54 %."""
+    folder = Path("run")
+    folder.mkdir()
+    keep_made(folder, "routers", "")
+    keep_advice(folder, None, least_share=137 / 480, scope="")
+    assert share_command(folder, share).endswith(f"--strong-share {asked}")

@@ -64,7 +64,8 @@ class Promise:
         share, margin = _percent(self.so_far.share), _percent(self.so_far.margin)
         these = "this one" if self.so_far.requests == 1 else f"these {self.so_far.requests:,}"
         most = min(100, share + margin)  # nobody saves more than all
-        return f"{share}%, where others like {these} may save {share - margin}% to {most}%"
+        least = share - margin if self.so_far.loses else max(0, share - margin)
+        return f"{share}%, where others like {these} may save {least}% to {most}%"
 
 
 def promise_of(ledger: str, folder: Path | None = None, *, since: float = 0.0) -> Promise | None:

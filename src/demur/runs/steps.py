@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -230,9 +231,11 @@ def swap_advice(folder: Path) -> str:
 
 def share_command(folder: Path, share: float) -> str:
     """The command that sets a run's threshold so that this share of its own prompts goes to the large model."""
-    config = config_of(folder)
+    config, rounded = config_of(folder), f"{share:.3g}"
+    if float(rounded) < least_share_of(folder) <= share:  # which no threshold would give
+        rounded = f"{math.ceil(1000 * share) / 1000:.3g}"
     prompts = named_from_here(str(config.prompts)) if config else "prompts.jsonl"
-    return _calibrate(prompts, f"--strong-share {share:.3g}", folder / "router")
+    return _calibrate(prompts, f"--strong-share {rounded}", folder / "router")
 
 
 def calibrate_as_before(folder: Path) -> str:

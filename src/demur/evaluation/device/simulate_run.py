@@ -24,16 +24,18 @@ from demur.evaluation.device.edge_cloud import (
 from demur.evaluation.device.front_figure import front_figure
 from demur.evaluation.evaluate_run import load_served
 from demur.evaluation.report.figures import check_matplotlib, save
-from demur.evaluation.report.headline import expected_use
+from demur.evaluation.report.headline import WITHOUT_SAMPLES, believed_pair, expected_use
 from demur.evaluation.results import first_quality
 from demur.files import check_output
+from demur.gate.quality.believed_quality import judged_prompts, why_not_believed
 from demur.gate.router import Router
 from demur.limits import from_mapping
 from demur.measure.threshold import threshold_for_share
 from demur.models.prices import Price
 from demur.prompts.grading import grade
-from demur.records import Encoder, FloatArray, Prompt, Sample, dollars
+from demur.records import BoolArray, Encoder, FloatArray, Prompt, Sample, count_of, dollars
 from demur.routing.decision import digits_apart
+from demur.routing.known.known_prompts import Looked
 from demur.runs.run import Own, Run, open_run
 
 Side = TypeVar("Side", Edge, Cloud)
@@ -54,15 +56,16 @@ class OperatingPoint:
     diverted: float  # share of the requests that the queue sent to the cloud
     usd_per_1k: float | None  # None: a price is unknown
     joules: float  # per request, on the device
-    quality: float
+    quality: float | None  # None: not known
 
     def line(self, digits: int) -> str:
         """The point as a row of the table, its threshold in so many digits."""
         usd = "unknown" if self.usd_per_1k is None else dollars(self.usd_per_1k)
+        quality = "unknown" if self.quality is None else f"{self.quality:.3f}"
         return (
             f"{self.threshold:>{threshold_width(digits)}.{digits}f} {self.strong_share:>7.0%} {self.p50:>7.2f} "
             f"{self.p95:>8.2f} {self.queue:>7.1f} {self.busy:>6.0%} {self.diverted:>9.0%} {usd:>10} "
-            f"{self.joules:>8.1f} {self.quality:>8.3f}"
+            f"{self.joules:>8.1f} {quality:>8}"
         )
 
 
@@ -84,8 +87,9 @@ class Simulation:
     """The operating points that differ, by rising strong share, and how the quality was measured."""
 
     points: tuple[OperatingPoint, ...]
-    measured: str
+    measured: str  # how the quality was
     p95: float | None  # seconds that were asked for
+    drawn: str  # of what the requests are
 
     @property
     def chosen(self) -> OperatingPoint | None:
@@ -93,19 +97,28 @@ class Simulation:
         if self.p95 is None:
             return None
         kept = [point for point in self.points if point.p95 <= self.p95]
-        return min(kept, key=lambda point: (point.usd_per_1k or point.strong_share, -point.quality), default=None)
+        return min(
+            kept, key=lambda point: (point.usd_per_1k or point.strong_share, -(point.quality or 0)), default=None
+        )
 
     @property
     def lines(self) -> tuple[str, ...]:
         """The table, and the point that was asked for."""
         digits = digits_apart([point.threshold for point in self.points])
-        rows = (header(digits), *(point.line(digits) for point in self.points), f"quality: {self.measured}")
+        notes = (f"quality: {self.measured}", f"requests: {self.drawn}")
+        rows = (header(digits), *(point.line(digits) for point in self.points), *notes)
         if self.p95 is None:
             return rows
         if self.chosen is None:
             return (*rows, f"no threshold keeps p95 at {self.p95:g} s: give the device more slots, or a --longest-wait")
-        share = f"strong share {self.chosen.strong_share:.0%}, quality {self.chosen.quality:.3f}"
-        return (*rows, f"p95 {self.p95:g} s at least cost: threshold {self.chosen.threshold:.{digits}f} ({share})")
+        said = f"strong share {self.chosen.strong_share:.0%}, quality {self._quality_of(self.chosen)}"
+        return (*rows, f"p95 {self.p95:g} s at least cost: threshold {self.chosen.threshold:.{digits}f} ({said})")
+
+    def _quality_of(self, point: OperatingPoint) -> str:
+        """Beside that of the large model alone, where one of the points is that."""
+        best = next((one.quality for one in self.points if one.strong_share == 1), None)
+        of = "" if best is None else f" of {best:.3f} always-strong"
+        return "unknown" if point.quality is None else f"{point.quality:.3f}{of}"
 
 
 def simulate(
@@ -179,7 +192,9 @@ def simulate_run(
     for share in SHARES:
         threshold = threshold_for_share(finals, share).threshold
         points.append(world.point(threshold, at, drawn, (longest_wait, longest_queue), seed))
-    return Simulation(distinct(points), world.measured, p95)
+    where = f"{len(at):,} drawn at random from {count_of(len(prompts), 'prompt')}"
+    drawn_from = f"{where}, so shares and USD differ a little from those of `demur calibrate`"
+    return Simulation(distinct(points), world.measured, p95, drawn_from)
 
 
 def distinct(points: Sequence[OperatingPoint]) -> tuple[OperatingPoint, ...]:
@@ -204,14 +219,7 @@ class _World:
         self.cloud_seconds = cloud_seconds(far, np.array([len(text.encode()) for text in texts]), self.strong_tokens)
         prices = run.pair.weak.price, run.pair.strong.price
         self.usd = [_usd(price, side) for price, side in zip(prices, (weak, strong), strict=True)]
-        graded = all(one.answers for one in prompts)
-        if graded:
-            grader = run.own.grader or grade
-            sides = (run.samples.weak, run.samples.strong)
-            self.quality = [first_quality(prompts, side, grader) for side in sides]
-        else:
-            self.quality = [np.zeros(len(prompts)), np.ones(len(prompts))]
-        self.measured = "of one graded answer" if graded else "unknown, no prompt has gold answers: the strong share"
+        self.quality, self.judged, self.measured = _quality(run, router, prompts, self.looked)
 
     def point(
         self, threshold: float, arrivals: FloatArray, drawn: np.ndarray, limits: tuple[float, float], seed: int
@@ -231,7 +239,9 @@ class _World:
         if all(each is not None for each in self.usd):
             weak_usd, strong_usd = (np.asarray(each)[drawn] for each in self.usd)
             usd = 1000 * float((weak_usd * answers + strong_usd * in_cloud).mean())
-        quality = np.where(in_cloud, self.quality[1][drawn], self.quality[0][drawn])
+        quality, judged = None, self.judged[drawn]
+        if self.quality and judged.any():
+            quality = float(np.where(in_cloud, self.quality[1][drawn], self.quality[0][drawn])[judged].mean())
         joules = self.device.joules_per_token * float((self.weak_tokens[drawn] * answers).mean())
         p50, p95 = np.quantile(found.latency, [0.5, 0.95])
         return OperatingPoint(
@@ -244,8 +254,28 @@ class _World:
                 found.queue,
                 found.busy,
             ),
-            *(float(found.diverted.mean()), usd, joules, float(quality.mean())),
+            *(float(found.diverted.mean()), usd, joules, quality),
         )
+
+
+def _quality(
+    run: Run, router: Router, prompts: Sequence[Prompt], looked: Looked
+) -> tuple[Sequence[FloatArray], BoolArray, str]:
+    """(n,) quality of both models, of which prompts it is, (n,), and how it is known; no arrays where it is not.
+
+    Without gold answers it is believed, as the headline of `demur train` has it.
+    """
+    everything = np.ones(len(prompts), dtype=bool)
+    if all(one.answers for one in prompts):
+        grader, sides = run.own.grader or grade, (run.samples.weak, run.samples.strong)
+        return [first_quality(prompts, side, grader) for side in sides], everything, "of one graded answer"
+    believed = believed_pair(router, looked, [one.text for one in prompts])
+    if believed is None:
+        why = why_not_believed(router, looked) or WITHOUT_SAMPLES
+        return (), everything, f"unknown: no prompt has gold answers, and it cannot be believed, since {why}"
+    judged = judged_prompts(router, looked)
+    of = "" if judged.all() else f"; of the {judged.mean():.0%} of the prompts that could be judged"
+    return believed, judged, f"believed, from how the answers agree{of}"
 
 
 def _answer_tokens(samples: Sequence[Sequence[Sample]]) -> FloatArray:
@@ -304,9 +334,11 @@ def draw_front(found: Simulation, file: Path) -> None:
     """Quality against the 95th percentile of the latency and against USD, a point per threshold. Raises InputError."""
     points, chosen = found.points, found.chosen
     usd = [point.usd_per_1k for point in points]
+    shares, quality = [point.strong_share for point in points], [point.quality for point in points]
+    known = [one for one in quality if one is not None]
     figure = front_figure(
-        [point.strong_share for point in points],
-        [point.quality for point in points],
+        shares,
+        known if len(known) == len(points) else None,
         [point.p95 for point in points],
         [one for one in usd if one is not None] if None not in usd else None,
         None if chosen is None else points.index(chosen),

@@ -72,7 +72,8 @@ class TauSweep:
     def sentence(self) -> str:
         """What tuning tau comes to."""
         if self.best is None:
-            return "no graded prompts to measure APGR on: balance and ties are all that can be told"
+            needed = f"{2 * FEWEST} test prompts with gold answers"
+            return f"APGR is not measured, which takes {needed}: balance and ties are all that can be told"
         usual = next(row for row in self.rows if row.tau == USUAL)
         return (
             f"tau {self.best.tau:g} has the largest APGR on the half for choosing; on the other half it has "

@@ -21,6 +21,7 @@ _SUMS = (
     "sum((usd_strong - usd) * (usd_strong - usd))",
     "sum((usd_strong - usd) * usd_strong)",
     "sum(usd_strong * usd_strong)",
+    "min(usd_strong - usd)",
     "sum(usd_strong_error)",
     "sum(usd_strong_spread * usd_strong_spread)",
     "sum(case when usd_strong_error is null or usd_strong_spread is null then 1 else 0 end)",
@@ -34,6 +35,7 @@ class SavedSoFar:
     requests: int
     share: float  # of always-strong's cost; negative for a loss
     margin: float  # half of the 95 % interval of `share`
+    loses: bool  # one of them cost more than the large model's answer would have
 
 
 def saved_so_far(url: str, threshold: float, *, since: float = 0.0) -> SavedSoFar | None:
@@ -43,7 +45,9 @@ def saved_so_far(url: str, threshold: float, *, since: float = 0.0) -> SavedSoFa
         f"select {', '.join(_SUMS)} from decisions where threshold = ? and score is not null and role <> '{DECIDED}' "
         "and usd is not null and usd_strong is not null and at >= ?"
     )
-    requests, saved, strong, *products, error, variance, unguarded = query_ledger(url, query, (threshold, since))[0]
+    requests, saved, strong, *products, least, error, variance, unguarded = query_ledger(
+        url, query, (threshold, since)
+    )[0]
     if not requests or strong <= 0 or unguarded:
         return None
     share = saved / strong
@@ -55,6 +59,7 @@ def saved_so_far(url: str, threshold: float, *, since: float = 0.0) -> SavedSoFa
             _draw_error(share, strong, *products),
             (1 - share) * math.hypot(error, math.sqrt(variance)) / strong,
         ),
+        least < 0,
     )
 
 
