@@ -18,6 +18,7 @@ from demur.cli.main import app, main
 from demur.errors import BudgetError, InputError
 from demur.runs.lineage import keep_run_file
 from demur.runs.steps import in_its_words, in_whole
+from demur.testing import fake_endpoint, in_a_thread
 from pairs import Pair, running_pair, write_questions
 
 
@@ -128,3 +129,22 @@ def test_a_commands_error_is_whole(
     assert first[:2] == ["sample", "OTHER.jsonl"]
     assert "--weak" in first
     assert "--strong" in first
+
+
+def test_the_labels_of_a_judge_that_thinks_first_allow_it_as_long_replies(tmp_path: Path) -> None:
+    """The command to label a run by it, as `demur judge` prints it, went on with replies of 24 tokens."""
+    items = [{"question": f"What is {i} plus 1?", "responses": {"a": str(i + 1), "b": "none"}} for i in range(4)]
+    (tmp_path / "items.jsonl").write_text("".join(json.dumps(one) + "\n" for one in items))
+    with in_a_thread(fake_endpoint(lambda prompt, seed: "LLM 1")) as wise:
+        given = [
+            str(tmp_path / "items.jsonl"),
+            "--judge",
+            f"wise@{wise.base_url}",
+            "--store",
+            str(tmp_path / "j.sqlite"),
+        ]
+        for options, more in (([], []), (["--max-tokens", "2000"], ["--judge-tokens", "2000"])):
+            said = run_command(["judge", *given, *options])
+            command = next(line for line in said.splitlines() if line.startswith("next: ")).removeprefix("next: demur ")
+            words = shlex.split(command.partition(",")[0])
+            assert words == ["label", "--from", "judge", "--judge", f"wise@{wise.base_url}", *more]

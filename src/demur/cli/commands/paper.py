@@ -11,7 +11,7 @@ import typer
 from demur.cli import printing
 from demur.cli.commands.inspect import AllowEndpoint, AsJson, Force
 from demur.cli.progress import NOTHING_KEPT, progress_bar
-from demur.config import A_MODEL
+from demur.config import A_MODEL, LabelConfig
 from demur.config.named_run import run_option
 from demur.config.names import ENCODERS
 from demur.errors import InputError
@@ -204,6 +204,7 @@ def judge(
 
     Printed are scores with intervals, the judge's position bias, and its agreement with gold answers.
     """
+    from demur.labels.beliefs.unknown import judge_command
     from demur.labels.judge.judge import judge as run_judge
 
     with progress_bar() as progress:
@@ -220,7 +221,8 @@ def judge(
     if json:
         return printing.as_json(found)
     printing.lines(found.lines)
-    return printing.next_step(f"demur label --from judge --judge {shlex.quote(judge)}, to label a run by this judge")
+    tokens = "" if max_tokens == LabelConfig().judge_tokens else f" --judge-tokens {max_tokens}"
+    return printing.next_step(f"{judge_command(judge)}{tokens}, to label a run by this judge")
 
 
 def signals(
