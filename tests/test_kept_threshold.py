@@ -29,16 +29,26 @@ def pair() -> Iterator[Pair]:
         yield found
 
 
-def run_file(folder: Path, pair: Pair, *, share: float = 0.4, strong: str = "", name: str = "run.toml") -> Path:
+def run_file(
+    folder: Path,
+    pair: Pair,
+    *,
+    share: float | None = 0.4,
+    strong: str = "",
+    name: str = "run.toml",
+    gate: str = "auto",
+) -> Path:
     file = folder / name
     prompts = write_questions(folder / "prompts.jsonl", gold=False)
+    asked = "" if share is None else f"strong_share = {share}\n"
     file.write_text(
-        f'prompts = "{prompts}"\nrun = "{folder}/run"\nstrong_share = {share}\n'
+        f'prompts = "{prompts}"\nrun = "{folder}/run"\n{asked}'
         f'[weak]\nmodel = "small"\nbase_url = "{pair.weak.base_url}"\nusd_per_million_input = 0\n'
         "usd_per_million_output = 0\n"
         f'[strong]\nmodel = "large"\nbase_url = "{strong or pair.strong.base_url}"\nusd_per_million_input = 10\n'
         "usd_per_million_output = 10\n"
         '[sampling]\nn = 4\n[label]\nentailment = "exact"\n[router]\nmethods = ["logistic"]\nserve = "logistic"\n'
+        f'gate = "{gate}"\n'
     )
     return file
 
@@ -58,6 +68,37 @@ def test_a_threshold_set_after_a_run_is_kept_while_the_router_is_the_same(tmp_pa
     assert "is replaced, because the run asks for another strong share; its guarantee holds no more" in other.kept
     assert other.calibration.asked == "strong share 50%"
     assert not (router / CERTIFICATE).exists()
+
+
+def test_a_run_without_a_strong_share_has_the_threshold_of_the_one_that_train_proposes(
+    tmp_path: Path, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was set for 30%, whatever that kept. The small model knows the colours, which are half of the prompts."""
+    monkeypatch.chdir(tmp_path)
+    file = run_file(tmp_path, pair, share=None)
+    found = demur.run(file)
+    assert found.headline.kept_here is not None
+    assert found.headline.kept_here >= 0.95
+    assert 0.4 < found.headline.strong_share < 0.7
+    done = RUNNER.invoke(app, ["train"]).output
+    share = found.calibration.asked.removeprefix("strong share ")
+    assert re.search(rf"^a strong share of {share} keeps \d+% of the large model's quality", done, re.M)
+    assert done.splitlines()[-1] == f"next: demur calibrate prompts.jsonl --strong-share {int(share[:-1]) / 100:.2g}"
+    assert "the run file asks for" not in done
+
+
+@pytest.mark.parametrize("gate", ["off", "on"])
+def test_a_threshold_of_calibrate_stands_where_the_file_asks_for_no_share(
+    tmp_path: Path, pair: Pair, gate: str
+) -> None:
+    """With a gate it was taken for the run's own, and replaced without a word."""
+    file = run_file(tmp_path, pair, share=0.4, gate=gate)
+    demur.run(file)
+    prompts, router = tmp_path / "prompts.jsonl", str(tmp_path / "run" / "router")
+    set_to = demur.calibrate(prompts, router=router, strong_share=0.6)
+    found = demur.run(run_file(tmp_path, pair, share=None, gate=gate))
+    assert "is kept, because the router is unchanged" in found.kept
+    assert found.calibration.threshold == set_to.threshold
 
 
 def test_grades_change_the_quality_alone(tmp_path: Path, pair: Pair) -> None:

@@ -35,8 +35,20 @@ def test_the_written_file_is_read_as_what_was_asked_for(tmp_path: Path) -> None:
     assert f"next: demur run {path}" in done.stderr
     assert read_run_file(path) == PLAIN
     text = path.read_text()
-    assert "\n# Stop before sampling costs more than this many USD.\n# max_usd =\n" in text
+    assert "\n# Stop before the run has cost more than this many USD.\n# max_usd =\n" in text
     assert "\n# Longest answer, in tokens.\n# max_tokens = 64\n" in text
+    assert "\n# strong_share =\n" in text  # what training proposes, not a share that may keep little
+
+
+def test_a_limit_of_costs_is_written_and_without_one_the_estimate_is_proposed(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    done = CliRunner().invoke(app, [*FLAGS, "--to", str(path), "--max-usd", "2"])
+    assert read_run_file(path) == replace(PLAIN, max_usd=2.0)
+    assert "--dry-run" not in done.stderr
+    free = CliRunner().invoke(app, [*FLAGS, "--to", str(path), "--force"]).stderr
+    (estimate,) = [line for line in free.splitlines() if line.startswith("or: ")]
+    command = "demur sample p.jsonl --weak smollm2-135m --strong 'gpt-4o@https://api.openai.com/v1#MY_KEY#usd=2.5/10'"
+    assert estimate == f"or:   {command} --dry-run   (what sampling can cost; max_usd in {path} limits it)"
 
 
 def test_every_default_behind_a_sign_is_the_default(tmp_path: Path) -> None:
@@ -98,8 +110,11 @@ def test_at_a_terminal_only_what_no_option_says_is_asked(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(begin, "sys", Terminal)
     monkeypatch.chdir(tmp_path)
-    done = CliRunner().invoke(app, ["init", "--weak", WEAK], input=f"{STRONG}\np.jsonl\n")
+    done = CliRunner().invoke(app, ["init", "--weak", WEAK], input=f"{STRONG}\np.jsonl\n\n")
     assert done.exit_code == 0
+    limited = CliRunner().invoke(app, ["init", "--weak", WEAK, "--to", "b.toml"], input=f"{STRONG}\np.jsonl\n2.5\n")
+    assert "The most that the run may cost" in limited.stdout
+    assert read_run_file(tmp_path / "b.toml").max_usd == 2.5
     assert [word in done.stdout for word in ("The small model", "The large model", "The prompts")] == [
         False,
         True,

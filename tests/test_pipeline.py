@@ -33,6 +33,7 @@ from demur.routing.prompt_router import Decision, PromptRouter, TrainingPrompt
 from demur.routing.train import train_router
 from demur.runs import run as opened
 from demur.runs.lineage import headline_of
+from demur.runs.steps import first_share
 from pairs import Pair, questions, running_pair, write_questions
 
 
@@ -249,7 +250,8 @@ def test_a_run_file_names_the_source_and_the_report_says_so(
     )
     found = demur.run(tmp_path / "run.toml")
     printing.outcome(found)
-    assert f"{found.calibration.threshold:.4f}, for a strong share of 30%" in capsys.readouterr().out
+    share = f"{first_share(tmp_path / 'run'):.0%}"  # the file asks for none
+    assert f"{found.calibration.threshold:.4f}, for a strong share of {share}" in capsys.readouterr().out
     assert {row.kind for row in found.labels.preferences} == {"accuracy soft"}
     page = (tmp_path / "run" / "report.html").read_text()
     assert "Targets (accuracy soft): " in page

@@ -24,9 +24,9 @@ from demur.evaluation.report.headline_record import Headline
 from demur.evaluation.report.page import write_report
 from demur.evaluation.results import Evaluation
 from demur.evaluation.thresholds.kept_threshold import keep_threshold, threshold_there
+from demur.evaluation.thresholds.share_figures import calibration_of_run
 from demur.files import hash_of_file
 from demur.gate.router import Router
-from demur.gate.shares import calibration_of_share
 from demur.gate.train import SWITCHED_OFF, train_gate
 from demur.labels.beliefs.unknown import UNKNOWN_FILE, write_unknown
 from demur.labels.from_samples import Labels
@@ -102,7 +102,7 @@ def run_config(
         router = train_stage(run)  # fit every router on the train prompts
         config.save()  # only now: a run that failed must leave the record of what is there
         gated = gate_stage(run, router)  # learn when to look at the weak model's answer
-        # the threshold that sends strong_share to the strong model, unless another was set for this router since
+        # the threshold of strong_share, or of the share that training proposes, unless another was set since
         calibration, kept = keep_threshold(config.served_router, before, calibrate_stage(run, gated))
         by_gold = evaluate_by_gold(run)  # cost and quality on the test prompts
         sets = measure_test_sets(run)  # the run's separate ones, which `demur reproduce --run` reads
@@ -174,7 +174,7 @@ def gate_stage(run: Run, router: PromptRouter) -> Router:
 
 def calibrate_stage(run: Run, gated: Router) -> Calibration:
     """The router's threshold for the run's strong share, by quantile of its last scores on the training prompts."""
-    calibration = calibration_of_share(gated, run.config.strong_share)
+    calibration = calibration_of_run(gated, run.config.folder, run.config.strong_share)
     save_calibration(run.config.served_router, calibration)
     return calibration
 

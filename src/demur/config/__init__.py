@@ -298,7 +298,11 @@ class RunConfig:
     test_share: float = setting(
         "Of the prompts with gold answers, kept for measuring; by hash of id.", 0.5, at_least=0, at_most=1
     )
-    strong_share: float = setting("The threshold is set for this share of calls to the strong model.", 0.3, **_FRACTION)
+    strong_share: float | None = setting(
+        "The threshold is set for this share of calls to the strong model; not given: for the one training proposes.",
+        None,
+        **_FRACTION,
+    )
     max_usd: float | None = setting("Stop before the run has cost more than this many USD.", None, **_NOT_NEGATIVE)
     # Read, it has been filled in: it is empty then.
     preset: str = setting("paper: the paper's settings, for all keys that are not given.", "")

@@ -9,7 +9,6 @@ from demur.runs.lineage import (
     advice_of,
     advice_scope,
     least_share_of,
-    run_file_of,
     share_figures_of,
     unknown_quality_of,
     wish_of,
@@ -21,6 +20,7 @@ from demur.runs.steps import (
     first_share,
     is_router,
     next_command,
+    run_share,
     threshold_of,
 )
 
@@ -29,10 +29,10 @@ NEAR = 0.005  # shares are said in whole hundredths
 
 def proposed_shares(folder: Path) -> tuple[float, ...]:
     """The strong shares that commands on a run's router may propose, but the one that `advice_of` is of."""
-    config, point, wish = config_of(folder), advice_of(folder), wish_of(folder)
+    point, wish, in_file = advice_of(folder), wish_of(folder), run_share(folder)
     found = {first_share(folder)}
     found |= {float(share)} if wish and (share := asked_share(wish)) else set()
-    found |= {config.strong_share} if config and run_file_of(folder) else set()
+    found |= set() if in_file is None else {in_file}
     return tuple(sorted(one for one in found if point is None or abs(one - point.share) >= NEAR))
 
 
@@ -51,8 +51,8 @@ def share_notes(folder: Path, command: str = "") -> tuple[str, ...]:
     begin = f"{share:.0%} is a share to begin with"
     if least:
         begin += f": {least:.0%} of the prompts are unknown and go to the large model whatever the threshold"
-    if run_file_of(folder) and config:
-        share = config.strong_share
+    if (in_file := run_share(folder)) is not None:
+        share = in_file
         begin = f"the run file asks for a strong share of {share:.0%}"
     if again:
         share = float(asked)
@@ -74,7 +74,7 @@ def share_notes(folder: Path, command: str = "") -> tuple[str, ...]:
     found = f"a strong share of {point.share:.0%} keeps {kept}{paid}"
     if round(point.kept, 2) > KEPT:  # `least_quality` asks for both, of which the second is more here
         whose = (f"  {LEAST}", *whose)
-    another = run_file_of(folder) or (again and round(share, 2) != point.share)
+    another = in_file is not None or (again and round(share, 2) != point.share)
     return (found, *whose, *why) if another else (found, *whose)
 
 

@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 from demur.config import RunConfig
 from demur.errors import InputError
 from demur.files import as_toml, check_output, write_whole
-from demur.limits import default_of, text_of
+from demur.limits import check_number, default_of, text_of
 from demur.models.local import parse_model
 
 WIDTH = 100  # of comments
@@ -26,7 +26,13 @@ def check_new(file: str | Path, *, force: bool = False) -> None:
 
 
 def new_run_file(
-    file: str | Path = "run.toml", *, weak: str, strong: str, prompts: str, force: bool = False
+    file: str | Path = "run.toml",
+    *,
+    weak: str,
+    strong: str,
+    prompts: str,
+    max_usd: float | None = None,
+    force: bool = False,
 ) -> RunConfig:
     """Write a run file for two models, as `demur sample` names them, and return what it says.
 
@@ -35,7 +41,8 @@ def new_run_file(
     check_new(file, force=force)
     if not prompts.strip():
         raise InputError("prompts is empty; name a file, or a named set such as nq-open:500")
-    config = RunConfig(prompts, parse_model(weak), parse_model(strong))
+    check_number(max_usd, "max_usd", at_least=0)
+    config = RunConfig(prompts, parse_model(weak), parse_model(strong), max_usd=max_usd)
     write_whole(Path(file), run_file_text(config))
     return config
 

@@ -81,7 +81,8 @@ def steps_of(folder: Path) -> tuple[Step, ...]:
     labels = _lines(folder / "preferences.jsonl")
     threshold = threshold_of(router)
     anyway = _anyway(record)
-    strong_share = config.strong_share if config and run_file_of(folder) else first_share(folder)
+    asked = run_share(folder)
+    strong_share = first_share(folder) if asked is None else asked
     measured = [str(folder / name) for name in (REPORT, "graded.jsonl", GRADES_FILE) if (folder / name).is_file()]
     newer_than = newer_than_report(folder)
     ledger, gateways = folder / "ledger.sqlite", gateways_of(router)
@@ -151,6 +152,12 @@ def calibrate_command(prompts: str, router: Path, strong_share: float) -> str:
 def calibrate_next(router: Path) -> str:
     """The command that sets a saved router's threshold as its run proposes it."""
     return next(one.command for one in steps_of(router.parent) if one.name == "calibrate")
+
+
+def run_share(folder: Path) -> float | None:
+    """The strong share that the run file of a folder's run asks for; None where none does."""
+    config = config_of(folder)
+    return config.strong_share if config and run_file_of(folder) else None
 
 
 def first_share(folder: Path) -> float:

@@ -86,6 +86,9 @@ def init(
         str | None, typer.Option(help="JSONL or CSV file, a named set such as nq-open:500, or a mix a+b.")
     ] = None,
     to: Annotated[Path, typer.Option(help="The file that is written.")] = Path("run.toml"),
+    max_usd: Annotated[
+        float | None, typer.Option(help="The most that the run may cost in all, in USD.  [default: no limit]")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Write a commented run file. At a terminal, ask for what no option gives."""
@@ -93,9 +96,15 @@ def init(
 
     check_new(to, force=force)
     said = _ask({"weak": weak, "strong": strong, "prompts": prompts})
-    new_run_file(to, **said, force=force)
+    if max_usd is None and sys.stdin.isatty():
+        limit = typer.prompt("The most that the run may cost, in USD (empty: no limit)", default="", show_default=False)
+        max_usd = _read_usd(limit)
+    config = new_run_file(to, **said, max_usd=max_usd, force=force)
     typer.echo(f"wrote {printing.printable(str(to))}")
-    printing.next_step(f"demur run {shlex.quote(str(to))}")
+    pair = " ".join(f"--{role} {shlex.quote(said[role])}" for role in ("weak", "strong"))
+    estimate = f"demur sample {shlex.quote(said['prompts'])} {pair} --dry-run"
+    others = [f"{estimate}   (what sampling can cost; max_usd in {to} limits it)"] if config.max_usd is None else []
+    printing.next_step(f"demur run {shlex.quote(str(to))}", others=others)
 
 
 def schema(
@@ -203,6 +212,14 @@ def _after_sampling(run: str, *, batch: bool, batch_out: str | None, batch_in: l
     if unseen := measuring_command(Path(run)):
         printing.explanation(f"to measure {USUAL}/router on these prompts: {unseen}; to train another router on them:")
     return printing.next_in(run)
+
+
+def _read_usd(said: str) -> float | None:
+    """A limit of costs as a person types it; None of nothing. Raises InputError."""
+    try:
+        return float(said.strip().removeprefix("$")) if said.strip() else None
+    except ValueError:
+        raise InputError(f"{said!r} is no number of USD; give one such as 2.50, or nothing for no limit") from None
 
 
 def _ask(given: dict[str, str | None]) -> dict[str, str]:

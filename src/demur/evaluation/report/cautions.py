@@ -13,7 +13,7 @@ from demur.evaluation.report.headline import training_headline
 from demur.evaluation.report.headline_record import Headline, HeadlineBlock
 from demur.evaluation.report.kinds_table import kinds_note
 from demur.evaluation.thresholds.measured_quality import measured_headline
-from demur.evaluation.thresholds.share_figures import figures_at
+from demur.evaluation.thresholds.share_figures import keep_proposal
 from demur.gate.router import Router
 from demur.labels.beliefs.unknown import GUESSED, SETTING
 from demur.models.requests.cut_answers import CUT_SHARE, CutAnswers, endpoint_words, limit_words, remedy_words
@@ -23,9 +23,7 @@ from demur.routing.known.training_texts import labelled_part, training_texts
 from demur.routing.known.unknown_setting import UNLIKE
 from demur.routing.prompt_router import UNLIKE_SETTING, PromptRouter
 from demur.routing.verdict import recorded_verdict
-from demur.runs.lineage import headline_of, keep_advice, keep_headline, keep_proposed, keep_share_figures, own_limits_of
-from demur.runs.proposed_share import proposed_shares
-from demur.runs.steps import calibrate_next
+from demur.runs.lineage import headline_of, keep_headline, own_limits_of
 
 MANY_GUESSED, MANY_UNLIKE = 0.1, 0.05  # of the prompts
 UNLESS_GUESSED: OnUnknown = "strong-unless-guessed"
@@ -34,12 +32,7 @@ UNLESS_GUESSED: OnUnknown = "strong-unless-guessed"
 def keep_trained(router: Router, folder: Path) -> Headline:
     """What a run's router does on its training prompts, kept in the run's folder as `demur train` says it: by a
     person's grades where enough are there. With it the strong share that is advised, which goes by belief."""
-    believed, verdict = training_headline(router), recorded_verdict(router.prompt_router.record)
-    scope = believed.scope(" of the prompts")
-    least, unknown = believed.least_share, believed.quality_unknown
-    keep_advice(folder, believed.kept or None, least_share=least, scope=scope, unknown=unknown)
-    keep_share_figures(folder, (figures_at(router, folder / "router", one) for one in proposed_shares(folder)))
-    keep_proposed(folder, calibrate_next(folder / "router"))
+    believed, verdict = keep_proposal(router, folder), recorded_verdict(router.prompt_router.record)
     line = measured_headline(router, folder / "router", training_texts(router.prompt_router)) or believed
     whose = f"{labelled_part(router.prompt_router)} (held out, believed, mean over all shares)"
     over = f"{verdict.gained}{whose}" if verdict and verdict.learned else ""

@@ -211,9 +211,8 @@ def _set_threshold(scored: _ScoredPrompts, criterion: Criterion, router: str) ->
     elif criterion.keep_quality is not None:
         found = _for_quality(scored, criterion.keep_quality)
     elif scored.are_learned:  # by the drafts that the gate was fitted on, as the threshold of a run is set
-        return replace(
-            calibration_of_share(scored.router, criterion.share), asked=_share_asked(scored, criterion.share)
-        )
+        found = calibration_of_share(scored.router, criterion.share)
+        return replace(found, on="your prompts", asked=_share_asked(scored, criterion.share))
     else:
         share = share_of_scored(criterion.share, int(scored.told.sum()), *scored.beside)
         found = threshold_for_share(scored.staged.final[scored.told], share, on=scored.on)

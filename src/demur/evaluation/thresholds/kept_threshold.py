@@ -47,7 +47,8 @@ def threshold_there(config: RunConfig, *, again: bool) -> KeptThreshold | None:
         return None
     file = router / CERTIFICATE
     certificate = file.read_text(encoding="utf-8") if file.is_file() else ""
-    other = (config.folder / RUN_RECORD).is_file() and load_run(config.run).strong_share != config.strong_share
+    before = load_run(config.run).strong_share if (config.folder / RUN_RECORD).is_file() else None
+    other = config.strong_share not in (None, before)
     why = "the run is begun again" if again else "the run asks for another strong share" if other else ""
     return KeptThreshold(calibration, certificate, _identity(router), why)
 

@@ -1,4 +1,5 @@
-"""What a strong share keeps and saves on the prompts that a router was to learn from, before a threshold is set."""
+"""What a strong share keeps and saves on the prompts that a router was to learn from, before a threshold is set, and
+which share is proposed."""
 
 from __future__ import annotations
 
@@ -10,8 +11,34 @@ from demur.evaluation.report.kept_point import threshold_at_share, tier_points
 from demur.evaluation.thresholds.measured_quality import measured_headline
 from demur.gate.quality.believed_quality import why_not_believed
 from demur.gate.router import Router
-from demur.measure.threshold import ShareFigures
+from demur.gate.shares import calibration_of_share
+from demur.measure.threshold import Calibration, ShareFigures
 from demur.records import count_of
+from demur.runs.lineage import keep_advice, keep_proposed, keep_share_figures
+from demur.runs.proposed_share import proposed_shares
+from demur.runs.steps import calibrate_next, first_share
+
+
+def keep_proposal(router: Router, folder: Path) -> Headline:
+    """Keep in a run's folder which strong share is advised for its router, and what that and others keep and save;
+    returns what the router does on its training prompts. Quality is believed."""
+    believed = training_headline(router)
+    keep_advice(
+        *(folder, believed.kept or None),
+        least_share=believed.least_share,
+        scope=believed.scope(" of the prompts"),
+        unknown=believed.quality_unknown,
+    )
+    keep_share_figures(folder, (figures_at(router, folder / "router", one) for one in proposed_shares(folder)))
+    keep_proposed(folder, calibrate_next(folder / "router"))
+    return believed
+
+
+def calibration_of_run(router: Router, folder: Path, share: float | None) -> Calibration:
+    """The threshold of a run's router for the strong ``share`` that the run asks for; None: for the proposed one, which
+    is kept in the folder."""
+    keep_proposal(router, folder)
+    return calibration_of_share(router, first_share(folder) if share is None else share)
 
 
 def figures_at(router: Router, folder: Path, share: float) -> ShareFigures:
