@@ -272,9 +272,16 @@ def test_the_share_asked_for_is_the_share_that_the_gate_lets_through() -> None:
         assert expected.use(threshold).checked.mean() == real.use(threshold).checked.mean()
 
 
-def test_final_scores_are_those_after_the_last_of_all_steps() -> None:
-    past = Rehearsal(np.array([0.25, 0.5]), np.array([[0.0, 0.0], [0.5, 0.5], [0.125, -0.25]]))
-    np.testing.assert_array_equal(past.finals, [0.375, 0.25])
+def test_thresholds_are_set_on_the_scores_after_the_last_of_all_steps() -> None:
+    """All while they are few; 2,000 of 4,500, evenly spaced; and as many as there are prompts where those are more."""
+    steps = np.array([[[0.0, 0.0], [0.5, 0.5]], [[0.4, 0.1], [0.3, 0.2]]])
+    few = StagedScores(np.array([0.25, 0.5]), steps, np.zeros(2), 0.1)
+    assert few.levels.tolist() == [0.1, 0.2, 0.3, 0.4]
+    steps = np.random.default_rng(0).permutation(4500).reshape(1, 100, 45) / 4499
+    many = StagedScores(np.zeros(100), steps, np.zeros(1), 0.1)
+    np.testing.assert_allclose(many.levels, np.linspace(0, 1, 2000), atol=1 / 4499)
+    assert (many.levels[0], many.levels[-1]) == (0.0, 1.0)
+    assert len(StagedScores(np.zeros(3000), np.zeros((1, 3000, 2)), np.zeros(1), 0.1).levels) == 3000
 
 
 def test_a_new_prompts_drafts_are_expected_to_change_as_those_of_the_nearest_scores_did() -> None:
@@ -440,7 +447,7 @@ def test_a_rehearsal_keeps_2000_drafts_with_their_own_changes() -> None:
     assert kept.changes.shape == (2, len(kept.scores)) == (2, 2000)
     assert (np.diff(kept.scores) >= 0).all()
     assert kept.changes == pytest.approx(np.stack([2 * kept.scores, -kept.scores]))
-    assert kept.finals == pytest.approx(np.zeros(2000))
+    assert kept.scores + kept.changes[-1] == pytest.approx(np.zeros(2000))
 
 
 def test_an_empty_draft_is_no_sure_one() -> None:

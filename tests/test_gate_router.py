@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import demur
 from demur.errors import ArtifactError, InputError
 from demur.gate import router as module
 from demur.gate.explanation import ENTROPY, SMOOTHED, TARGET, Explanation
@@ -26,6 +27,7 @@ from demur.labels.beliefs.unknown import UnknownPrompt
 from demur.meaning.entailment import exact_match
 from demur.measure.threshold import Calibration
 from demur.models.encoders.encoder import LetterEncoder
+from demur.models.prices import ServingCost
 from demur.records import FloatArray, OnUnknown, Sample
 from demur.routing.decision import Neighbour
 from demur.routing.known.remembered_prompts import Remembered
@@ -122,10 +124,14 @@ def test_without_a_rehearsal_a_prompts_score_stays_what_it_is() -> None:
     assert (alone.steps.tolist(), alone.spreads.tolist(), alone.band) == ([[[0.2], [0.7]]], [0.0], -1.0)
 
 
-def test_thresholds_are_set_on_rehearsed_finals_where_the_gate_is_active() -> None:
+def test_thresholds_are_set_on_what_an_active_gate_is_expected_to_make_of_the_scores() -> None:
+    """Up to .25 a score rises by .125, as the nearest draft's did, and the others fall by .25."""
     past = Rehearsal(np.array([0.25, 0.5]), np.array([[0.0, 0.0], [0.125, -0.25]]))
     router = Router(first(), gate_of(0.0, 0.0), active=True, rehearsal=past)
-    assert router.training_finals.tolist() == [0.375, 0.25]
+    expected = sorted([0.225, 0.325, *(SCORES[2:] - 0.25)])
+    assert router.training_finals.tolist() == pytest.approx(expected)
+    certified = replace(router, prompt_router=first(Calibration(0.4, 0.7, 10, "a", gate=False)))
+    assert certified.training_finals.tolist() == pytest.approx(expected)  # another threshold brings the gate back
     assert replace(router, active=False).training_finals.tolist() == SCORES.tolist()
     assert replace(router, rehearsal=None).training_finals.tolist() == SCORES.tolist()
 
@@ -474,6 +480,29 @@ def test_the_counts_are_of_prompts_where_each_has_several_drafts() -> None:
     found = calibration_of_share(Router(first(), gate_of(0.0), active=True, rehearsal=past), 0.3)
     assert (found.n, found.asked) == (10, "strong share 30%")
     assert found.strong_share == pytest.approx(0.3)
+
+
+def stopping_early() -> Router:
+    """The last step lowers each score by .2, and is not asked for where the first is more than .1 from the threshold."""
+    past = Rehearsal(np.array([0.5]), np.array([[0.0], [-0.2]]))
+    return Router(first(), gate_of(0.0, -0.2), active=True, rehearsal=past)
+
+
+def test_a_share_is_said_as_it_is_served_where_the_gate_stops_before_its_last_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half the final scores, -.1 to .8, are at least .35; a draft of .5 is certain before it would be lowered to .3."""
+    found = calibration_of_share(stopping_early(), 0.5)
+    assert found.threshold == pytest.approx(0.35)
+    assert found.strong_share == pytest.approx(0.6)
+    costs = {role: asdict(ServingCost(0.0, usd, 0.0, 1.0, "test")) for role, usd in (("weak", 0.0), ("strong", 1.0))}
+    priced = replace(stopping_early(), prompt_router=first(record={"serving_cost": costs}))
+    monkeypatch.setattr(Router, "load", lambda *_, **__: priced)
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("".join(f"{score:g}\n" for score in SCORES))
+    budget = demur.calibrate(prompts, router=str(tmp_path), usd_per_1k=600, anyway=True, dry_run=True)
+    assert budget.threshold == pytest.approx(0.35)
+    assert budget.strong_share == pytest.approx(0.6)
 
 
 # -- explanations ----------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -36,6 +36,7 @@ from demur.evaluation.results import payback, usd_at_share
 from demur.evaluation.signals import signals
 from demur.evaluation.thresholds.calibrate import calibrate_and_measure
 from demur.evaluation.thresholds.criterion import Criterion
+from demur.evaluation.thresholds.share_figures import figures_at
 from demur.gate.explanation import CHANCE
 from demur.gate.quality.two_stages import Use
 from demur.gate.router import Router
@@ -334,18 +335,40 @@ def test_calibrate_and_replay_say_the_same_of_prompts_that_have_not_trained_the_
 
 
 @pytest.mark.parametrize("share", [0.2, 0.35, 0.6])
-def test_a_share_of_a_runs_own_prompts_has_the_threshold_that_the_run_has_for_it(
-    tmp_path: Path, pair: Pair, share: float
+@pytest.mark.parametrize("gate", ["on", "off"])
+def test_a_share_of_a_runs_own_prompts_gives_the_same_wherever_it_is_asked_for(
+    tmp_path: Path, pair: Pair, share: float, gate: Literal["on", "off"]
 ) -> None:
-    """By the drafts that the gate was fitted on, not by what it is expected to do; of one prompt less, by that."""
+    """The proposal, the run, calibrate, replay and the advised share: one threshold, share, quality and saving."""
     run = trained(tmp_path, pair, gold=False)
-    demur.train(run=run, methods=("logistic",), gate="on")
-    file, router = tmp_path / "prompts.jsonl", f"{run}/router"
-    wanted = calibration_of_share(Router.load(router), share)
-    found = demur.calibrate(file, router=router, strong_share=share, anyway=True)
-    assert (found.threshold, found.strong_share) == (wanted.threshold, wanted.strong_share)
-    fewer = write_rows(tmp_path / "fewer.jsonl", [json.loads(line) for line in file.read_text().splitlines()[1:]])
-    assert "expected to decide" in demur.calibrate(fewer, router=router, strong_share=share, anyway=True).on
+    demur.train(run=run, methods=("logistic",), gate=gate)
+    folder = Path(run) / "router"
+    router = Router.load(folder)
+    assert bool(router.serving_gate) == (gate == "on")
+    proposed = figures_at(router, folder, share)
+    at = calibration_of_share(router, share)
+    found, said, _ = calibrate_and_measure(
+        tmp_path / "prompts.jsonl", Criterion(strong_share=share), router=str(folder), anyway=True
+    )
+    of_run = training_headline(router, at.threshold)
+    again = demur.replay(tmp_path / "prompts.jsonl", router=str(folder))
+    assert found.threshold == pytest.approx(at.threshold)
+    shares = [at.strong_share, found.strong_share, *(one.strong_share for one in (proposed, said, of_run, again))]
+    assert shares == pytest.approx([shares[0]] * 6)
+    assert round(shares[0], 2) == pytest.approx(share, abs=0.02)
+    lines = (said, of_run, again.headline)
+    assert [one.quality[0] / one.strong_quality for one in lines] == pytest.approx([proposed.kept] * 3)  # type: ignore
+    assert [one.saved for one in lines] == pytest.approx([proposed.saved] * 3)
+    advised = of_run.kept
+    assert advised
+    assert [asdict(one.kept) for one in lines] == [pytest.approx(asdict(advised))] * 3  # type: ignore[arg-type]
+    there = figures_at(router, folder, advised.share)
+    assert (there.kept, there.saved) == pytest.approx((advised.kept, advised.saved))
+    assert there.kept
+    assert there.kept >= 0.95
+    certified = Calibration(1.0, 0.0, 60, "risk 5.0% with 95% confidence (missed)", "graded prompts", gate=False)
+    alone = replace(router, prompt_router=replace(router.prompt_router, calibration=certified))
+    assert training_headline(alone).kept == advised  # another threshold brings the gate back
 
 
 def test_with_a_gate_replay_counts_what_it_did_with_the_sampled_answers_of_the_runs_test_prompts(

@@ -74,10 +74,15 @@ class Router:
         return replace(self, prompt_router=self.prompt_router.serving(weak=weak, strong=strong))
 
     @property
+    def active_gate(self) -> Gate | None:
+        """The gate that a threshold by share, budget or quality is set with."""
+        return self.gate if self.active else None
+
+    @property
     def serving_gate(self) -> Gate | None:
         """The gate if it is used: active, and no certificate for the prompt router alone is in force."""
         calibration = self.prompt_router.calibration
-        return self.gate if self.active and (calibration is None or calibration.gate) else None
+        return self.active_gate if calibration is None or calibration.gate else None
 
     @property
     def checks(self) -> tuple[float, int] | None:
@@ -86,9 +91,7 @@ class Router:
         return (gate.band, gate.samples) if gate else None
 
     def expected_scores(self, prompt_scores: FloatArray, gate: Gate | None) -> StagedScores:
-        """The final scores expected of prompts with these scores (n,), with a gate or without, before any answer;
-        without a rehearsal a prompt's own score.
-        """
+        """The scores expected of prompts with these (n,), with a gate or none; without a rehearsal their own."""
         if gate is None:
             return without_gate(prompt_scores)
         if self.rehearsal is None:
@@ -101,15 +104,15 @@ class Router:
         setting = self.prompt_router.unknown_setting
         return staged.use(threshold).with_fixed_role(setting.settled_rows(looked.untold), setting.role)
 
+    def finals(self, looked: Looked) -> FloatArray:
+        """Final scores that thresholds are set on: of prompts whose scores decide, with the active gate as expected."""
+        told = ~self.prompt_router.unknown_setting.settled_rows(looked.untold)
+        return self.expected_scores(looked.scores[told], self.active_gate).levels
+
     @cached_property
     def training_finals(self) -> FloatArray:
-        """Final scores that thresholds are set on: of learned prompts whose scores decide; with a gate of drafts."""
-        first = self.prompt_router
-        n, learned = len(first.training), first.learned
-        besides = learned.scores[n:][~first.unknown_setting.settled_rows(learned.untold)[n:]]
-        if self.active and self.gate and self.rehearsal:
-            return self.rehearsal.finals_beside(self.gate, besides, n)
-        return np.append(first.training_scores, besides)
+        """`finals` of the learned prompts."""
+        return self.finals(self.prompt_router.learned)
 
     @property
     def counted(self) -> tuple[int, int, int]:
@@ -216,10 +219,8 @@ class Router:
             "alone and the calibration is void; train again on samples of this endpoint",
             stacklevel=3,
         )
-        settled = self._final_decision(
-            decision, decision.score, "no log-probs: the gate is void, so is the calibration"
-        )
-        return replace(settled, void=True)
+        why = "no log-probs: the gate is void, so is the calibration"
+        return replace(self._final_decision(decision, decision.score, why), void=True)
 
     def _final_decision(self, decision: Decision, score: float, why: str) -> Decision:
         """The final decision at a score."""
@@ -321,9 +322,8 @@ class Router:
 
     def save(self, folder: str | Path) -> None:
         """Write the prompt router, and its gate as policy.json beside it. Raises ArtifactError."""
-        folder = Path(folder)
         self.prompt_router.save(folder)
-        self.save_gate(folder)
+        self.save_gate(Path(folder))
 
     def save_gate(self, folder: Path) -> None:
         """Write policy.json beside the prompt router saved there. Raises ArtifactError where none is."""

@@ -1,4 +1,7 @@
-"""The threshold of a strong share, by a router's scores of its training prompts; they need no labels."""
+"""The threshold of a strong share, by a router's scores of some prompts; they need no labels.
+
+The one place that answers what a share gives: a run, calibration, what is proposed, reports and gateways ask here.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +10,36 @@ from dataclasses import replace
 
 from demur.gate.router import Router
 from demur.measure.threshold import Calibration, share_of_scored, threshold_for_share
+from demur.routing.known.known_prompts import Looked
 
 OF_A_RUN = "the training prompts"  # what the threshold of a run is set on
 
 
-def calibration_of_share(router: Router, strong_share: float) -> Calibration:
-    """The calibration that sends ``strong_share`` of the prompts that the router was to learn from to the strong model.
+def calibration_of_share(
+    router: Router, strong_share: float, looked: Looked | None = None, *, on: str = OF_A_RUN
+) -> Calibration:
+    """The calibration that sends ``strong_share`` of some prompts to the strong model; ``looked``: as the router sees
+    them, by default those that it was to learn from.
 
-    Unknown prompts are counted where the setting for them sends them, or by their scores. Raises InputError.
+    Unknown prompts are counted where the setting for them sends them, or by their scores, and a gate as it is expected
+    to decide. Raises InputError.
     """
-    prompts, strong, weak = router.counted  # a prompt may have several drafts
-    share = share_of_scored(strong_share, prompts, strong, weak)
-    found = threshold_for_share(router.training_finals, share, on=OF_A_RUN)
+    looked = router.prompt_router.learned if looked is None else looked
+    prompts, *beside = router.prompt_router.unknown_setting.count_sides(looked.untold)
+    found = threshold_for_share(router.finals(looked), share_of_scored(strong_share, prompts, *beside), on=on)
     found = replace(found, n=prompts, asked=f"strong share {strong_share:.0%}")
-    return found.beside(strong, weak)
+    return as_served(router, looked, found.beside(*beside))
+
+
+def as_served(router: Router, looked: Looked, found: Calibration) -> Calibration:
+    """The same with the strong share that serving is expected to reach: a gate may stop before its last sample, whose
+    score the threshold is set on."""
+    use = router.use(router.expected_scores(looked.scores, router.active_gate), looked, found.threshold)
+    return replace(found, strong_share=float(use.strong.mean()))
 
 
 def threshold_of_share(router: Router, strong_share: float) -> float:
-    """The threshold of a share in [0, 1]; nothing passes that of 0, and everything that of 1."""
+    """The threshold of a share in [0, 1] of the learned prompts; nothing passes that of 0, and everything that of 1."""
     if strong_share <= 0 or strong_share >= 1:
         return math.inf if strong_share <= 0 else -math.inf
-    return calibration_of_share(router, strong_share).threshold
+    return threshold_for_share(router.training_finals, share_of_scored(strong_share, *router.counted)).threshold

@@ -10,8 +10,8 @@ import numpy as np
 
 from demur.evaluation.report.headline_record import NoGap
 from demur.evaluation.tiers import tier_usd, tiers_of
-from demur.gate.quality.two_stages import StagedScores
 from demur.gate.router import Router
+from demur.gate.shares import calibration_of_share
 from demur.labels.beliefs.unknown import reason_of
 from demur.measure.threshold import KeptPoint, least_quality, share_of_scored, threshold_for_share, tried_thresholds
 from demur.measure.tiers import take_chosen
@@ -26,20 +26,20 @@ Costs = tuple[FloatArray | None, FloatArray | None]  # the same; None where a pr
 
 
 def kept_point(router: Router, looked: Looked, quality: Pair, judged: BoolArray, usd: Costs) -> KeptPoint | tuple[()]:
-    """`Headline.kept`, by the same expectation as the headline; of the thresholds that calibration would try.
+    """`Headline.kept`; of the thresholds that calibration would try.
 
     What it keeps and saves is of its share in whole hundredths, as calibration sets that, so that the command which
     asks for this share gives what was said.
     """
-    expected = router.expected_scores(looked.scores, router.serving_gate)
-    told = scored_prompts(router, looked)
     weak, alone = (float(side[judged].mean()) for side in quality)
-    wanted = least_quality(weak, alone)
-    for threshold in tried_thresholds(expected.final[told])[::-1].tolist():
-        found = _point_at(threshold, expected, router, looked, quality, judged, usd)
-        if not alone or found.kept * alone >= wanted - 1e-12:
-            at = threshold_at_share(router, looked, expected, found.share)
-            said = _point_at(at, expected, router, looked, quality, judged, usd)
+    wanted, point = least_quality(weak, alone), _points(router, looked, quality, judged, usd)
+
+    def keeps(found: KeptPoint) -> bool:
+        return not alone or found.kept * alone >= wanted - 1e-12
+
+    for threshold in _tried(router, looked):
+        found = point(threshold)
+        if keeps(found) and keeps(said := point(_threshold_at(router, looked, found.share))):
             return replace(said, strong_share=found.strong_share)
     return ()
 
@@ -51,27 +51,23 @@ def points_at_shares(
     is saved are of all prompts, what is kept of those ``judged``. Where prompts go to one model whatever the threshold,
     the shares begin, or end, with the one at which no other prompt goes there.
     """
-    expected = router.expected_scores(looked.scores, router.serving_gate)
-    told, sides = _told_and_sides(router, looked)
-    least, largest = sides[0] / len(told), 1 - sides[1] / len(told)
-    found = []
-    for share in sorted({least, largest, *(one for one in shares if least < one < largest)}):
-        at = threshold_at_share(router, looked, expected, share)
-        found.append(_point_at(at, expected, router, looked, quality, judged, usd))
-    return tuple(found)
-
-
-def threshold_at_share(router: Router, looked: Looked, expected: StagedScores, share: float) -> float:
-    """The threshold that calibration by a share of all prompts would set on those that are ``looked`` at."""
-    told, sides = _told_and_sides(router, looked)
-    return threshold_for_share(expected.final[told], share_of_scored(share, int(told.sum()), *sides)).threshold
-
-
-def _told_and_sides(router: Router, looked: Looked) -> tuple[BoolArray, tuple[int, int]]:
-    """`scored_prompts`, and how many others go to the strong and to the weak model."""
-    told = scored_prompts(router, looked)
     _, strong, weak = router.prompt_router.unknown_setting.count_sides(looked.untold)
-    return told, (strong, weak) if told.sum() < len(told) else (0, 0)
+    least, largest = strong / len(looked.untold), 1 - weak / len(looked.untold)
+    asked = sorted({least, largest, *(one for one in shares if least < one < largest)})
+    point = _points(router, looked, quality, judged, usd)
+    return tuple(point(_threshold_at(router, looked, share)) for share in asked)
+
+
+def _tried(router: Router, looked: Looked) -> list[float]:
+    """Thresholds, falling; one where no prompt's score decides."""
+    finals = router.finals(looked)
+    return tried_thresholds(finals)[::-1].tolist() if len(finals) else [router.threshold]
+
+
+def _threshold_at(router: Router, looked: Looked, share: float) -> float:
+    """That of a share; any where no prompt's score decides."""
+    decides = not router.prompt_router.unknown_setting.settled_rows(looked.untold).all()
+    return calibration_of_share(router, share, looked).threshold if decides else router.threshold
 
 
 def kept_tier_point(router: PromptRouter) -> KeptPoint | tuple[()]:
@@ -123,18 +119,18 @@ def without_gap(weak: FloatArray, strong: FloatArray, groups: IntArray | None = 
     return None if low > 0 else NoGap(float(weak.mean()), float(strong.mean()), part, high < 0)
 
 
-def _point_at(
-    threshold: float,
-    expected: StagedScores,
-    router: Router,
-    looked: Looked,
-    quality: Pair,
-    judged: BoolArray,
-    usd: Costs,
-) -> KeptPoint:
-    use = router.use(expected, looked, threshold)
-    strong, alone = use.strong.mean(axis=1), float(quality[1][judged].mean())
-    served, saved = (strong * quality[1] + (1 - strong) * quality[0])[judged].mean(), None
-    if usd[0] is not None and usd[1] is not None and usd[1].sum() > 0:
-        saved = 1 - float(use.cost(usd[0], usd[1]).sum() / usd[1].sum())
-    return KeptPoint(float(strong.mean()), float(served) / alone if alone else 1.0, saved)
+def _points(
+    router: Router, looked: Looked, quality: Pair, judged: BoolArray, usd: Costs
+) -> Callable[[float], KeptPoint]:
+    """What a threshold keeps and saves that calibration sets, so with the gate also where a certificate is in force."""
+    expected, alone = router.expected_scores(looked.scores, router.active_gate), float(quality[1][judged].mean())
+
+    def point(threshold: float) -> KeptPoint:
+        use = router.use(expected, looked, threshold)
+        strong, saved = use.strong.mean(axis=1), None
+        served = (strong * quality[1] + (1 - strong) * quality[0])[judged].mean()
+        if usd[0] is not None and usd[1] is not None and usd[1].sum() > 0:
+            saved = 1 - float(use.cost(usd[0], usd[1]).sum() / usd[1].sum())
+        return KeptPoint(float(strong.mean()), float(served) / alone if alone else 1.0, saved)
+
+    return point

@@ -25,15 +25,13 @@ from demur.files import write_whole
 from demur.gate.quality.believed_quality import believed_where_judged, check_belief, judged_prompts
 from demur.gate.quality.two_stages import StagedScores
 from demur.gate.router import Router
-from demur.gate.shares import calibration_of_share
+from demur.gate.shares import as_served, calibration_of_share
 from demur.labels.beliefs.unknown import SETTING
 from demur.limits import from_mapping
 from demur.measure.certificate import Loss, certify, confidence_of, fixed_thresholds, prompts_needed
 from demur.measure.threshold import (
     Calibration,
-    share_of_scored,
     threshold_for_quality,
-    threshold_for_share,
     threshold_for_usd,
     threshold_from_certificate,
 )
@@ -178,17 +176,9 @@ class _ScoredPrompts:
         _, strong, weak = self.router.prompt_router.unknown_setting.count_sides(self.looked.untold)
         return strong, weak
 
-    @property
-    def are_learned(self) -> bool:
-        """Whether these are the very prompts that the router was to learn from, and its gate checks answers to them."""
-        first = self.router.prompt_router
-        own = [one.prompt for one in first.training]
-        own += [one.prompt for one in first.unknown.prompts] if first.unknown else []
-        return self.router.active and sorted(self.texts) == sorted(own)
-
 
 def _score_prompts(router: Router, texts: Sequence[str]) -> _ScoredPrompts:
-    gate = router.gate if router.active else None
+    gate = router.active_gate
     looked = router.prompt_router.look_held_out(texts)
     told = ~router.prompt_router.unknown_setting.settled_rows(looked.untold)
     on = "your prompts" if gate is None else "your prompts, as the gate is expected to decide"
@@ -210,18 +200,10 @@ def _set_threshold(scored: _ScoredPrompts, criterion: Criterion, router: str) ->
         found = _for_usd(scored, criterion.usd_per_1k, router)
     elif criterion.keep_quality is not None:
         found = _for_quality(scored, criterion.keep_quality)
-    elif scored.are_learned:  # by the drafts that the gate was fitted on, as the threshold of a run is set
-        found = calibration_of_share(scored.router, criterion.share)
-        return replace(found, on="your prompts", asked=_share_asked(scored, criterion.share))
     else:
-        share = share_of_scored(criterion.share, int(scored.told.sum()), *scored.beside)
-        found = threshold_for_share(scored.staged.final[scored.told], share, on=scored.on)
-        found = replace(found, asked=_share_asked(scored, criterion.share))
-    return found.beside(*scored.beside)
-
-
-def _share_asked(scored: _ScoredPrompts, share: float) -> str:
-    return f"strong share {share:.0%}{_out_of_reach(scored, share)}"
+        found = calibration_of_share(scored.router, criterion.share, scored.looked, on=scored.on)
+        return replace(found, asked=f"{found.asked}{_out_of_reach(scored, criterion.share)}")
+    return as_served(scored.router, scored.looked, found.beside(*scored.beside))
 
 
 def _out_of_reach(scored: _ScoredPrompts, share: float) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from demur.evaluation.report.headline import learned_prompts, training_headline
 from demur.evaluation.report.headline_record import Headline
-from demur.evaluation.report.kept_point import threshold_at_share, tier_points
+from demur.evaluation.report.kept_point import tier_points
 from demur.evaluation.thresholds.measured_quality import measured_headline
 from demur.gate.quality.believed_quality import why_not_believed
 from demur.gate.router import Router
@@ -49,8 +49,7 @@ def figures_at(router: Router, folder: Path, share: float) -> ShareFigures:
         point = tier_points(prompts)(share)
         kept = None if why_not_believed(router) else point.kept
         return ShareFigures(share, point.strong_share, kept, "believed", "", point.saved)
-    looked = prompts.learned
-    threshold = threshold_at_share(router, looked, router.expected_scores(looked.scores, router.serving_gate), share)
+    threshold = calibration_of_share(router, share).threshold
     line = training_headline(router, threshold)
     if line.quality is None:
         line = measured_headline(router, folder, learned_prompts(prompts)[0], threshold) or line

@@ -35,6 +35,13 @@ class StagedScores:
         """(n, r) with every extra sample."""
         return np.asarray(self.steps[-1])
 
+    @property
+    def levels(self) -> FloatArray:
+        """(m,) `final`, rising; of more than `REHEARSED` and one for each prompt so many, evenly spaced."""
+        ordered = np.sort(self.final, axis=None)
+        count = min(len(ordered), max(len(self.prompt), REHEARSED))
+        return np.asarray(ordered[np.linspace(0, len(ordered) - 1, count).round().astype(int)])
+
     def use(self, threshold: float) -> Use:
         """The outcome of each draft at a threshold, with extra samples requested one at a time until the decision is
         certain.
@@ -90,20 +97,6 @@ class Rehearsal:
 
     scores: FloatArray  # (m,) of the drafts' prompts, rising
     changes: FloatArray  # (k + 1, m) by which they changed after each step
-
-    @property
-    def finals(self) -> FloatArray:
-        """(m,) scores with every extra sample."""
-        return np.asarray(self.scores + self.changes[-1])
-
-    def finals_beside(self, gate: Gate, prompt_scores: FloatArray, training: int) -> FloatArray:
-        """`finals`, and those expected of further prompts (n,), as many of each as of each of the training prompts."""
-        count = round(len(self.scores) * len(prompt_scores) / training)
-        if not count:
-            return self.finals
-        rows = np.arange(count)
-        expected = self.expected_scores(gate, np.quantile(prompt_scores, (rows + 0.5) / count)).final
-        return np.append(self.finals, expected[rows, rows % expected.shape[1]])
 
     def expected_scores(self, gate: Gate, prompt_scores: FloatArray) -> StagedScores:
         """Expected scores of drafts of new prompts (n,): changed as those drafts whose prompts have the nearest
