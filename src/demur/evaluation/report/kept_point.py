@@ -37,7 +37,7 @@ def kept_point(router: Router, looked: Looked, quality: Pair, judged: BoolArray,
     def keeps(found: KeptPoint) -> bool:
         return not alone or found.kept * alone >= wanted - 1e-12
 
-    for threshold in _tried(router, looked):
+    for threshold in _falling_thresholds(router, looked):
         found = point(threshold)
         if keeps(found) and keeps(said := point(_threshold_at(router, looked, found.share))):
             return replace(said, strong_share=found.strong_share)
@@ -58,8 +58,8 @@ def points_at_shares(
     return tuple(point(_threshold_at(router, looked, share)) for share in asked)
 
 
-def _tried(router: Router, looked: Looked) -> list[float]:
-    """Thresholds, falling; one where no prompt's score decides."""
+def _falling_thresholds(router: Router, looked: Looked) -> list[float]:
+    """Those that calibration would try; one where no prompt's score decides."""
     finals = router.finals(looked)
     return tried_thresholds(finals)[::-1].tolist() if len(finals) else [router.threshold]
 
