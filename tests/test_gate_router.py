@@ -483,7 +483,7 @@ def test_the_counts_are_of_prompts_where_each_has_several_drafts() -> None:
 
 
 def stopping_early() -> Router:
-    """The last step lowers each score by .2, and is not asked for where the first is more than .1 from the threshold."""
+    """The last step lowers a score by .2, and is not asked for where the first is over .1 away from the threshold."""
     past = Rehearsal(np.array([0.5]), np.array([[0.0], [-0.2]]))
     return Router(first(), gate_of(0.0, -0.2), active=True, rehearsal=past)
 
