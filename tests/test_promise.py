@@ -114,6 +114,32 @@ def test_the_ledger_sets_what_was_saved_beside_the_promise(tmp_path: Path, monke
     assert "promised" not in said("ledger", url)
 
 
+def test_each_threshold_is_set_beside_the_promise_that_was_made_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The row of 0.5 stood beside the promise of 0.6 alone, which came after it. Of 0.7 nothing was promised."""
+    monkeypatch.chdir(tmp_path)
+    promised(0.15)
+    promised(0.4, threshold=0.6)
+    rows = [*[LARGE] * 8, LOCAL, *[replace(LOCAL, threshold=0.6), replace(LARGE, threshold=0.6)] * 2]
+    url = written(Path("run/ledger.sqlite"), [*rows, replace(LARGE, threshold=0.7)])
+    lines = [one for one in said("ledger", url, "--by", "threshold").splitlines() if one.startswith("promised")]
+    starts = [one.partition(", where")[0] for one in lines]
+    basis = "(measured on 480 training prompts)"
+    assert starts == [
+        f"promised at threshold 0.5000: 15% saved {basis}; so far 11%",
+        f"promised at threshold 0.6000: 40% saved {basis}; so far 50%",
+    ]
+    for other in (("--by", "day"), ()):  # of all thresholds the last alone
+        (line,) = [one for one in said("ledger", url, *other).splitlines() if one.startswith("promised")]
+        assert line in lines[1:]
+    asked = json.loads(said("ledger", url, "--by", "threshold", "--json"))
+    assert [one["so_far"]["requests"] for one in asked["promises"]] == [9, 4]
+    assert asked["promise"] == asked["promises"][1]
+    promised(0.2)  # what is said of a threshold again counts
+    assert "promised at threshold 0.5000: 20% saved" in said("ledger", url, "--by", "threshold")
+
+
 def test_only_where_a_request_cost_more_than_always_strong_others_may_lose(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

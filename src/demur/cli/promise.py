@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from demur.config.store_url import SCHEMES
 from demur.errors import StoreError
 from demur.evaluation.report.headline_record import FORECAST, MEASURED, HeadlineBlock
 from demur.records import Fact
-from demur.runs.lineage import headline_of
+from demur.runs.lineage import headline_of, promises_of_run
 from demur.runs.steps import gateways_of
 
 if TYPE_CHECKING:
@@ -79,6 +80,16 @@ def promise_of(ledger: str, folder: Path | None = None, *, since: float = 0.0) -
     return promises[0] if len(promises) == 1 else None  # two runs of one threshold: whose it is, nobody knows
 
 
+def promises_by_threshold(ledger: str, *, since: float = 0.0) -> tuple[Promise, ...]:
+    """The same of each threshold of those runs, also of earlier ones, by rising threshold."""
+    made = defaultdict[float, list[tuple[float, list[Fact]]]](list)
+    for folder in _runs_of(ledger):
+        for threshold, promise in promises_of_run(folder).items():
+            made[threshold].append(promise)
+    found = [_promise(ledger, one, *each[0], since) for one, each in sorted(made.items()) if len(each) == 1]
+    return tuple(one for one in found if one)
+
+
 def _runs_of(ledger: str) -> Sequence[Path]:
     """The folder of a ledger where a run's router is in it; else those of the runs that are here, any of which may have
     a ledger elsewhere, such as in a database: the threshold of its requests tells whose it is."""
@@ -89,14 +100,18 @@ def _runs_of(ledger: str) -> Sequence[Path]:
 
 
 def _promise_of_run(ledger: str, folder: Path, since: float) -> Promise | None:
-    from demur.gateway.ledger.totals.saved_so_far import saved_so_far
-
     block = HeadlineBlock.from_record(headline_of(folder))
     if block is None or block.threshold is None or block.saved is None:
         return None
-    found = saved_so_far(ledger, block.threshold, since=since)
-    basis = next((f"{name} {fact.split(', ')[0]}" for name, fact in block.notes if name in (MEASURED, FORECAST)), "")
-    return Promise(block.threshold, block.saved, basis, found) if found else None
+    return _promise(ledger, block.threshold, block.saved, block.notes, since)
+
+
+def _promise(ledger: str, threshold: float, saved: float, notes: Sequence[Fact], since: float) -> Promise | None:
+    from demur.gateway.ledger.totals.saved_so_far import saved_so_far
+
+    found = saved_so_far(ledger, threshold, since=since)
+    basis = next((f"{name} {fact.split(', ')[0]}" for name, fact in notes if name in (MEASURED, FORECAST)), "")
+    return Promise(threshold, saved, basis, found) if found else None
 
 
 def promises_beside(folder: Path) -> tuple[Promise, ...]:
@@ -109,9 +124,10 @@ def promises_beside(folder: Path) -> tuple[Promise, ...]:
     return tuple(one for one in found if one)
 
 
-def promise_lines(promise: Promise | None) -> tuple[str, ...]:
-    """The promise and its caution, as the ledger says them; none of no promise."""
-    return (promise.line, *(f"- {one}" for one in [promise.caution] if one)) if promise else ()
+def promise_lines(promise: Promise | None, others: Sequence[Promise] = ()) -> tuple[str, ...]:
+    """The promise and its caution, as the ledger says them, in their place among ``others``; none of no promise."""
+    said = tuple(one.line for one in others or filter(None, [promise]))
+    return (*said, *(f"- {one}" for one in [promise.caution] if one)) if promise else said
 
 
 def _percent(share: float) -> int:

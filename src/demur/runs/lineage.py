@@ -22,6 +22,7 @@ REPORT = "report.html"
 GRADES_FILE = "grades.jsonl"  # of a person, or by gold answers; in a run's folder
 GRADES = "grades"
 RUN_FILE, WISH, ADVICE, SWAPPED, HEADLINE = "run file", "wish", "advised share", "swapped", "headline"
+PROMISES, MOST_PROMISES = "promises", 50  # of a run's latest thresholds
 REQUESTS: Literal["files of requests"] = "files of requests"
 OWN_LIMITS = "own limits"
 OUTDATED: Mapping[Stage, tuple[Stage, str]] = {  # a stage, what it is made from, and the command that makes it
@@ -259,12 +260,33 @@ def _advice(folder: Path) -> dict[str, str]:
 
 
 def keep_headline(folder: Path, block: Mapping[str, Any]) -> None:
-    """Keep what was said of the router that is there at its threshold, to be shown again; not where no run is."""
+    """Keep what was said of the router that is there at its threshold, to be shown again; not where no run is. What it
+    is to save is kept beside that of earlier thresholds."""
     made = _read_lineage(folder)
     if made:
         content = json.dumps(block, ensure_ascii=False)
         kept = {"content": content, "source": _served_source(folder)}
-        write_whole(folder / MADE, json.dumps(made | {HEADLINE: kept}) + "\n")
+        promises = {"content": json.dumps(_promises(made, block), ensure_ascii=False)}
+        write_whole(folder / MADE, json.dumps(made | {HEADLINE: kept, PROMISES: promises}) + "\n")
+
+
+def promises_of_run(folder: Path) -> dict[float, tuple[float, list[tuple[str, str]]]]:
+    """By threshold: which fraction of always-strong's cost it was to save, and the notes that this rests on, as they
+    were kept last."""
+    kept = _promises(_read_lineage(folder), headline_of(folder))
+    return {
+        float(threshold): (saved, [(name, fact) for name, fact in notes]) for threshold, (saved, notes) in kept.items()
+    }
+
+
+def _promises(made: Mapping[str, Mapping[str, str]], block: Mapping[str, Any]) -> dict[str, Any]:
+    """The promises that are kept, with that of a headline; an earlier version kept none."""
+    kept = dict(json.loads(made.get(PROMISES, {}).get("content", "{}")))
+    if block.get("threshold") is not None and block.get("saved") is not None:
+        name = repr(float(block["threshold"]))
+        kept.pop(name, None)  # it is the latest one now
+        kept[name] = [block["saved"], block["notes"]]
+    return dict([*kept.items()][-MOST_PROMISES:])
 
 
 def headline_of(folder: Path) -> Mapping[str, Any]:

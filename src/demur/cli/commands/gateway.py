@@ -16,7 +16,7 @@ from demur.cli import printing
 from demur.cli.commands.inspect import Anyway, AsJson, Force
 from demur.cli.options import with_options
 from demur.cli.progress import progress_bar
-from demur.cli.promise import promise_lines, promise_of
+from demur.cli.promise import promise_lines, promise_of, promises_by_threshold
 from demur.config import A_MODEL
 from demur.config.store_url import SCHEMES
 from demur.errors import InputError
@@ -165,10 +165,13 @@ def ledger(
     replayed = f"demur ledger {shlex.quote(url)} --export ledger.jsonl, then demur replay ledger.jsonl"
     if by is not None:
         page = bill_page(url, by, since=since)
-        promise = promise_of(url, since=parse_since(since, now=time.time()) if since else 0.0)
+        start = parse_since(since, now=time.time()) if since else 0.0
+        promise, apart = promise_of(url, since=start), by == "threshold"
+        promises = promises_by_threshold(url, since=start) if apart else ()
         if json:
-            return printing.as_json({**printing.plain(page), "promise": promise})
-        printing.lines((*page.lines, *promise_lines(promise)))
+            more = {"promises": promises} if apart else {}
+            return printing.as_json({**printing.plain(page), "promise": promise, **more})
+        printing.lines((*page.lines, *promise_lines(promise, promises)))
         if page.recorded:
             return printing.next_step(replayed)
         if promise and promise.broken:
