@@ -38,6 +38,7 @@ from demur.gate.router import Router
 from demur.models.encoders.encoder import LetterEncoder
 from demur.paper.overhead.report import overhead
 from demur.routing.artifact import GATE_FILE
+from demur.routing.known.length_ratios import length_ratio_at
 from pairs import Answerer, running_pair, write_questions
 
 
@@ -225,6 +226,8 @@ def test_latency_energy_and_money_of_either_end_are_computed_by_hand(tmp_path: P
     assert {(len(one), len(one.split())) for one in SUMS + COLOURS} == {(19, 5)}
     run, times = trained(tmp_path, SUMS + COLOURS, (four_words, two_words)), tmp_path / "times.txt"
     times.write_text("".join(f"{100 * i}\n" for i in range(40)))
+    ratio = length_ratio_at(Router.load(Path(run) / "router", encoder=LetterEncoder()).prompt_router.record, 0.5)
+    assert ratio and ratio.ratio == 0.5 and ratio.prompts >= 20  # by which the ledger counts what is saved
     found = simulate(
         run,
         arrivals=str(times),

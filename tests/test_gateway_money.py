@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from demur.errors import InputError
@@ -32,6 +34,7 @@ from demur.gateway.upstreams.upstream import Upstream
 from demur.models.endpoint import Endpoint
 from demur.models.prices import LengthRatio, Tokens, length_ratio, price_of
 from demur.records import Role
+from demur.routing.known.length_ratios import FEWEST, KEY, length_ratio_at, length_ratios
 from gateways import EASY, HARD, gateway, wire
 
 WEAK = Endpoint(
@@ -391,3 +394,33 @@ async def _committed(found: Any, count: int) -> None:
                 return
         await asyncio.sleep(0.05)
     raise AssertionError("the records were not committed")
+
+
+def test_what_stays_local_is_counted_by_its_own_ratio_of_lengths() -> None:
+    """A hundred short answers, three tokens of the strong model to one, score below .5; of a hundred texts, as long by
+    either model, twenty go to the strong model whatever their score."""
+    scores = np.r_[np.linspace(0.1, 0.4, 100), np.linspace(0.6, 0.9, 80), np.full(20, np.inf)]
+    weak, strong = [[2.0, 2.0]] * 100 + [[200.0]] * 100, [[6.0, 6.0]] * 100 + [[200.0]] * 100
+    record = json.loads(json.dumps(length_ratios(scores, weak, strong)))
+    of_all = (600 + 20_000) / (200 + 20_000)
+    assert one_ratio(record, None) == pytest.approx(of_all)  # as where the client named the model
+    assert one_ratio(record, 0.2) == one_ratio(record, 0.3) == pytest.approx(3)
+    assert one_ratio(record, 0.41) > 1.0  # the tenth in which the texts begin
+    assert one_ratio(record, 0.95) == pytest.approx((600 + 16_000) / (200 + 16_000))  # no threshold leaves the others
+    assert one_ratio({"answer_lengths": record["answer_lengths"]}, 0.2) == pytest.approx(of_all)  # an earlier router's
+    assert length_ratio_at({}, 0.2) is None
+    exact = length_ratio_at(record, 0.2)
+    assert exact and exact.error == pytest.approx(0, abs=1e-6) and exact.spread == pytest.approx(0, abs=1e-6)
+
+
+def one_ratio(record: Mapping[str, Any], threshold: float | None) -> float:
+    found = length_ratio_at(record, threshold)
+    assert found
+    return found.ratio
+
+
+def test_few_prompts_have_no_ratio_of_their_own() -> None:
+    scores = np.linspace(0.0, 1.0, FEWEST)
+    parts = length_ratios(scores, [[1.0]] * FEWEST, [[2.0]] * FEWEST)[KEY]
+    assert [one["prompts"] for one in parts] == [FEWEST]
+    assert length_ratios(np.full(3, np.inf), [[1.0]] * 3, [[2.0]] * 3)[KEY] == []

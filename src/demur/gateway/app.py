@@ -74,8 +74,9 @@ from demur.gateway.upstreams.call_trace import TRACE, RequestTrace
 from demur.gateway.upstreams.spoken_apis import SpokenApis
 from demur.gateway.upstreams.token_estimates import TokenEstimates
 from demur.gateway.upstreams.upstream import Upstream
-from demur.models.prices import LengthRatio, Price
+from demur.models.prices import Price
 from demur.records import Role
+from demur.routing.known.length_ratios import length_ratio_at
 
 LARGEST_IN_LOOP = 2**16  # bytes of a body that is parsed in the event loop; larger ones are in a thread
 PARSED_AT_ONCE = 2  # of the larger ones
@@ -364,10 +365,11 @@ class Gateway:
 
     def _record_of(self, exchange: Exchange, text: str) -> LedgerRecord:
         router = self.decider.router.prompt_router
-        lengths = None if router.other_pair else router.record.get("answer_lengths")
+        decided = None if exchange.score is None else exchange.threshold
+        lengths = None if router.other_pair else length_ratio_at(router.record, decided)
         kept = kept_prompt(text, exchange.key, self.settings, self.redact)
         answer = kept_answer(exchange, kept, self.settings, self.redact)
-        record = ledger_record(exchange, self.upstreams, kept, LengthRatio(**lengths) if lengths else None)
+        record = ledger_record(exchange, self.upstreams, kept, lengths)
         return replace(record, answer=answer) if answer else record
 
     def _charge(self, exchange: Exchange, record: LedgerRecord) -> None:

@@ -226,22 +226,43 @@ class LengthRatio:
     prompts: int
 
 
-def length_ratio(weak: Sequence[Sequence[int]], strong: Sequence[Sequence[int]]) -> LengthRatio | None:
-    """The ratio estimator and its error by linearisation (Cochran, Sampling Techniques, 1977, ch. 6), from the answer
-    lengths of each prompt's samples in tokens. None with fewer than two prompts that both models answered, or where an
-    endpoint does not count.
+def length_ratio(weak: Sequence[Sequence[float]], strong: Sequence[Sequence[float]]) -> LengthRatio | None:
+    """From the answer lengths of each prompt's samples in tokens: `ratio_of`."""
+    return ratio_of(list(map(sum, zip(*map(length_sums, weak, strong), strict=True))))
+
+
+def length_sums(weak: Sequence[float], strong: Sequence[float]) -> tuple[float, ...]:
+    """What `ratio_of` adds up over prompts, of one prompt's answers; zeros where a model has not answered it."""
+    if not weak or not strong:
+        return (0.0,) * 10
+    w, s = sum(weak) / len(weak), sum(strong) / len(strong)
+    pairs = list(zip(weak, strong, strict=False))
+    singles = (len(pairs), *(float(sum(products)) for products in zip(*map(_products, pairs), strict=True)))
+    return (1.0, w, s, *_products((w, s)), *singles)
+
+
+def _products(pair: tuple[float, float]) -> tuple[float, float, float]:
+    return pair[0] * pair[0], pair[0] * pair[1], pair[1] * pair[1]
+
+
+def ratio_of(sums: Sequence[float]) -> LengthRatio | None:
+    """The ratio estimator and its error by linearisation (Cochran, Sampling Techniques, 1977, ch. 6), from the sums of
+    `length_sums` over prompts. None with fewer than two prompts that both models answered, or where an endpoint does
+    not count.
     """
-    pairs = [(w, s) for w, s in zip(weak, strong, strict=True) if w and s]
-    means = [(sum(w) / len(w), sum(s) / len(s)) for w, s in pairs]
-    small, large = (sum(side) / max(len(means), 1) for side in (zip(*means, strict=True) if means else ((), ())))
-    if len(means) < 2 or small <= 0 or large <= 0:
+    prompts, weak, strong, *of_means, answers, _, _, _ = sums or (0.0,) * 10
+    if prompts < 2 or weak <= 0 or strong <= 0:
         return None
-    ratio = large / small
-    residuals = [s - ratio * w for w, s in means]
-    error = math.sqrt(sum(r * r for r in residuals) / (len(means) * (len(means) - 1))) / small
-    singles = [s - ratio * w for ws, ss in pairs for w, s in zip(ws, ss, strict=False)]
-    spread = math.sqrt(sum(r * r for r in singles) / len(singles)) / large
-    return LengthRatio(ratio, error, spread, len(means))
+    ratio = strong / weak
+    error = math.sqrt(_squared_residuals(ratio, of_means) / (prompts * (prompts - 1))) / (weak / prompts)
+    spread = math.sqrt(_squared_residuals(ratio, sums[-3:]) / answers) / (strong / prompts)
+    return LengthRatio(ratio, error, spread, int(prompts))
+
+
+def _squared_residuals(ratio: float, products: Sequence[float]) -> float:
+    """Sum of (s - ratio w)^2, from the sums of w^2, w s and s^2."""
+    weak, both, strong = products
+    return max(0.0, strong - 2 * ratio * both + ratio * ratio * weak)
 
 
 def usd_of_serving(samples: Iterable[Sample], price: Price | None) -> float | None:

@@ -28,11 +28,13 @@ from demur.models.images.joined_encoder import embed
 from demur.models.prices import ServingCost
 from demur.models.requests.cut_answers import cut_answers
 from demur.records import FloatArray, IntArray, Method, Preference, count_of
+from demur.routing.known.length_ratios import length_ratios
+from demur.routing.known.training_texts import training_texts
 from demur.routing.prompt_router import PromptRouter
 from demur.routing.tiers import Tiers, gains_of
 from demur.routing.train import method_of, train_routers, with_probabilities
 from demur.routing.verdict import verdict_of, with_verdict
-from demur.runs.provenance import answer_lengths, record_of, serving_costs
+from demur.runs.provenance import AnswerTokens, answer_lengths, record_of, serving_costs
 from demur.runs.run import Run
 from demur.sampling.cost import samples_in
 from demur.sampling.earlier.answer_lengths import own_limit
@@ -54,7 +56,17 @@ def train_run(run: Run) -> tuple[dict[str, PromptRouter], PromptRouter]:
     routers = fitted
     if needs is not None:
         routers = {name: with_probabilities(router, needs) for name, router in fitted.items()}
-    return routers, add_tiers(run, preferences, fitted[served]) if config.between else routers[served]
+    serving = add_tiers(run, preferences, fitted[served]) if config.between else routers[served]
+    lengths = answer_lengths(run)
+    return {name: with_lengths(one, lengths) for name, one in routers.items()}, with_lengths(serving, lengths)
+
+
+def with_lengths(router: PromptRouter, answers: AnswerTokens) -> PromptRouter:
+    """The same router, whose record says how long strong answers are beside weak ones, as a gateway's ledger counts."""
+    learned, texts = router.learned, training_texts(router)
+    scores = np.where(router.unknown_setting.settled_rows(learned.untold), np.inf, learned.scores)
+    weak, strong = zip(*(answers.get(text, ((), ())) for text in texts), strict=True)
+    return replace(router, record={**router.record, **length_ratios(scores, weak, strong)})
 
 
 def _methods_of(run: Run) -> dict[str, Any]:
@@ -64,7 +76,7 @@ def _methods_of(run: Run) -> dict[str, Any]:
 
 def _router_record(run: Run, preferences: Sequence[Preference], unknown: Sequence[UnknownPrompt]) -> dict[str, Any]:
     """What a router keeps of the run that it was trained in."""
-    record = record_of(run, preferences) | {"serving_cost": serving_costs(run), "answer_lengths": answer_lengths(run)}
+    record = record_of(run, preferences) | {"serving_cost": serving_costs(run)}
     told = {"told": told_by(preferences, unknown), "unlike": run.config.router.unlike}
     kinds = kinds_of_run(run, preferences, unknown)
     return record | told | (kinds.as_record() if kinds else {}) | _cut_record(run)

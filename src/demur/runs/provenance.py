@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
 from demur.config import tier_name
 from demur.meaning.rules.known_languages import AUTO
-from demur.models.prices import length_ratio, serving_cost
+from demur.models.prices import serving_cost
 from demur.prompts.pictures import has_pictures
-from demur.records import Preference
+from demur.records import Preference, Sample
 from demur.runs.run import Run
+
+AnswerTokens = Mapping[str, tuple[Sequence[int], Sequence[int]]]  # of either model, by prompt
 
 
 def record_of(run: Run, preferences: Sequence[Preference]) -> dict[str, object]:
@@ -49,12 +51,12 @@ def serving_costs(run: Run) -> dict[str, object]:
     return found
 
 
-def answer_lengths(run: Run) -> dict[str, object] | None:
-    """How long strong answers are beside weak ones, from the samples; None where that cannot be told."""
+def answer_lengths(run: Run) -> AnswerTokens:
+    """Tokens of the weak model's sampled answers to each training prompt, by its text, and of the strong one's."""
+    weak, strong = run.samples.weak, run.samples.strong
     train = run.complete(run.train_prompts)
-    weak, strong = (
-        [[one.completion_tokens for one in side[prompt.id]] for prompt in train]
-        for side in (run.samples.weak, run.samples.strong)
-    )
-    found = length_ratio(weak, strong)
-    return asdict(found) if found else None
+    return {prompt.text: (_tokens(weak[prompt.id]), _tokens(strong[prompt.id])) for prompt in train}
+
+
+def _tokens(answers: Sequence[Sample]) -> list[int]:
+    return [one.completion_tokens for one in answers]
