@@ -46,6 +46,22 @@ def priced(found: Running) -> None:
     side.endpoint = replace(side.endpoint, usd_per_million_input=1000.0, usd_per_million_output=1000.0)
 
 
+async def test_a_checked_draft_says_whose_threshold_decided(tmp_path: Path) -> None:
+    asked = {"demur": ("held for the target 50%; ", "held for the target 50%"), "demur@0.4": ("as asked; ", "as asked")}
+    async with gateway(tmp_path, gate=by_draft(), target="50%") as found:
+        for model, (checked, alone) in asked.items():
+            found.weak.answer = lambda prompt, seed: "small says"
+            _, headers, _ = await found.ask(EASY, model=model)
+            assert f"({checked}weak answer checked)" in headers["x-demur-reason"]
+            found.weak.answer = lambda prompt, seed: ""  # which cannot be checked: the prompt's score decides
+            _, headers, _ = await found.ask(EASY, model=model)
+            assert f"({alone})" in headers["x-demur-reason"]
+    async with gateway(tmp_path, gate=by_draft()) as found:
+        found.weak.answer = lambda prompt, seed: ""
+        _, headers, _ = await found.ask(EASY)
+        assert "as asked" not in headers["x-demur-reason"]
+
+
 async def test_a_stream_waits_only_where_its_first_tokens_were_found_to_pay(tmp_path: Path) -> None:
     idle = replace(by_draft(), head_verdict=GateVerdict(0.1, 0.0, -0.01, 0.01))
     async with gateway(tmp_path, gate=idle) as found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import demur
 from demur.errors import InputError
 from demur.gate.quality.believed_quality import believed_at
 from demur.gate.router import Router
@@ -22,13 +24,19 @@ from demur.gateway.ledger.totals.target_use import use_so_far
 from demur.gateway.operator.dashboard import metrics_text, statistics
 from demur.gateway.settings import ServedModel
 from demur.gateway.target.arrivals import Arrivals
-from demur.gateway.target.held_target import HeldTarget, Target, parse_target
+from demur.gateway.target.held_target import ABOVE_ALL, HeldTarget, Target, parse_target, threshold_in_force
 from demur.gateway.target.request_costs import RequestCosts
 from demur.gateway.workers.shared_state import SharedAccounts
+from demur.labels.beliefs.unknown import GUESSED, UnknownPrompt
+from demur.methods.estimator import unit_rows
+from demur.models.encoders.encoder import LetterEncoder
+from demur.records import OnUnknown
+from demur.routing.known.remembered_prompts import Remembered
 from gateways import EASY, HARD, RECORD, gateway, save_router
 
 NOON = 1_800_014_400.0  # 12:00 UTC
 HOUR = 3600.0
+POEM = "qqq qq qqqq?"
 COSTS = RequestCosts(0.0, 0.01, 0.0, 0.02)  # a strong answer costs a cent, and two at most
 
 
@@ -234,6 +242,79 @@ def test_quality_is_kept_by_the_strong_models_own_belief(router: Router) -> None
         held(router, "quality 90%", Clock(NOON))
 
 
+def with_guesses(tmp_path: Path, on_unknown: OnUnknown) -> Path:
+    """The prompts of a run: 18 with labels, and 20 questions on which both models guess; its router is in router/."""
+    save_router(tmp_path / "router")
+    saved = Router.load(tmp_path / "router")
+    first = saved.prompt_router
+    scores = np.linspace(0.1, 0.9, len(first.training))
+    texts = [f"{'q' * (i + 1)} qq?" for i in range(20)]
+    guesses = tuple(UnknownPrompt(str(i), text, GUESSED) for i, text in enumerate(texts))
+    unknown = Remembered(guesses, unit_rows(np.asarray(LetterEncoder().encode(texts))), np.linspace(0.05, 0.6, 20))
+    first = replace(first, training_scores=scores, unknown=unknown, on_unknown=on_unknown)
+    first = replace(first, record={**first.record, "told": {"share": 18 / 38}})
+    replace(saved, prompt_router=first, beliefs=np.stack([1 - scores, np.ones(len(scores))])).save(tmp_path / "router")
+    rows = [*(one.prompt for one in first.training), *texts]
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in rows), encoding="utf-8")
+    return prompts
+
+
+@pytest.mark.parametrize("keep", [70, 80, 90, 95])
+def test_a_quality_that_is_held_begins_at_the_threshold_that_calibration_sets_for_it(tmp_path: Path, keep: int) -> None:
+    """The 20 questions were taken for as well answered as labelled prompts of their scores, and more went local."""
+    prompts = with_guesses(tmp_path, "strong-unless-guessed")
+    router = str(tmp_path / "router")
+    found = demur.calibrate(prompts, router=router, keep_quality=keep / 100, anyway=True, dry_run=True)
+    one = held(Router.load(router), f"quality {keep}%", Clock(NOON))
+    assert one.threshold(None) == pytest.approx(found.threshold)
+    assert f"it begins at {found.threshold:.4f}, where {1 - found.strong_share:.0%} of" in one.first_sentence
+
+
+def test_a_quality_is_held_only_where_calibration_would_estimate_it(tmp_path: Path) -> None:
+    prompts = with_guesses(tmp_path, "strong")
+    router, too_few = str(tmp_path / "router"), "only 47% of .* can be judged by samples"
+    with pytest.raises(InputError, match=too_few):
+        demur.calibrate(prompts, router=router, keep_quality=0.95, anyway=True)
+    with pytest.raises(InputError, match=f"{too_few}.*; hold another target, such as a share"):
+        held(Router.load(router), "quality 95%", Clock(NOON))
+
+
+def test_requests_on_which_both_models_guess_do_not_change_which_threshold_keeps_a_quality(router: Router) -> None:
+    """Of them neither model's answer is believed, as in calibration: three of four are such, and look easy."""
+    n = len(router.prompt_router.training_scores)
+    believing = replace(router, beliefs=np.stack([1 - router.prompt_router.training_scores, np.ones(n)]))
+    alone, mixed = (held(believing, "quality 90%", Clock(NOON)) for _ in range(2))
+    scores = np.random.default_rng(4).random(128)
+    for score in scores:
+        alone.finish("weak", float(score), None, 0.1)
+        mixed.finish("weak", float(score), None, 0.1)
+        for unknown in (0.02, 0.03, 0.04):
+            mixed.finish("weak", unknown, None, 0.1, unknown=True)
+    for _ in range(3):
+        for score in scores:
+            alone.finish("weak", float(score), None, 0.1)
+    found, expected = mixed.threshold(None), alone.threshold(None)
+    assert found is not None
+    assert expected is not None
+    assert scores[(scores < max(found, expected)) & (scores >= min(found, expected))].size == 0
+
+
+def test_a_threshold_of_a_target_is_said_before_there_is_one(router: Router) -> None:
+    assert held(router, "30%", Clock(NOON), cold=True).threshold_sentence == ""
+    assert held(router, "30%", Clock(NOON), cold=True).first_sentence == (
+        "the target 30% decides once a router is learned"
+    )
+    assert held(router, "1 USD/day", Clock(NOON), cold=True).first_sentence.endswith("; its budget is held from now on")
+    one = held(router, "1 USD/day", Clock(NOON))
+    decides = "the target 1 USD/day decides, by a threshold that follows each request's cost"
+    assert one.first_sentence == f"{decides}, in place of the router's own of 0.5000"
+    assert threshold_in_force(router, one) == router.threshold
+    used = one.threshold(COSTS)
+    assert used is not None
+    assert threshold_in_force(router, one) == min(used, ABOVE_ALL)
+
+
 def test_before_a_router_is_learned_only_dollars_are_held(router: Router) -> None:
     assert held(router, "30%", Clock(NOON), cold=True).threshold(COSTS) is None
     one = held(router, "0.01 USD/day", Clock(NOON), cold=True)
@@ -301,6 +382,66 @@ async def test_a_share_is_held_in_the_gateway_and_a_clients_own_threshold_still_
         _, forced, _ = await found.ask(EASY, model="demur@0")
     assert 8 <= models.count("large") <= 20  # the router alone would have sent all
     assert forced["x-demur-model"] == "large"
+
+
+async def test_what_a_held_target_decides_is_told_from_what_was_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with gateway(tmp_path, target="25%") as found:
+        begun = capsys.readouterr().err
+        stats = statistics(found.gateway, None)
+        _, headers, _ = await found.ask(EASY)
+        _, asked, _ = await found.ask(EASY, model="demur@0.4")
+        async with found.session.post(f"{found.address}/v1/decide", json={"text": EASY}) as answer:
+            decided = await answer.json()
+        assert found.gateway.target is not None
+        now = found.gateway.target.threshold(None)
+        assert now is not None
+        metrics = metrics_text(found.gateway, None)
+        async with found.session.post(f"{found.operator}/admin/reload") as answer:
+            assert answer.status == 200
+    reloaded = capsys.readouterr().err
+    first = stats["threshold"]
+    assert first != 0.5
+    line = "demur: the target 25% decides in place of the router's own threshold of 0.5000: it begins at"
+    assert f"{line} {first:.4f}, where " in begun
+    assert stats["in_common"] == (
+        f"The target 25% decides, by a threshold of {first:.4f} now, in place of the router's own of 0.5000."
+    )
+    for reason in (headers["x-demur-reason"], decided["reason"]):
+        assert "(held for the target 25%)" in reason
+    assert "(as asked)" in asked["x-demur-reason"]
+    assert "held for" not in asked["x-demur-reason"]
+    assert f"demur_threshold {now:.6f}" in metrics
+    assert (
+        "the router's own threshold 0.5000, in place of which the target 25% decides, by a threshold of 0." in reloaded
+    )
+
+
+async def test_a_target_learns_which_requests_are_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, finish = [], HeldTarget.finish
+
+    def spy(one: HeldTarget, *given: Any, unknown: bool = False) -> None:
+        seen.append(unknown)
+        finish(one, *given, unknown=unknown)
+
+    monkeypatch.setattr(HeldTarget, "finish", spy)
+    async with gateway(tmp_path, target="25%") as found:
+        router = found.gateway.decider.router
+        vectors = unit_rows(np.asarray(LetterEncoder().encode([POEM])))
+        known = Remembered((UnknownPrompt("p", POEM, GUESSED),), vectors)
+        first = replace(router.prompt_router, unknown=known, on_unknown="strong-unless-guessed")
+        found.gateway.decider.router = replace(router, prompt_router=first)
+        for text in (EASY, POEM):
+            await found.ask(text)
+    assert seen == [False, True]
+
+
+async def test_a_reason_says_that_the_budget_is_spent(tmp_path: Path) -> None:
+    async with gateway(tmp_path, target="0.0000001 USD/day") as found:
+        _, headers, _ = await found.ask(HARD, max_tokens=240)
+    assert headers["x-demur-model"] == "small"
+    assert "(what is left of the target's budget is enough for the weak model alone)" in headers["x-demur-reason"]
 
 
 async def test_a_budget_in_dollars_needs_prices(tmp_path: Path) -> None:

@@ -165,6 +165,16 @@ def test_training_advises_the_share_that_the_status_does_and_calibrate_takes_the
         "http://127.0.0.1:8111 keeps its threshold until it is told: kill -HUP 4, or POST http://h:9/admin/reload"
         in (" ".join(output.split()))
     )
+    address = "http://127.0.0.1:8111"
+    with serving_file(Path("mine"), address, lambda: Path("mine/router"), 4, target="quality 95%"):
+        output = " ".join(
+            said("calibrate", "prompts.jsonl", "--strong-share", ".2", "--run", "mine", "--anyway").split()
+        )
+    assert "keeps its threshold until it is told" not in output
+    assert (
+        "the gateway on http://127.0.0.1:8111 holds the target quality 95%, which decides in place of this threshold, "
+        "also after kill -HUP 4; to use this one, serve without the target"
+    ) in output
     with pytest.raises(InputError, match="--run mine and --router other both name a router; give one of them"):
         router_of("mine", "other")
 

@@ -68,6 +68,17 @@ class ServingGateway:
         return f"{self.reload}{f', or POST {self.operator}/admin/reload' if self.operator else ''}"
 
     @property
+    def after_calibration(self) -> str:
+        """What a threshold that was set just now changes here, and what is to be done; empty where it is loaded."""
+        if self.target:
+            return (
+                f"the gateway on {self.address} holds the target {self.target}, which decides in place of this "
+                f"threshold, also after {self.reload}; to use this one, serve without the target"
+            )
+        waits = f"the gateway on {self.address} keeps its threshold until it is told: {self.ways_to_reload}"
+        return waits if self.outdated else ""
+
+    @property
     def sentence(self) -> str:
         """Where and since when it serves, and which router."""
         newer = "; the run's newer router or threshold is not loaded yet" if self.outdated else ""

@@ -105,10 +105,10 @@ def next_in(folder: str | Path) -> None:
 
 
 def next_after_calibration(router: Path) -> None:
-    """The next command, and that a gateway which runs keeps the earlier threshold until it is told."""
+    """The next command, and what the threshold changes in a gateway that runs."""
     for one in gateways_of(router):
-        if one.outdated:
-            explanation(f"the gateway on {one.address} keeps its threshold until it is told: {one.ways_to_reload}")
+        if said := one.after_calibration:
+            explanation(said)
     next_step(next_command(router.parent) if router.name == "router" else serve_command(router), router)
 
 

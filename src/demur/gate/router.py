@@ -226,12 +226,13 @@ class Router:
         """The final decision at a score."""
         role: Role = "strong" if score >= decision.threshold else "weak"
         sign, shown = ">=" if role == "strong" else "<", apart(score, decision.threshold)
+        basis = f"{decision.basis}; " if decision.basis else ""
         return replace(
             decision,
             role=role,
             model=self.prompt_router.strong if role == "strong" else self.prompt_router.weak,
             score=score,
-            reason=f"score {shown[0]} {sign} threshold {shown[1]} ({why}){self.prompt_router.pair_note}",
+            reason=f"score {shown[0]} {sign} threshold {shown[1]} ({basis}{why}){self.prompt_router.pair_note}",
             wants_samples=0,
         )
 

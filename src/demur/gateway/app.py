@@ -64,7 +64,7 @@ from demur.gateway.operator.webhook import tell
 from demur.gateway.protocols.protocol import Protocol
 from demur.gateway.replicas.replicas import Replicas
 from demur.gateway.settings import GatewaySettings
-from demur.gateway.target.held_target import HeldTarget
+from demur.gateway.target.held_target import HeldTarget, threshold_in_force
 from demur.gateway.target.request_costs import RequestCosts, most_usd, request_costs, waited_seconds
 from demur.gateway.upstreams.answers.answer import Answer
 from demur.gateway.upstreams.answers.usable_answer import usable_answer
@@ -134,7 +134,9 @@ class Gateway:
         costs, busy = (lambda role: upstreams[role].price), (lambda: upstreams["weak"].under_way)
         known = (direct, settings.aliases, self.abilities, conversations, costs, busy)
         self.chooser = Chooser(
-            decider, *known, lambda question: self.target.threshold(self._costs(question)) if self.target else None
+            decider,
+            *known,
+            lambda of: (self.target.threshold(self._costs(of)), self.target.basis) if self.target else (None, ""),
         )
         self.routers = Routers(Serving(decider, self.chooser), lambda decider: Chooser(decider, *known))
 
@@ -143,7 +145,8 @@ class Gateway:
         dropped, failures = (self.ledger.dropped, self.ledger.failures) if self.ledger else (0, 0)
         up = {upstream.endpoint.model: upstream.healthy for upstream in self.upstreams.values()}
         held = self.target.held if self.target else None
-        return Gauges(self.in_flight, dropped, failures, self.decider.router.threshold, up, held)
+        threshold = threshold_in_force(self.decider.router, self.target)
+        return Gauges(self.in_flight, dropped, failures, threshold, up, held)
 
     async def decide(self, request: web.Request) -> web.Response:
         """POST /v1/decide: which model would answer a request, and why. No upstream is asked; the conversation is kept
@@ -379,7 +382,8 @@ class Gateway:
         if self.target and record.role in ROLES:
             timed = exchange.choice.timed if exchange.choice and exchange.version == self.routers.main.version else None
             costs = self._costs(exchange.question) if exchange.question else None
-            self.target.finish(record.role, timed.score if timed else None, costs, waited_seconds(record))
+            score, unknown = (timed.score, timed.decision.unknown) if timed else (None, False)
+            self.target.finish(record.role, score, costs, waited_seconds(record), unknown=unknown)
 
     def _keep(self, record: LedgerRecord) -> None:
         for change in self.changes.add(record):

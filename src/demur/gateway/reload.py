@@ -120,7 +120,8 @@ def _in_force(gateway: Gateway) -> InForce:
     trained = trained_identity(router)
     canary = routers.canary.version if routers.canary else 0
     keys = gateway.admission.keys
-    return InForce(gateway.settings, keys, trained, router.threshold, routers.main.version, canary)
+    held = gateway.target.threshold_sentence if gateway.target else ""
+    return InForce(gateway.settings, keys, trained, router.threshold, routers.main.version, canary, held)
 
 
 async def take_canary(gateway: Gateway) -> None:
@@ -169,8 +170,11 @@ async def _take_over(gateway: Gateway) -> float:
 
 
 def uncalibrated_note(gateway: Gateway) -> str:
-    """What to say of a threshold that `demur calibrate` has not set, as a clause; empty where it has."""
+    """What to say of a threshold that `demur calibrate` has not set, as a clause; empty where it has, or where a target
+    decides in its place."""
     settings = gateway.settings
+    if gateway.target and gateway.target.threshold_sentence:
+        return ""
     if gateway.decider.router.prompt_router.calibration or router_in_force(settings) != settings.router:
         return ""
     usual = f"demur calibrate PROMPTS --strong-share .3 --router {shlex.quote(settings.router)}"

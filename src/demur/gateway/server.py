@@ -290,8 +290,7 @@ async def _gateway(settings: GatewaySettings, router: Router, stack: AsyncExitSt
     trace = Tracer() if settings.otel else None
     if trace:
         stack.callback(trace.close)
-    sharers = board.count if board else 1
-    target = begin_target(settings, router, admission.accounts, unpriced_models(upstreams.values()), sharers=sharers)
+    target = begin_target(settings, router, admission.accounts, unpriced_models(upstreams.values()), board)
     replicas = join(settings.ledger, admission, target)
     if replicas:
         stack.callback(replicas.close)

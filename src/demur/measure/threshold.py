@@ -139,15 +139,24 @@ def threshold_for_quality(
     """
     if not 0 < keep <= 1:
         raise InputError(f"keep_quality is {keep}; it is a fraction of the strong model's quality, from 0 to 1")
-    weak, strong = (np.asarray(values, dtype=float)[:, None] for values in (weak_estimate, strong_estimate))
+    weak, strong = (np.asarray(values, dtype=float) for values in (weak_estimate, strong_estimate))
     score = np.asarray(scores, dtype=float).reshape(len(weak), -1)
     levels, shares = _levels(score)
     tried = _thin(len(levels))
     of = np.ones(len(score), dtype=bool) if judged is None else judged
-    means = np.array([np.where(score[of] >= levels[i], strong[of], weak[of]).mean() for i in tried])
+    means = _means_at(levels[tried], score[of], weak[of], strong[of])
     good = np.flatnonzero(means >= keep * strong[of].mean() - 1e-12)
     asked = f"{100 * keep:.4g}% of the strong model's quality (estimated without labels)"
     return _between(levels, shares, int(tried[good[-1]]), asked, len(score), on)
+
+
+def _means_at(thresholds: FloatArray, scores: FloatArray, weak: FloatArray, strong: FloatArray) -> FloatArray:
+    """Mean estimate at each threshold, of prompts with estimates (n,) and scores (n, r). Sorted once: a gateway that
+    holds a quality sets its threshold between requests."""
+    order = np.argsort(scores, axis=None)
+    gains = np.repeat(strong - weak, scores.shape[1])[order]
+    above = np.append(np.cumsum(gains[::-1])[::-1], 0.0)  # of this score and of every higher one
+    return np.asarray(weak.mean() + above[np.searchsorted(scores.ravel()[order], thresholds)] / len(order))
 
 
 def threshold_from_certificate(certificate: Certificate) -> Calibration:

@@ -33,7 +33,7 @@ def digits_apart(values: Sequence[float], places: int = 3) -> int:
     return places
 
 
-AS_ASKED = "as asked"  # basis of a threshold that a call, a request or a setting gives
+AS_ASKED = "as asked"  # basis of a threshold that a call or a request gives
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,5 +100,6 @@ class Decision:
     void: bool = False  # True: signals were missing, so the calibration does not hold for this decision
     unknown: bool = False  # True: nearest to a prompt whose samples could not tell
     untold: str = ""  # why those could not
+    basis: str = ""  # of a threshold that is not the router's own: as asked, or what it is held for
     values: tuple[float, ...] = ()  # gains over the weak model of every tier; empty of a pair
     unknown_neighbour: UnknownNeighbour | None = None  # of an unknown prompt; None where neighbours were not looked for

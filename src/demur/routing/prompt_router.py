@@ -70,8 +70,7 @@ class PromptRouter:
     on_unknown: OnUnknown = ON_UNKNOWN  # where prompts like them go: `UnknownSetting`
     # From the method's scores to P(strong right and weak wrong); None: the scores are the method's own.
     curve: ProbabilityCurve | None = None
-    # Finds similar training prompts; None: all of them are read.
-    nearest: NearestTraining | None = None
+    nearest: NearestTraining | None = None  # finds similar training prompts; None: all of them are read
     tiers: Tiers | None = None  # the models between the two, and what every one is worth and costs; None: a pair
 
     @property
@@ -208,11 +207,12 @@ class PromptRouter:
         *,
         familiar: bool = True,
         threshold: float | None = None,
+        basis: str = AS_ASKED,
         untold: str = "",
         values: tuple[float, ...] = (),
         able: Collection[Role] | None = None,
     ) -> Decision:
-        """The decision that a score leads to, by the router's own threshold or another one.
+        """The decision that a score leads to, by the router's own threshold or another one, on this ``basis``.
 
         ``untold``: why the prompt is unknown; it goes where the setting for such prompts says. ``values``: what
         every tier gains over the weak model; ``able``: the tiers that may be chosen, None for all.
@@ -221,7 +221,7 @@ class PromptRouter:
         role: Role = "strong" if score >= used else "weak"
         if self.tiers and values:
             role = self.tiers.choose(values, used, able)
-        made = self._by_score(role, score, used, neighbours, familiar, as_asked=threshold is not None)
+        made = self._by_score(role, score, used, neighbours, familiar, basis="" if threshold is None else basis)
         if self.tiers and values:
             made = replace(made, values=values, reason=f"{made.reason}; {self.tiers.sentence(role, values, used)}")
         if not untold:
@@ -233,20 +233,21 @@ class PromptRouter:
         return replace(made, role=role, model=self.model_of(role), reason=why + self.pair_note, stage="unknown")
 
     def _by_score(
-        self, role: Role, score: float, used: float, near: tuple[Neighbour, ...], familiar: bool, *, as_asked: bool
+        self, role: Role, score: float, used: float, near: tuple[Neighbour, ...], familiar: bool, *, basis: str
     ) -> Decision:
         other = f"; `{UNLIKE_SETTING}` would send it to the strong model" if role == "weak" else ""
         drift = "" if familiar else f"; {UNLIKE}: the score is a guess{other}"
         sign, shown = ">=" if score >= used else "<", apart(score, used)
-        basis = f" ({AS_ASKED})" if as_asked else self._basis
+        given = f" ({basis})" if basis else self._basis
         return Decision(
             model=self.model_of(role),
             role=role,
             score=score,
             threshold=used,
-            reason=f"score {shown[0]} {sign} threshold {shown[1]}{basis}{drift}{self._alone}{self.pair_note}",
+            reason=f"score {shown[0]} {sign} threshold {shown[1]}{given}{drift}{self._alone}{self.pair_note}",
             neighbours=near,
             familiar=familiar,
+            basis=basis,
         )
 
     @cached_property

@@ -54,6 +54,17 @@ def believed_where_judged(router: Router, looked: Looked, texts: Sequence[str]) 
     return weak * told, strong * told  # neither is believed where both guess; of the other unknown ones none is asked
 
 
+def believed_of_learned(router: Router) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """(n,) held-out scores of the prompts that a router was to learn from and whose scores decide, and what is believed
+    of both models' answers as `believed_where_judged` has it. Raises InputError without samples."""
+    first, learned = router.prompt_router, router.prompt_router.learned
+    unknown = first.unknown.prompts if first.unknown else ()
+    texts = [*(one.prompt for one in first.training), *(one.prompt for one in unknown)]
+    decided = ~first.unknown_setting.settled_rows(learned.untold)
+    weak, strong = believed_where_judged(router, learned, texts)
+    return learned.scores[decided], weak[decided], strong[decided]
+
+
 def judged_prompts(router: Router, looked: Looked) -> BoolArray:
     """(n,) those whose quality is believed: their samples agree somewhere, or they are questions on which both models
     guess and that the score decides, where neither is believed to be right (docs/method.md says what that is worth).

@@ -43,6 +43,7 @@ from demur.routing.prompt_router import Decision, PromptRouter
 
 UNSEEN_PICTURES = "; routed by its text and that it has pictures, which were not looked at"
 TAPERED = "raised, because a budget of the key is nearly used up"
+SPENT = "what is left of the target's budget is enough for the weak model alone"
 UNSEEN = "the database of conversations does not answer, and this may go on with an ask of the strong model"
 
 
@@ -80,13 +81,13 @@ class Chooser:
         conversations: ConversationRecords,
         price: Callable[[Role], Price | None],
         under_way: Callable[[], int] = lambda: 0,
-        targeted: Callable[[Question], float | None] = lambda question: None,
+        targeted: Callable[[Question], tuple[float | None, str]] = lambda question: (None, ""),
     ) -> None:
         self._decider, self.direct = decider, direct  # direct: the real models' own names
         self._aliases, self.abilities = aliases, abilities
         self._conversations, self._price = conversations, price
         self._under_way = under_way  # requests at the weak model
-        self._targeted = targeted  # the threshold that a target sets; None: the router's own
+        self._targeted = targeted  # the threshold that a target sets, and the words for it; None: the router's own
 
     async def choose(
         self, settings: GatewaySettings, headers: Mapping[str, str], question: Question, unspoken: Mapping[Role, str]
@@ -207,21 +208,17 @@ class Chooser:
         waits = not question.streamed or (router.checks_streams and "tools" not in question.kind)
         learned = "tools" not in question.kind or router.prompt_router.learned_calls
         gate = waits and learned and question.one_answer and not stays
-        own = self._targeted(question) if threshold is None else threshold
+        used, basis = self._used_threshold(question, threshold)
         record = router.prompt_router.record
         spoken = is_spoken(question.system, record)
         other = other_system(question.system, record, router.prompt_router.served_as)
         note = question.left_out_note + (f"; {other}" if other else "")
         try:
-            at = math.inf if question.spent else own
-            timed = await self._decider.decide(question.text, at, gate=gate, able=able, spoken=spoken)
+            timed = await self._decider.decide(question.text, used, basis, gate=gate, able=able, spoken=spoken)
         except (DemurError, RuntimeError) as error:  # a failing router must not stop the service
             return Choice(
                 "weak" if question.spent else "strong", f"the router failed ({type(error).__name__})"
             )  # its text may hold a key
-        if question.kept_share < 1 and not question.spent:  # the client asked for no such threshold
-            reason = timed.decision.reason.replace(AS_ASKED, TAPERED, 1)
-            timed = replace(timed, decision=replace(timed.decision, reason=reason))
         role, reason = timed.decision.role, timed.decision.reason + note
         made = Choice(role, reason, timed=timed, note=note, other_system=other)
         if timed.decision.wants_samples:
@@ -306,12 +303,21 @@ class Chooser:
         share = share_of(asked)
         return threshold_of(asked) if share is None else threshold_of_share(self._decider.router, share)
 
+    def _used_threshold(self, question: Question, threshold: float | None) -> tuple[float | None, str]:
+        """The threshold that decides, None for the router's own, and why it is that one. ``threshold``: as asked, or
+        as tapered."""
+        if question.spent:
+            return math.inf, SPENT
+        if threshold is None:
+            return self._targeted(question)
+        return threshold, TAPERED if question.kept_share < 1 else AS_ASKED
+
     def _taper_threshold(self, threshold: float | None, question: Question) -> float | None:
         """The threshold at which only a fraction of the strong share is left, by the training prompts' scores."""
         if question.kept_share >= 1:
             return threshold
         router = self._decider.router
-        targeted = self._targeted(question) if threshold is None else threshold
+        targeted = self._targeted(question)[0] if threshold is None else threshold
         scores, own = router.training_finals, router.threshold if targeted is None else targeted
         left = question.kept_share * float(np.mean(scores >= own))
         return max(own, float(np.quantile(scores, 1 - left, method="higher")) if left else math.inf)

@@ -27,6 +27,7 @@ from demur.gateway.decision.router_identity import router_identity
 from demur.meaning.clusters import meaning_clusters
 from demur.models.encoders.encoder import runs_here
 from demur.records import FloatArray, IntArray, Role, Sample
+from demur.routing.decision import AS_ASKED
 from demur.routing.known.known_prompts import Looked
 from demur.routing.known.unknown_setting import unlike_reason
 from demur.routing.prompt_router import Decision, PromptRouter
@@ -89,12 +90,13 @@ class Decider:
         self,
         text: str,
         threshold: float | None = None,
+        basis: str = AS_ASKED,
         *,
         gate: bool = True,
         able: Collection[Role] | None = None,
         spoken: bool = True,
     ) -> TimedDecision:
-        """The first stage's decision on a text, by the router's own threshold or another one.
+        """The first stage's decision on a text, by the router's own threshold or another one, on this ``basis``.
 
         Without ``gate`` the decision is final: the request cannot wait for a draft. ``spoken``: does what stands beside
         the text leave it in a language that the router has learned from? Raises SlowDecisionError, and what
@@ -118,6 +120,7 @@ class Decider:
                 made.score,
                 familiar=decision.familiar and spoken,
                 threshold=threshold,
+                basis=basis,
                 untold=untold,
                 values=decision.values,
                 able=able,

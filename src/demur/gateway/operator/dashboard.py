@@ -19,6 +19,7 @@ from demur.gateway.ledger.record import LedgerRecord
 from demur.gateway.ledger.totals.series import series
 from demur.gateway.operator.last_hour import BYTES, Hour, dashboard_figures
 from demur.gateway.operator.metrics import prometheus, sum_series
+from demur.gateway.target.held_target import HeldTarget, threshold_in_force
 from demur.gateway.workers.shared_state import Board, map_file
 from demur.routing.prompt_router import PromptRouter
 
@@ -91,11 +92,11 @@ def statistics(gateway: Gateway, board: Board | None) -> dict[str, Any]:
     recent = recent_decisions(gateway.metrics.recent, router) + [one for other in others for one in other["recent"]]
     said, curve = learning_status(gateway.settings)
     return dashboard_figures(np.sum([hour.total() for hour in hours], axis=0)) | {
-        "threshold": gateway.decider.router.threshold,
+        "threshold": threshold_in_force(gateway.decider.router, gateway.target),
         "learning": said,
         "curve": curve,
         "target": gateway.target.sentence if gateway.target else "",
-        "in_common": in_common(router),
+        "in_common": in_common(router, gateway.target),
         "recent": sorted(recent, key=lambda one: float(one["at"]), reverse=True)[:SHOWN],
         "in_flight": gateway.in_flight + sum(int(other["in_flight"]) for other in others),
         "up": up,
@@ -123,8 +124,11 @@ def _health(up: Mapping[str, bool]) -> str:
     return f"Failing, and not asked for a while: {', '.join(failing)}. Still answering: {', '.join(answering)}."
 
 
-def in_common(router: PromptRouter) -> str:
+def in_common(router: PromptRouter, target: HeldTarget | None = None) -> str:
     """What the reasons of all decisions have in common, in one sentence; the page says it once."""
+    if target and (held := target.threshold_sentence):
+        said = f"{held}, in place of the router's own of {router.threshold:.4f}{router.pair_note}."
+        return said[:1].upper() + said[1:]
     set_by = router.calibration.sentence if router.calibration else "not calibrated"
     return f"Each score is compared with the threshold of {router.threshold:.4f} ({set_by}){router.pair_note}."
 

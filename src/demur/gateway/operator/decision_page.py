@@ -70,11 +70,12 @@ def _of_today(record: LedgerRecord, explanation: Explanation) -> list[str]:
     """Where the router that serves now scores the prompt otherwise."""
     score, threshold = explanation.decision.score, explanation.decision.threshold
     if record.score is None or record.stage == "gate":
-        return [f"By the prompt alone its score is {score:.4f} today, at a threshold of {threshold:.4f}."]
+        return [f"By the prompt alone its score is {score:.4f} today; the router's own threshold is {threshold:.4f}."]
     if abs(score - record.score) < SAME:
         return []
     return [
-        f"The router that serves now scores it {score:.4f}, at a threshold of {threshold:.4f}: it has changed since."
+        f"The router that serves now scores it {score:.4f}, with {threshold:.4f} as its own threshold: it has changed "
+        "since."
     ]
 
 

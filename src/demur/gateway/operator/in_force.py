@@ -19,6 +19,7 @@ class InForce:
     threshold: float
     version: int  # of the learned router; 0: none is
     canary: int  # version that is tried; 0: none is
+    held: str = ""  # by which threshold a target decides in place of that one; empty: none does
 
 
 def changes_between(before: InForce, after: InForce) -> list[str]:
@@ -33,7 +34,9 @@ def changes_between(before: InForce, after: InForce) -> list[str]:
         f"keys: {_count(before.keys)} -> {_count(after.keys)}": before.keys != after.keys,
     }
     told = f"{before.threshold:.4f} -> " if before.threshold != after.threshold else ""
-    return [*(words for words, differs in said.items() if differs), f"threshold {told}{after.threshold:.4f}"]
+    threshold = f"threshold {told}{after.threshold:.4f}"
+    held = f"the router's own {threshold}, in place of which {after.held}" if after.held else threshold
+    return [*(words for words, differs in said.items() if differs), held]
 
 
 def _count(keys: Sequence[ClientKey] | None) -> str:

@@ -47,7 +47,11 @@ DESCRIBED = (
     ("demur_in_flight", "gauge", "Requests under way."),
     ("demur_ledger_dropped_total", "counter", "Ledger records lost: the database was away too long, or refused them."),
     ("demur_ledger_failures_total", "counter", "Ledger commits that failed and were tried again."),
-    ("demur_threshold", "gauge", "The router's threshold."),
+    (
+        "demur_threshold",
+        "gauge",
+        "The threshold in force: the router's, or the one that the setting `target` sets.",
+    ),
     (
         "demur_target_held",
         "gauge",

@@ -18,16 +18,16 @@ from typing import Literal
 import numpy as np
 
 from demur.errors import InputError
-from demur.gate.quality.believed_quality import believed_at
 from demur.gate.router import Router
 from demur.gateway.clients.accounts import Accounts
 from demur.gateway.clients.budgets import TAPER, WARN, BudgetUse, Spent, seconds_left, start_of
 from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.settings import GatewaySettings
 from demur.gateway.target.arrivals import Arrivals
+from demur.gateway.target.kept_quality import SET_EVERY, KeptQuality
 from demur.gateway.target.request_costs import RequestCosts
 from demur.measure.pace import WINDOW, Pace
-from demur.measure.threshold import threshold_for_quality
+from demur.measure.threshold import share_of_all
 from demur.records import dollars
 
 ACCOUNT = "\ttarget"  # no client's key has this name: it cannot be printed
@@ -35,10 +35,10 @@ FORMS = '"30%" (of calls to the strong model), "5 USD/day", "p95 2 s", "quality 
 PER_CENT = re.compile(r"(quality )?(\d+(?:\.\d+)?) ?%")
 PER_DAY = re.compile(r"(\d+(?:\.\d+)?) ?USD/day")
 LATENCY = re.compile(r"p(\d\d(?:\.\d+)?) (\d+(?:\.\d+)?) ?s")
-SET_EVERY = 32  # requests between two settings of the threshold
 PRICED_SECONDS = 60.0  # between two settings of a dollar's price, however few requests arrive
 LATEST = 256  # answers of a model whose seconds count
 STALE_SECONDS = 600.0  # older ones do not: a model that was slow is tried again
+ABOVE_ALL = math.nextafter(1.0, math.inf)  # a threshold that no score reaches
 UNSEEN = 8.0  # answers on target that a model counts as having given beside those
 WARNINGS = (WARN, TAPER, 0.99)  # of a day's budget; each is said once
 Kind = Literal["share", "usd", "seconds", "quality"]
@@ -70,6 +70,12 @@ def parse_target(text: str) -> Target | None:
     raise InputError(f"target is {text!r}; write it as {FORMS}")
 
 
+def threshold_in_force(router: Router, target: HeldTarget | None) -> float:
+    """The target's where it holds one, else the router's."""
+    held = target.threshold_now if target else None
+    return router.threshold if held is None else held
+
+
 def checked_target(settings: GatewaySettings, unpriced: Sequence[str]) -> Target | None:
     """The target of the settings; raises InputError for one that could not be held. ``unpriced``: models."""
     found = parse_target(settings.target)
@@ -94,7 +100,8 @@ class HeldTarget:
     pace: Pace = field(init=False)
     slow: dict[str, deque[tuple[float, bool]]] = field(init=False)  # role -> (when, slower than the target)
     _priced: float = field(init=False, default=0.0)  # when a dollar's price was set by the time of day
-    _quality: float | None = field(init=False, default=None)
+    _latest: float | None = field(init=False, default=None)  # threshold of the latest request, of a target in USD
+    _quality: KeptQuality | None = field(init=False, default=None)  # of a target of quality
     _said: set[tuple[float, float]] = field(init=False, default_factory=set)
 
     def __post_init__(self) -> None:
@@ -105,7 +112,7 @@ class HeldTarget:
         seen = (((0.0, score), (0.0, 1.0)) for score in scores)
         self.pace = Pace.begin(mean, seen, every=SET_EVERY)
         if self.target.kind == "quality" and self.pace.seen:
-            self._quality_threshold()  # a router that cannot be asked this is refused now
+            self._quality = KeptQuality(self.router, self.target.value)
 
     # -- before a request ----------------------------------------------------------------------------------------------
 
@@ -158,15 +165,18 @@ class HeldTarget:
         if self.target.kind == "share":
             return self.pace.threshold(1.0) if self.pace.affords(1.0) else math.inf
         if self.target.kind == "usd":
-            return None if costs is None else self._usd_threshold(costs)
+            self._latest = self._latest if costs is None else self._usd_threshold(costs)
+            return None if costs is None else self._latest
         if self.target.kind == "seconds":
             return float(np.quantile(self._scores(), 1 - share)) if (share := self._fast_share()) else math.inf
-        return self._quality_threshold()
+        return self._quality.threshold if self._quality else None
 
     # -- after a request -----------------------------------------------------------------------------------------------
 
-    def finish(self, role: str, score: float | None, costs: RequestCosts | None, seconds: float) -> None:
-        """Take a request that was demur's to route: who answered, its score, how long it took."""
+    def finish(
+        self, role: str, score: float | None, costs: RequestCosts | None, seconds: float, *, unknown: bool = False
+    ) -> None:
+        """Take a request that was demur's to route: who answered, its score, how long it took, is it unknown?"""
         now = self.clock()
         self.arrivals.add(now)
         if role in self.slow:
@@ -180,8 +190,8 @@ class HeldTarget:
             self.pace.see((0.0, score), (0.0, 1.0))
         if self.target.kind == "share":
             self.pace.pay(float(role == "strong"))
-        if self.pace.requests % SET_EVERY == 0:
-            self._quality = None
+        if self._quality and score is not None:
+            self._quality.see(score, unknown=unknown)
 
     def pay(self, usd: float, *, reserved: float = 0.0) -> None:
         """Count what a request has cost, whoever chose its model; what was reserved for it is released."""
@@ -228,6 +238,41 @@ class HeldTarget:
         waiting = "; no router is learned yet" if self.cold else ""
         return f"target {self.target.text}: {now}{waiting}"
 
+    @property
+    def basis(self) -> str:
+        """Why a threshold is the one that it is, for the reasons of decisions."""
+        return f"held for the target {self.target.text}"
+
+    @property
+    def threshold_now(self) -> float | None:
+        """The threshold that it holds, of USD that of the latest request; None where there is none yet."""
+        found = self._latest if self.target.kind == "usd" else self.threshold(None)
+        return None if found is None else min(found, ABOVE_ALL)
+
+    @property
+    def threshold_sentence(self) -> str:
+        """By which threshold it decides in place of the router's own; empty before a router is learned."""
+        if self.cold:
+            return ""
+        now = self.threshold_now
+        if self.target.kind == "usd":
+            latest = "" if now is None else f", {now:.4f} for the latest"
+            return f"the target {self.target.text} decides, by a threshold that follows each request's cost{latest}"
+        return "" if now is None else f"the target {self.target.text} decides, by a threshold of {now:.4f} now"
+
+    @property
+    def first_sentence(self) -> str:
+        """What it begins with, for the start of a gateway."""
+        if self.cold:
+            budget = "; its budget is held from now on" if self.target.kind == "usd" else ""
+            return f"the target {self.target.text} decides once a router is learned{budget}"
+        own, now = f"{self.router.threshold:.4f}", self.threshold_now
+        if now is None:
+            return f"{self.threshold_sentence}, in place of the router's own of {own}"
+        strong = share_of_all(float(np.mean(self.router.training_finals >= now)), *self.router.counted)
+        begins = f"it begins at {now:.4f}, where {1 - strong:.0%} of the training prompts stay local"
+        return f"the target {self.target.text} decides in place of the router's own threshold of {own}: {begins}"
+
     def _usd_threshold(self, costs: RequestCosts) -> float:
         """By the price of a dollar, which changes with the time of day, too."""
         now = self.clock()
@@ -257,11 +302,3 @@ class HeldTarget:
         while kept and kept[0][0] < self.clock() - STALE_SECONDS:
             kept.popleft()
         return (sum(slow for _, slow in kept) + UNSEEN * allowed) / (len(kept) + UNSEEN)
-
-    def _quality_threshold(self) -> float:
-        if self._quality is None:
-            scores = np.array(self._scores())
-            weak, strong = believed_at(self.router, scores)
-            found = threshold_for_quality(scores, weak, strong, self.target.value, on="the latest prompts")
-            self._quality = found.threshold
-        return self._quality

@@ -140,7 +140,7 @@ async def checked_draft(
         )
     seconds = time.perf_counter() - started
     if draft is None:
-        alone = decider.router.prompt_router.decide(first.score, threshold=first.threshold)
+        alone = decider.router.prompt_router.decide(first.score, threshold=first.threshold, basis=first.basis)
         reason = f"{alone.reason}{choice.note}; the weak model refused a draft that can be checked: the gate is void"
         return Checked(*settle(alone.role, reason, choice.stays), first.score, seconds, void=True)
     made, extra = draft.decision, draft.extra_samples

@@ -145,7 +145,7 @@ class DraftChecker:
         if self._strips:
             answer = replace(answer, whole=without_logprobs(answer.whole))
         if draft is None or not draft.text.strip():  # an answer without text cannot be compared with anything
-            alone = self._decider.router.prompt_router.decide(first.score, threshold=first.threshold)
+            alone = self._decider.router.prompt_router.decide(first.score, threshold=first.threshold, basis=first.basis)
             return Draft(answer, alone, call)
         text, samples = self._sent.question.text, [draft]
         form = requested_form(self._sent.question.body, self._sent.protocol)
