@@ -141,10 +141,8 @@ class Router:
         if gate is None or decision.stage == "unknown" or abs(decision.score - decision.threshold) > gate.band:
             return decision
         why = "a cascade" if gate.scorer else f"within {gate.band:.3f} of it"
-        reason = f"{decision.reason}; {why}, so the weak model's answer is checked"
-        return replace(
-            decision, role="weak", model=self.prompt_router.weak, reason=reason, wants_samples=1, stage="gate"
-        )
+        said, weak = f"{decision.reason}; {why}, so the weak model's answer is checked", self.prompt_router.weak
+        return replace(decision, role="weak", model=weak, reason=said, wants_samples=1, stage="gate")
 
     def check(
         self,
