@@ -81,7 +81,9 @@ def test_a_run_without_a_strong_share_has_the_threshold_of_the_one_that_train_pr
     assert found.headline.kept_here >= 0.95
     assert 0.4 < found.headline.strong_share < 0.7
     done = RUNNER.invoke(app, ["train"]).output
-    share = found.calibration.asked.removeprefix("strong share ")
+    told = re.fullmatch(r"strong share (\d+%), as training proposes", found.calibration.asked)
+    assert told
+    share = told[1]
     assert re.search(rf"^a strong share of {share} keeps \d+% of the large model's quality", done, re.M)
     assert done.splitlines()[-1] == f"next: demur calibrate prompts.jsonl --strong-share {int(share[:-1]) / 100:.2g}"
     assert "the run file asks for" not in done

@@ -3,6 +3,7 @@ which share is proposed."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from demur.evaluation.report.headline import learned_prompts, training_headline
@@ -38,7 +39,10 @@ def calibration_of_run(router: Router, folder: Path, share: float | None) -> Cal
     """The threshold of a run's router for the strong ``share`` that the run asks for; None: for the proposed one, which
     is kept in the folder."""
     keep_proposal(router, folder)
-    return calibration_of_share(router, first_share(folder) if share is None else share)
+    if share is not None:
+        return calibration_of_share(router, share)
+    found = calibration_of_share(router, first_share(folder))
+    return replace(found, asked=f"{found.asked}, as training proposes")
 
 
 def figures_at(router: Router, folder: Path, share: float) -> ShareFigures:
