@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -109,6 +110,38 @@ def test_a_share_is_held_though_the_traffic_differs_from_the_training_prompts(ro
     assert roles[500:].count("strong") / 2500 == pytest.approx(0.3, abs=0.02)
     assert one.held == pytest.approx(roles.count("strong") / 3000)
     assert "went to the strong model" in one.sentence
+
+
+@pytest.mark.parametrize(("fixed", "share"), [("strong", 0.5), ("weak", 0.3)])
+def test_a_share_counts_what_goes_to_one_model_whatever_its_score_and_the_best_of_the_others_go(
+    router: Router, fixed: str, share: float
+) -> None:
+    """Four of ten are such: of the others the strong model gets those of the highest scores, and not the first."""
+    one, random = held(router, f"{share:.0%}", Clock(NOON)), np.random.default_rng(0)
+    roles, free = [], []
+    for _ in range(3000):
+        score, settled, threshold = random.random(), random.random() < 0.4, one.threshold(None)
+        assert threshold is not None
+        role = fixed if settled else "strong" if score >= threshold else "weak"
+        one.finish(role, score, None, 0.1, unknown=settled, settled=settled)
+        roles.append(role)
+        free += [] if settled else [(score, role)]
+    assert roles[500:].count("strong") / 2500 == pytest.approx(share, abs=0.02)
+    scores = np.array([score for score, _ in free[500:]])
+    strong = np.array([role for _, role in free[500:]]) == "strong"
+    best = scores >= np.quantile(scores, 1 - strong.mean())
+    assert (strong & best).sum() / strong.sum() > 0.75  # the sum over all is never passed by more than four calls
+
+
+@pytest.mark.parametrize("on_unknown", ["strong", "weak", "strong-unless-guessed"])
+def test_a_share_that_is_held_begins_where_calibration_sets_it(tmp_path: Path, on_unknown: OnUnknown) -> None:
+    prompts, router = with_guesses(tmp_path, on_unknown), str(tmp_path / "router")
+    for share in (0.3, 0.6):
+        found = demur.calibrate(prompts, router=router, strong_share=share, anyway=True, dry_run=True)
+        one = held(Router.load(router), f"{share:.0%}", Clock(NOON))
+        shown = re.search(r"where (\d+)% of the training prompts stay local", one.first_sentence)
+        assert shown is not None
+        assert abs(int(shown[1]) / 100 - (1 - found.strong_share)) <= 1 / 38 + 0.005  # a prompt, and what is rounded
 
 
 def a_day(one: HeldTarget, clock: Clock, requests: int, random: np.random.Generator) -> list[tuple[float, str]]:
@@ -421,20 +454,22 @@ async def test_what_a_held_target_decides_is_told_from_what_was_asked_for(
 async def test_a_target_learns_which_requests_are_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen, finish = [], HeldTarget.finish
 
-    def spy(one: HeldTarget, *given: Any, unknown: bool = False) -> None:
-        seen.append(unknown)
-        finish(one, *given, unknown=unknown)
+    def spy(one: HeldTarget, *given: Any, unknown: bool = False, settled: bool = False) -> None:
+        seen.append((unknown, settled))
+        finish(one, *given, unknown=unknown, settled=settled)
 
     monkeypatch.setattr(HeldTarget, "finish", spy)
     async with gateway(tmp_path, target="25%") as found:
         router = found.gateway.decider.router
         vectors = unit_rows(np.asarray(LetterEncoder().encode([POEM])))
         known = Remembered((UnknownPrompt("p", POEM, GUESSED),), vectors)
-        first = replace(router.prompt_router, unknown=known, on_unknown="strong-unless-guessed")
-        found.gateway.decider.router = replace(router, prompt_router=first)
-        for text in (EASY, POEM):
-            await found.ask(text)
-    assert seen == [False, True]
+        settings: tuple[OnUnknown, ...] = ("strong-unless-guessed", "strong")
+        for where in settings:
+            first = replace(router.prompt_router, unknown=known, on_unknown=where)
+            found.gateway.decider.router = replace(router, prompt_router=first)
+            for text in (EASY, POEM):
+                await found.ask(text)
+    assert seen == [(False, False), (True, False), (False, False), (True, True)]
 
 
 async def test_a_reason_says_that_the_budget_is_spent(tmp_path: Path) -> None:

@@ -382,8 +382,9 @@ class Gateway:
         if self.target and record.role in ROLES:
             timed = exchange.choice.timed if exchange.choice and exchange.version == self.routers.main.version else None
             costs = self._costs(exchange.question) if exchange.question else None
-            score, unknown = (timed.score, timed.decision.unknown) if timed else (None, False)
-            self.target.finish(record.role, score, costs, waited_seconds(record), unknown=unknown)
+            made = timed.decision if timed else None
+            how = {"unknown": made.unknown, "settled": made.stage == "unknown"} if made else {}
+            self.target.finish(record.role, made.score if made else None, costs, waited_seconds(record), **how)
 
     def _keep(self, record: LedgerRecord) -> None:
         for change in self.changes.add(record):

@@ -28,7 +28,7 @@ from demur.gateway.target.kept_quality import SET_EVERY, KeptQuality
 from demur.gateway.target.request_costs import RequestCosts
 from demur.measure.pace import WINDOW, Pace
 from demur.measure.threshold import share_of_all
-from demur.records import dollars
+from demur.records import FloatArray, dollars
 
 ACCOUNT = "\ttarget"  # no client's key has this name: it cannot be printed
 FORMS = '"30%" (of calls to the strong model), "5 USD/day", "p95 2 s", "quality 95%"'
@@ -39,6 +39,8 @@ PRICED_SECONDS = 60.0  # between two settings of a dollar's price, however few r
 LATEST = 256  # answers of a model whose seconds count
 STALE_SECONDS = 600.0  # older ones do not: a model that was slow is tried again
 ABOVE_ALL = math.nextafter(1.0, math.inf)  # a threshold that no score reaches
+# What a request that goes to one model whatever its score is worth, in place of the score: no threshold changes that.
+SETTLED = {"strong": 2.0, "weak": -1.0}
 UNSEEN = 8.0  # answers on target that a model counts as having given beside those
 WARNINGS = (WARN, TAPER, 0.99)  # of a day's budget; each is said once
 Kind = Literal["share", "usd", "seconds", "quality"]
@@ -87,6 +89,16 @@ def checked_target(settings: GatewaySettings, unpriced: Sequence[str]) -> Target
     return found
 
 
+def _training_worths(router: Router) -> FloatArray:
+    """The scores of all prompts that a router was to learn from; of those that go to one model whatever it is, SETTLED.
+
+    A prompt that the score decides may have several, of drafts.
+    """
+    finals, (scored, *settled) = router.training_finals, router.counted
+    drafts = len(finals) / max(1, scored)
+    return np.append(finals, np.repeat([*SETTLED.values()], [round(drafts * count) for count in settled]))
+
+
 @dataclass(slots=True)
 class HeldTarget:
     """One target, held in one gateway process; the account of its USD may be shared with others."""
@@ -106,8 +118,8 @@ class HeldTarget:
 
     def __post_init__(self) -> None:
         self.slow = {role: deque(maxlen=LATEST) for role in ("weak", "strong")}
-        finals = np.empty(0) if self.cold else self.router.training_finals
-        scores = np.random.default_rng(0).permutation(finals)[:WINDOW].tolist()  # they are not in a random order
+        worths = np.empty(0) if self.cold else _training_worths(self.router)
+        scores = np.random.default_rng(0).permutation(worths)[:WINDOW].tolist()  # they are not in a random order
         mean = self.target.value if self.target.kind == "share" else math.inf
         seen = (((0.0, score), (0.0, 1.0)) for score in scores)
         self.pace = Pace.begin(mean, seen, every=SET_EVERY)
@@ -174,20 +186,31 @@ class HeldTarget:
     # -- after a request -----------------------------------------------------------------------------------------------
 
     def finish(
-        self, role: str, score: float | None, costs: RequestCosts | None, seconds: float, *, unknown: bool = False
+        self,
+        role: str,
+        score: float | None,
+        costs: RequestCosts | None,
+        seconds: float,
+        *,
+        unknown: bool = False,
+        settled: bool = False,
     ) -> None:
-        """Take a request that was demur's to route: who answered, its score, how long it took, is it unknown?"""
+        """Take a request that was demur's to route: who answered, its score, how long it took.
+
+        Is it ``unknown``? Is it ``settled``: does it go to one model whatever its score?
+        """
         now = self.clock()
+        worth = SETTLED.get(role, score) if settled else score
         self.arrivals.add(now)
         if role in self.slow:
             self.slow[role].append((now, seconds > self.target.value))
-        if score is None or self.cold:
+        if worth is None or self.cold:
             self.pace.requests += 1
         elif self.target.kind == "usd":
             if costs is not None:
-                self.pace.see((0.0, score), (costs.weak, costs.strong), self._usd_per_request(now))
+                self.pace.see((0.0, worth), (costs.weak, costs.strong), self._usd_per_request(now))
         else:
-            self.pace.see((0.0, score), (0.0, 1.0))
+            self.pace.see((0.0, worth), (0.0, 1.0))
         if self.target.kind == "share":
             self.pace.pay(float(role == "strong"))
         if self._quality and score is not None:
@@ -247,7 +270,7 @@ class HeldTarget:
     def threshold_now(self) -> float | None:
         """The threshold that it holds, of USD that of the latest request; None where there is none yet."""
         found = self._latest if self.target.kind == "usd" else self.threshold(None)
-        return None if found is None else min(found, ABOVE_ALL)
+        return None if found is None else max(0.0, min(found, ABOVE_ALL))
 
     @property
     def threshold_sentence(self) -> str:
