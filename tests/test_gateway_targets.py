@@ -167,6 +167,16 @@ def test_dollars_last_for_the_day_and_are_never_passed(router: Router) -> None:
     assert "refused" not in {role for _, role in found}  # the weak model costs nothing
 
 
+def test_dollars_are_spread_from_the_first_request_on_as_the_training_prompts_scores_tell(router: Router) -> None:
+    """Until 512 requests were seen too many went: each training prompt counted as $1."""
+    scores = np.linspace(0, 1, len(router.prompt_router.training_scores))
+    even = replace(router, prompt_router=replace(router.prompt_router, training_scores=scores))
+    clock = Clock(start_of("day", NOON))
+    one, random = held(even, "5 USD/day", clock), np.random.default_rng(0)
+    strong = [role == "strong" for _, role in a_day(one, clock, 2000, random)]  # a quarter of them can be paid for
+    assert sum(strong[:100]) <= 35
+
+
 def test_the_dearest_requests_that_the_budget_allows_are_those_of_the_highest_scores(router: Router) -> None:
     clock, random = Clock(start_of("day", NOON)), np.random.default_rng(2)
     one = held(router, "5 USD/day", clock)

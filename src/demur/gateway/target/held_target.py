@@ -299,6 +299,9 @@ class HeldTarget:
     def _usd_threshold(self, costs: RequestCosts) -> float:
         """By the price of a dollar, which changes with the time of day, too."""
         now = self.clock()
+        if self._latest is None:  # what the training prompts would cost here is not known: as much as the first request
+            each = (costs.weak, costs.strong)
+            self.pace.seen = deque(((values, each) for values, _ in self.pace.seen), maxlen=WINDOW)
         if not 0 <= now - self._priced < PRICED_SECONDS or start_of("day", now) > self._priced:
             self._priced = now
             self.pace.set_price(self._usd_per_request(now))
