@@ -433,6 +433,8 @@ async def test_what_a_held_target_decides_is_told_from_what_was_asked_for(
     async with gateway(tmp_path, target="25%") as found:
         begun = capsys.readouterr().err
         stats = statistics(found.gateway, None)
+        first = stats["threshold"]
+        assert first != 0.5
         _, headers, _ = await found.ask(EASY)
         _, asked, _ = await found.ask(EASY, model="demur@0.4")
         async with found.session.post(f"{found.address}/v1/decide", json={"text": EASY}) as answer:
@@ -442,10 +444,9 @@ async def test_what_a_held_target_decides_is_told_from_what_was_asked_for(
         assert now is not None
         metrics = metrics_text(found.gateway, None)
         async with found.session.post(f"{found.operator}/admin/reload") as answer:
-            assert answer.status == 200
+            taken = await answer.json()
+    assert (taken["threshold"], taken["target"], taken["target_threshold"]) == (0.5, "25%", first)  # it begins anew
     reloaded = capsys.readouterr().err
-    first = stats["threshold"]
-    assert first != 0.5
     line = "demur: the target 25% decides in place of the router's own threshold of 0.5000: it begins at"
     assert f"{line} {first:.4f}, where " in begun
     assert stats["in_common"] == (

@@ -126,8 +126,9 @@ class AdminRoutes:
     async def reload(self, request: web.Request) -> web.Response:
         """Take over what is new of the router and the settings."""
         try:
-            threshold = await self._reload(f"POST {request.path} from {request.remote}")
-            return web.json_response({"threshold": threshold, "router": self._gateway.settings.router})
+            own, target = await self._reload(f"POST {request.path} from {request.remote}"), self._gateway.target
+            held = {"target": target.target.text, "target_threshold": target.threshold_now} if target else {}
+            return web.json_response({"threshold": own, "router": self._gateway.settings.router, **held})
         except DemurError as error:
             raise ApiError(409, f"What is new is refused, the old stays: {error}") from None
 
