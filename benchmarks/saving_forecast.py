@@ -183,6 +183,12 @@ def expected_usd(similar: IntArray, usd: FloatArray, kinds: IntArray) -> list[Fl
     return [usd[similar[:, :LIKE]].mean(axis=1), usd[nearest], of_kind[nearest], np.full(len(similar), usd.mean())]
 
 
+def threshold_of(scores: FloatArray, share: float) -> float:
+    """Halfway between two scores, as calibration sets it."""
+    below, above = np.sort(scores)[round((1 - share) * len(scores)) - 1 :][:2]
+    return float(below if np.isinf(above) else (below + above) / 2) if below < above else float(np.nextafter(below, 2))
+
+
 def misses(of: Priced) -> tuple[FloatArray, FloatArray]:
     """(splits, shares, expectations) forecast less true saving, in percentage points, and whether the interval of the
     first expectation holds the true one, (splits, shares)."""
@@ -195,7 +201,7 @@ def misses(of: Priced) -> tuple[FloatArray, FloatArray]:
         of_old, of_new = of.scores(old, new, old[similar[:, 0]])
         expected = expected_usd(similar, of.answered[old], of.kinds[old])
         for share in SHARES:
-            local = of_new <= np.sort(of_old)[round((1 - share) * len(old)) - 1]
+            local = of_new < threshold_of(of_old, share)
 
             def saved(usd: FloatArray, local: BoolArray = local) -> float:
                 return 100 * float(usd[local].sum() / usd.sum())
@@ -222,8 +228,8 @@ def ledger_misses(of: Priced) -> tuple[FloatArray, BoolArray]:
         record = length_ratios(of_old, *([side[i] for i in old] for side in of.tokens))
         small = of.usd_out * np.array([of.tokens[0][i][0] for i in new])
         for share in SHARES:
-            threshold = np.sort(of_old)[round((1 - share) * len(old)) - 1]
-            local = of_new <= threshold
+            threshold = threshold_of(of_old, share)
+            local = of_new < threshold
             rest, asked = (of.asked + of.answered)[new][~local].sum(), of.asked[new][local].sum()
             true = of.answered[new][local].sum()
             for used in (None, threshold):

@@ -47,6 +47,7 @@ from demur.measure.threshold import Calibration
 from demur.methods import SimilarityWeighted
 from demur.models.encoders.encoder import LetterEncoder
 from demur.records import ChatRequest, OnUnknown, Preference, Prompt, Sample
+from demur.routing.known.remembered_prompts import Remembered
 from demur.routing.prompt_router import TrainingPrompt
 from demur.routing.train import train_router
 
@@ -276,6 +277,23 @@ def test_the_nearest_prompts_are_several_labelled_or_not_and_their_lengths_are_a
     assert cost.answer_length(SHORTS[0], (TEXTS[0],)) == pytest.approx(10)
     assert cost.answer_length("new") == 50
     assert cost.answer_length("new", ("not sampled", TEXTS[0])) == pytest.approx(90)
+
+
+def test_a_prompt_that_repeats_is_one_of_the_nearest_labelled_or_not() -> None:
+    """Three copies of the nearest one would bring back its answers alone."""
+    router = routed().prompt_router
+    assert router.unknown
+    unknown = Remembered(
+        router.unknown.prompts[:1] * 4 + router.unknown.prompts,
+        np.r_[router.unknown.vectors[[0] * 4], router.unknown.vectors],
+    )
+    router = replace(router, unknown=unknown)
+    (near,) = router.look_at([NEW_TEXTS[0]]).like
+    assert near[0] == TEXTS[0] and len(set(near)) == 3
+    repeated = replace(router, training=router.training[:1] * 5 + router.training, unknown=None, nearest=None)
+    repeated = replace(repeated, vectors=np.r_[np.repeat(router.vectors[:1], 5, axis=0), router.vectors])
+    (near,) = repeated.look_at([NEW_SHORTS[0]]).like
+    assert near[0] == SHORTS[0] and len(set(near)) == 3
 
 
 def test_a_budget_on_new_prompts_counts_the_lengths_of_their_kinds(tmp_path: Path) -> None:

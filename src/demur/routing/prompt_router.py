@@ -386,13 +386,13 @@ class PromptRouter:
             raise InputError(f"the prompt holds {error.object[error.start]!r}, which is not UTF-8 text") from None
         return embed(self.encoder, prompts)
 
-    @property
+    @cached_property
     def _training(self) -> NearestTraining:
-        return self.nearest or NearestTraining(self.vectors)
+        return (self.nearest or NearestTraining(self.vectors)).of_texts(one.prompt for one in self.training)
 
     def _nearest(self, vector: FloatArray, count: int) -> tuple[Neighbour, ...]:
         row = vector / (np.linalg.norm(vector) or 1.0)
-        found = self._training.most_similar_texts(row, count, lambda i: self.training[i].prompt)
+        found = self._training.most_similar_texts(row, count)
         return tuple(Neighbour(self.training[i], near, self._untold_kinds[i]) for i, near in found)
 
     @cached_property

@@ -43,7 +43,7 @@ def most_like(
     """
     found = []
     for row in rows:
-        texts = nearest.most_similar_texts(row, LIKE, lambda i: training[i].prompt)
+        texts = nearest.most_similar_texts(row, LIKE)
         near = [(similarity, training[i].prompt) for i, similarity in texts]
         near += [(one.similarity, one.prompt) for one in unknown.most_similar(row, LIKE)] if unknown else []
         found.append(tuple(text for _, text in sorted(near, key=lambda one: -one[0])[:LIKE]))

@@ -18,15 +18,15 @@ from demur.records import FloatArray
 
 KEY = "length_ratios"  # in a router's record
 OF_ALL = "answer_lengths"  # there: that of all its prompts
-PARTS = 10  # of the prompts that go by their score
+PARTS = 20  # of the prompts that go by their score
 FEWEST = 20  # prompts: the ratio of fewer is too uncertain
 
 
 def length_ratios(
     scores: FloatArray, weak: Sequence[Sequence[float]], strong: Sequence[Sequence[float]]
 ) -> dict[str, Any]:
-    """A part of a router's record: the ratio of all prompts, and of those with the lowest scores, a tenth of them more
-    each time.
+    """A part of a router's record: the ratio of all prompts, and of those with the lowest scores, a twentieth of them
+    more each time.
 
     ``scores`` (n,): held out, inf of those that do not go by their score; ``weak``, ``strong``: tokens of each prompt's
     sampled answers.
@@ -42,8 +42,11 @@ def length_ratios(
 
 def length_ratio_at(record: Mapping[str, Any], threshold: float | None) -> LengthRatio | None:
     """The ratio of the prompts that this threshold leaves to the weak model; of all prompts where none decided, or the
-    router was saved before these were kept. None where nothing was learned of lengths."""
-    of_all = record.get(OF_ALL)
-    known = record.get(KEY, ()) if threshold is not None else ()
-    found = next((one for one in known if one["score"] >= threshold), known[-1] if known else of_all)
+    router was saved before these were kept. None where nothing was learned of lengths.
+
+    Of a part that ends above the threshold nothing is taken: the long answers of a few prompts would decide it.
+    """
+    known: Sequence[Mapping[str, Any]] = record.get(KEY, ()) if threshold is not None else ()
+    below = [one for one in known if one["score"] < (threshold or 0.0)] or known[:1]
+    found = below[-1] if below else record.get(OF_ALL)
     return LengthRatio(**{name: value for name, value in found.items() if name != "score"}) if found else None

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 
 from demur.methods.groups.cells import EXACT_ROWS, Cells
-from demur.records import FloatArray, IntArray
+from demur.records import BoolArray, FloatArray, IntArray
+from demur.statistics import first_rows
 
 READ_ROWS = 1024
 NAMES = ("cells.centres", "cells.order", "cells.starts")  # of the arrays in a saved router
@@ -22,6 +23,7 @@ class NearestTraining:
 
     vectors: FloatArray
     cells: Cells | None = None
+    firsts: BoolArray | None = None  # (n,) those whose text no other one before has; None: no text repeats
 
     @classmethod
     def of(cls, vectors: FloatArray) -> Self:
@@ -37,6 +39,10 @@ class NearestTraining:
         if len(order) != len(vectors) or len(starts) != len(centres) + 1:
             raise ValueError(f"cells of {len(order)} training prompts, {len(vectors)} vectors")
         return cls(vectors, Cells(centres, order.astype(np.int64), starts.astype(np.int64)))
+
+    def of_texts(self, texts: Iterable[str]) -> Self:
+        """The same, which knows the prompts' texts: `most_similar_texts`."""
+        return replace(self, firsts=firsts_of(texts))
 
     @property
     def arrays(self) -> dict[str, FloatArray]:
@@ -66,28 +72,40 @@ class NearestTraining:
     def most_similar(self, row: FloatArray, count: int) -> tuple[IntArray, FloatArray]:
         """The ``count`` training prompts most similar to a unit row, and their similarities, most similar first."""
         read = self._read(row, count)
-        found = (self.vectors if self.cells is None else self.vectors[read]) @ row
-        count = min(count, len(found))
-        if not count:
-            return np.empty(0, dtype=int), np.empty(0)
-        best = np.argpartition(-found, count - 1)[:count]
-        best = best[np.argsort(-found[best])]
-        return read[best], found[best]
+        best, found = most(self._similarities(read, row), count)
+        return read[best], found
 
-    def most_similar_texts(self, row: FloatArray, count: int, text_of: Callable[[int], str]) -> list[tuple[int, float]]:
+    def most_similar_texts(self, row: FloatArray, count: int) -> list[tuple[int, float]]:
         """The same of ``count`` different texts: of a prompt that repeats, one training prompt with its similarity."""
-        looked = count
-        while True:
-            numbers, similarities = self.most_similar(row, looked)
-            found = dict[str, tuple[int, float]]()
-            for i, similarity in zip(numbers.tolist(), similarities.tolist(), strict=True):
-                found.setdefault(text_of(i), (i, similarity))
-            if len(found) >= count or len(numbers) < looked:
-                return list(found.values())[:count]
-            looked *= 2
+        read = self._read(row, count)
+        while self.firsts is not None and self.firsts[read].sum() < min(count, self.firsts.sum()):
+            read = self._read(row, 2 * len(read))
+        first = np.ones(len(read), dtype=bool) if self.firsts is None else self.firsts[read]
+        best, found = most(self._similarities(read, row)[first], count)
+        return list(zip(read[first][best].tolist(), found.tolist(), strict=True))
+
+    def _similarities(self, read: IntArray, row: FloatArray) -> FloatArray:
+        return np.asarray((self.vectors if self.cells is None else self.vectors[read]) @ row)
 
     def _read(self, row: FloatArray, count: int) -> IntArray:
         """The numbers of the training prompts that are compared with a unit row."""
         if self.cells is None:
             return np.arange(len(self.vectors))
         return self.cells.members(self.cells.near(self.cells.centres @ row, max(READ_ROWS, count)))
+
+
+def firsts_of(texts: Iterable[str]) -> BoolArray | None:
+    """(n,) those of the texts that none before is equal to; None where none repeats."""
+    rows = first_rows(list(texts))
+    firsts = rows == np.arange(len(rows))
+    return None if firsts.all() else firsts
+
+
+def most(values: FloatArray, count: int) -> tuple[IntArray, FloatArray]:
+    """The places of the ``count`` largest values, and these, largest first."""
+    count = min(count, len(values))
+    if not count:
+        return np.empty(0, dtype=int), np.empty(0)
+    best = np.argpartition(-values, count - 1)[:count]
+    best = best[np.argsort(-values[best])]
+    return best, values[best]

@@ -12,6 +12,7 @@ import numpy as np
 from demur.labels.beliefs.unknown import UnknownPrompt
 from demur.records import FloatArray, IntArray
 from demur.routing.decision import UnknownNeighbour
+from demur.routing.known.nearest import NearestTraining
 
 # Names of the arrays in a saved router; its scores are of the prompts that were learned, all of them without LEARNED.
 VECTORS, SCORES, LEARNED = "unknown_vectors", "unknown_scores", "unknown_learned"
@@ -53,10 +54,13 @@ class Remembered:
         return seen if self.scores is None else np.where(np.isnan(self.scores), seen, self.scores)
 
     def most_similar(self, row: FloatArray, count: int) -> list[UnknownNeighbour]:
-        """The ``count`` most similar to a unit row, (d,), most similar first."""
-        similarities = self.vectors @ row
-        near = np.argsort(-similarities, kind="stable")[:count]
-        return [UnknownNeighbour(self.prompts[i].prompt, float(similarities[i])) for i in near]
+        """Of different prompts the ``count`` most similar to a unit row, (d,), most similar first."""
+        found = self._nearest.most_similar_texts(row, count)
+        return [UnknownNeighbour(self.prompts[i].prompt, similarity) for i, similarity in found]
+
+    @cached_property
+    def _nearest(self) -> NearestTraining:
+        return NearestTraining(self.vectors).of_texts(one.prompt for one in self.prompts)
 
     @property
     def held_out(self) -> dict[str, float]:
