@@ -706,9 +706,13 @@ def test_the_share_to_begin_with_and_why(tmp_path: Path, point: KeptPoint | None
     assert first_share(tmp_path) == share
     assert says in "; ".join(map(str.strip, share_notes(tmp_path)))
     weak, strong = ModelConfig("w", "http://gpu:8000/v1"), ModelConfig("s", "https://api.example/v1")
-    RunConfig("prompts.jsonl", weak, strong, run=str(tmp_path), strong_share=0.4).save()
-    Path("run.toml").write_text("")
+    RunConfig("prompts.jsonl", weak, strong, run=str(tmp_path), strong_share=0.3).save()  # as earlier versions did,
+    file = 'prompts = "prompts.jsonl"\nweak = "w@http://gpu:8000/v1"\nstrong = "s@https://api.example/v1"\n'
+    Path("run.toml").write_text(file)  # whose file asks for no share
     keep_run_file(tmp_path, "run.toml")
+    assert "the run file asks for" not in "; ".join(share_notes(tmp_path))
+    assert f"--strong-share {share:.2g}" in next(one.command for one in steps_of(tmp_path) if one.name == "calibrate")
+    Path("run.toml").write_text(f"strong_share = 0.4\n{file}")
     assert share_notes(tmp_path)[-1].strip() == "the run file asks for a strong share of 40%"
     keep_run_file(tmp_path, "")
     keep_made(tmp_path, "routers", "others")  # trained again by an earlier version, which keeps no advice

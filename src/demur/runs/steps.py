@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from demur.config import ModelConfig, RunConfig, load_run, tier_name
+from demur.config import ModelConfig, RunConfig, load_run, read_run_file, tier_name
 from demur.config.named_run import in_run_file, of_router, router_option, run_option
 from demur.errors import DemurError, InputError
 from demur.files import named_from_here
@@ -155,9 +155,13 @@ def calibrate_next(router: Path) -> str:
 
 
 def run_share(folder: Path) -> float | None:
-    """The strong share that the run file of a folder's run asks for; None where none does."""
-    config = config_of(folder)
-    return config.strong_share if config and run_file_of(folder) else None
+    """The strong share that the run file of a folder's run asks for; None where none does, or it cannot be read. In
+    the run's record earlier versions wrote one whether or not the file did."""
+    file = run_file_of(folder)
+    try:
+        return read_run_file(file).strong_share if file else None
+    except DemurError:
+        return None
 
 
 def first_share(folder: Path) -> float:
