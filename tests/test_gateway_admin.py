@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import shlex
 import re
 import time
 from dataclasses import replace
@@ -487,16 +488,24 @@ async def test_explain_takes_the_id_of_an_answer_for_the_decision_that_the_ledge
             f"no decision with the id {other} is in {listed}",
         ),
         ("explain", hashed, f"no decision with the id {hashed} is in {listed}"),
-        ("explain", hashed, f"`demur route {hashed}` takes it for a prompt"),
+        ("explain", hashed, f"to explain it as a prompt: `demur explain --prompt {hashed} --run {tmp_path}`"),
         ("route", name, f"`demur explain {name}"),
     ):
         missed = CliRunner().invoke(app, [command, asked, "--router", router])
         assert isinstance(missed.exception, InputError), missed.output
         assert words in str(missed.exception)
-    assert CliRunner().invoke(app, ["route", hashed, "--router", router]).exit_code == 0
+    routed = CliRunner().invoke(app, ["route", hashed, "--router", router])
+    assert routed.exit_code == 0
+    command = shlex.split(routed.stderr.rpartition("next: demur ")[2])
+    explained = CliRunner().invoke(app, command)  # the next step that is proposed
+    assert explained.exit_code == 0, explained.output
+    assert "strong share" in explained.output
     page = CliRunner().invoke(app, ["ledger", ledger, "--json"])
     assert [one["id"] for one in json.loads(page.stdout)["records"]] == [name]
     (tmp_path / "ledger.sqlite").unlink()
     lost = str(CliRunner().invoke(app, ["explain", name, "--router", router]).exception)
-    assert f"is in {ledger} (which cannot be read): " in lost
+    assert f"is in {ledger} (which is not there): " in lost
     assert "lists the ids" not in lost
+    (tmp_path / "ledger.sqlite").write_text("no database")
+    lost = str(CliRunner().invoke(app, ["explain", name, "--router", router]).exception)
+    assert f"is in {ledger} (which cannot be read): " in lost

@@ -54,16 +54,22 @@ def find_decision(text: str, router: str) -> tuple[LedgerRecord, str]:
             if found := read_decision(ledger, name):
                 return found, ledger
             readable.append(ledger)
-    searched = " or ".join(one if one in readable else f"{one} (which cannot be read)" for one in ledgers)
+    searched = " or ".join(one if one in readable else f"{one} ({_fault(one)})" for one in ledgers)
     lists = " or ".join(f"`demur ledger {shlex.quote(one)} --json`" for one in readable)
     newest = f"{lists} lists the ids of the newest, and where" if readable else "where"
     pages = [f"{one.operator}/decisions/{name}" for one in gateways if one.operator]
     page = " or ".join(pages) or f"the page /decisions/{name} of its dashboard"
-    prompt = "" if is_decision_id(name) else f"; `demur route {name}` takes it for a prompt"
+    explain = of_router(f"`demur explain --prompt {name}`", Path(router))
+    prompt = "" if is_decision_id(name) else f"; to explain it as a prompt: {explain}"
     raise InputError(
         f"no decision with the id {name} is in {searched}: {newest} its gateway keeps another ledger, "
         f"{page} shows it; it is written half a second after the answer{prompt}"
     )
+
+
+def _fault(ledger: str) -> str:
+    """Why a ledger was not searched."""
+    return "which cannot be read" if Path(ledger).exists() else "which is not there"
 
 
 def decided_lines(record: LedgerRecord, router: str, ledger: str) -> Iterator[str]:

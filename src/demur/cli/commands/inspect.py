@@ -70,7 +70,8 @@ def route(
     if json:
         return printing.as_json(decision)
     printing.decision(text, replace(decision, reason=of_router(decision.reason, Path(router))))
-    return printing.next_step(f"demur explain {shlex.quote(text[:200])}{router_option(Path(router))}")
+    as_prompt = "--prompt " if may_be_id(text) else ""
+    return printing.next_step(f"demur explain {as_prompt}{shlex.quote(text[:200])}{router_option(Path(router))}")
 
 
 def explain(
@@ -78,6 +79,9 @@ def explain(
     router: RouterFolder = USUAL_ROUTER,
     run: RunOfRouter = None,
     image: Images = None,
+    as_prompt: Annotated[
+        bool, typer.Option("--prompt", help="Take it for a prompt, even if it looks like the id of a decision.")
+    ] = False,
     allow_endpoint: AllowEndpoint = None,
     json: AsJson = False,
 ) -> None:
@@ -88,7 +92,7 @@ def explain(
     from demur.gate.router import Router
 
     text, router = read_prompt(prompt, image), router_of(run, router)
-    if may_be_id(text):
+    if may_be_id(text) and not as_prompt:
         return _explain_decided(text, router, json=json)
     printing.outdated_stages_of(Path(router).parent)
     found = Router.load(router, allow_endpoints=allow_endpoint or ()).explain(text)
