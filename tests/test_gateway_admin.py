@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import shlex
 import re
+import shlex
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -496,8 +496,8 @@ async def test_explain_takes_the_id_of_an_answer_for_the_decision_that_the_ledge
         assert words in str(missed.exception)
     routed = CliRunner().invoke(app, ["route", hashed, "--router", router])
     assert routed.exit_code == 0
-    command = shlex.split(routed.stderr.rpartition("next: demur ")[2])
-    explained = CliRunner().invoke(app, command)  # the next step that is proposed
+    explain = shlex.split(routed.stderr.rpartition("next: demur ")[2])
+    explained = CliRunner().invoke(app, explain)  # the next step that is proposed
     assert explained.exit_code == 0, explained.output
     assert "strong share" in explained.output
     page = CliRunner().invoke(app, ["ledger", ledger, "--json"])

@@ -1132,6 +1132,9 @@ def test_gold_answers_of_new_prompts_are_named_and_measured_once_both_models_hav
     assert said.startswith("- 60 of these prompts have gold answers, which are not used")
     commands = [f"demur sample {questions} --n 2 --run unseen", "demur grade --run unseen --gold"]
     assert re.findall("`(.*?)`", said) == [*commands, "demur replay unseen/grades.jsonl"]
+    (tmp_path / "linked").symlink_to(tmp_path)
+    own = tmp_path / "linked" / "run" / ".." / "prompts.jsonl"  # of which `demur evaluate` uses the gold answers
+    assert not demur.replay(own, router=f"{run}/router").gold_unused
     with pytest.raises(InputError, match="this prompt is not graded; a guarantee"):
         demur.calibrate(questions, router=f"{run}/router", risk=0.2)
 

@@ -258,6 +258,9 @@ def test_another_runs_record_is_not_replaced_in_silence(tmp_path: Path, pair: Pa
         demur.sample(other, **pair.names, run=run, n=3)
     assert record.read_text() == before
     demur.sample(prompts, **pair.names, run=run, n=4, max_usd=None)  # the same again: labels' options stay
+    (tmp_path / "linked").symlink_to(tmp_path)
+    same = tmp_path / "linked" / "run" / ".." / "p.jsonl"
+    demur.sample(same, **pair.names, run=run, n=4, max_usd=None)
     assert json.loads(record.read_text())["label"]["tau"] == 0.3
     demur.sample(other, **pair.names, run=run, n=3, again=True)
     assert json.loads(record.read_text())["sampling"]["n"] == 3

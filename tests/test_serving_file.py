@@ -171,6 +171,8 @@ def test_the_next_gateway_of_a_router_begins_as_its_last_one_did(
     serve_once("run/router", 8222, "own.toml")
     assert serve_command(Path("run/router")) == "demur serve run/router --config own.toml"
     assert served_before(Path("run/learn")).options == " --port 8444"
+    Path("linked").symlink_to("run")
+    assert served_before(Path("linked/../run/other")) == served_before(Path("run/other"))
     Path("own.toml").unlink()
     assert serve_command(Path("run/router")) == "demur serve"
 

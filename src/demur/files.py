@@ -92,6 +92,11 @@ def named_from_here(path: str) -> str:
     return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
 
 
+def is_same_path(one: str | Path, other: str | Path) -> bool:
+    """Whether two paths lead to the same place, which `..` and links may name in several ways."""
+    return Path(one).resolve() == Path(other).resolve()
+
+
 def refuse_device(path: Path) -> None:
     """Raise InputError for a pipe, a socket or a device, which would be read for ever."""
     if path.exists() and not path.is_file() and not path.is_dir():

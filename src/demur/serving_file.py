@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from demur.errors import DemurError
-from demur.files import hash_of_file, named_from_here, read_mapping, write_whole
+from demur.files import hash_of_file, is_same_path, named_from_here, read_mapping, write_whole
 
 LOADED = ("router.json", "policy.json")  # of a saved router: its weights' hash and threshold, and its gate
 MADE, PROPOSED = "made.json", "proposed command"  # in a run's folder: what its stages made, and left for a gateway
@@ -55,7 +55,7 @@ class ServingGateway:
 
     def serves(self, router: Path) -> bool:
         """Whether it serves a saved router, or learns one in its place."""
-        return bool(self.learn) or Path(self.router).resolve() == router.resolve()
+        return bool(self.learn) or is_same_path(self.router, router)
 
     @property
     def reload(self) -> str:
@@ -171,15 +171,16 @@ def served_before(router: Path, folder: Path | None = None) -> ServedBefore:
     the run's, where that is not the one above.
     """
     try:
-        found = _read_served((folder or router.parent) / LAST)[str(router.absolute())]
+        served = _read_served((folder or router.parent) / LAST)
+        found = next(one for name, one in reversed(served.items()) if is_same_path(name, router))
         port, config, target = int(found["port"]), str(found["config"]), str(found["target"])
         said = read_mapping(Path(config), "settings file") if config else {}
-    except (DemurError, OSError, ValueError, LookupError, TypeError):
+    except (DemurError, OSError, ValueError, LookupError, TypeError, StopIteration):
         return ServedBefore()
     options = f" --config {shlex.quote(named_from_here(config))}" if config else ""
     options += f" --port {port}" if port not in (0, said.get("port", USUAL_PORT)) else ""
     options += f" --target {shlex.quote(target)}" if target and target != said.get("target") else ""
-    another = "router" in said and Path(str(said["router"])).absolute() != router.absolute()
+    another = "router" in said and not is_same_path(str(said["router"]), router)
     return ServedBefore(options, not MODELS.isdisjoint(said), another, "router" in said)
 
 
@@ -193,14 +194,14 @@ def command_beside(gateways: Sequence[ServingGateway]) -> str:
     if not used:
         return request_command(gateways[0].address, keyed=gateways[0].keyed)
     if used.learn and used.saved is None:
-        usual = used.learn == str(USUAL_LEARN.absolute())
+        usual = is_same_path(used.learn, USUAL_LEARN)
         return "demur routers" if usual else f"demur routers --folder {_path_from_here(used.learn)}"
     return ledger_command(used)
 
 
 def ledger_command(gateway: ServingGateway) -> str:
     """The command that adds up what a gateway has saved."""
-    usual = gateway.ledger == str(USUAL_LEDGER.absolute())
+    usual = is_same_path(gateway.ledger, USUAL_LEDGER)
     return f"demur ledger{'' if usual else f' {_path_from_here(gateway.ledger)}'} --by day"
 
 

@@ -23,6 +23,7 @@ from demur.evaluation.report.which_prompts import which_prompts
 from demur.evaluation.results import TestSet, grade_test_set
 from demur.evaluation.thresholds.measured_quality import measured_headline
 from demur.evaluation.tiers import tier_choices, tier_usd, tiers_of
+from demur.files import is_same_path
 from demur.gate.quality.two_stages import Use
 from demur.gate.router import Router
 from demur.limits import check_number
@@ -191,8 +192,8 @@ def replay_with(
     looked: Looked | None = None,
     allow_endpoints: Sequence[str] = (),
 ) -> Replayed:
-    """The same with a router that is ``loaded`` from the folder ``router``; ``looked``: at the prompts, where it has
-    looked at them before."""
+    """`replay` of prompts that were read, with a router that is ``loaded`` from the folder ``router``; ``looked``: at
+    the prompts, where it has looked at them before."""
     prompt_router, graded, texts = loaded.prompt_router, asked.graded, asked.texts
     used = prompt_router.threshold if threshold is None else threshold
     looked = prompt_router.look_held_out(texts) if looked is None else looked
@@ -303,7 +304,7 @@ def _guessed_share(router: PromptRouter, looked: Looked) -> float:
 
 
 def with_progress(router: Router, progress: Progress) -> Router:
-    """The same router, which tells how many of many prompts it has embedded."""
+    """A router that decides alike, and tells how many of many prompts it has embedded."""
     first = router.prompt_router
     return replace(router, prompt_router=replace(first, encoder=WatchedEncoder(first.encoder, progress)))
 
@@ -311,7 +312,7 @@ def with_progress(router: Router, progress: Progress) -> Router:
 def _are_of_run(file: str, router: Path) -> bool:
     """Whether a file is the prompts of the router's own run, whose gold answers `demur evaluate` measures by."""
     config = config_of(router.parent) if router.name == ROUTER else None
-    return config is not None and Path(config.prompts).absolute() == Path(file).absolute()
+    return config is not None and is_same_path(config.prompts, file)
 
 
 def _price_advice(unpriced: Sequence[Role]) -> str:

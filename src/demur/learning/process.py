@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from demur.errors import DemurError
-from demur.files import read_mapping, write_whole
+from demur.files import is_same_path, read_mapping, write_whole
 from demur.gateway.learning.cold_start import STATUS, check_learning
 from demur.gateway.settings import GatewaySettings, LearnSettings, read_settings
 from demur.learning.forget import forget
@@ -97,8 +97,8 @@ def learning_gateway(folder: str) -> ServingGateway | None:
         router = Path(str(read_mapping(Path(folder) / SETTINGS, "settings file")["router"]))
     except (DemurError, KeyError):
         return None
-    learns = str(Path(folder).absolute())
-    return next((one for one in serving_gateways(router.parent) if one.learn == learns), None)
+    found = (one for one in serving_gateways(router.parent) if one.learn and is_same_path(one.learn, folder))
+    return next(found, None)
 
 
 def last_status(folder: str) -> str:

@@ -23,6 +23,7 @@ from demur.config import (
 )
 from demur.config.names import IMAGES, TEXT_SHARE
 from demur.errors import EndpointError, InputError
+from demur.files import is_same_path
 from demur.models.catalogue import is_known
 from demur.models.swapped_models import dearer_sentence
 from demur.prompts import absolute_prompts, check_files
@@ -165,8 +166,16 @@ def differences(there: RunConfig, given: RunConfig) -> Iterator[str]:
     """What of two runs' samples is not the same, as ``key old (now new)``."""
     old, new = (_flat({key: asdict(with_absolute_paths(one))[key] for key in SAMPLED}) for one in (there, given))
     for key, value in old.items():
-        if not {*key.split(".")} & {*HOW_ASKED, *PRICES} and value != new[key]:
+        if not {*key.split(".")} & {*HOW_ASKED, *PRICES} and not _is_same(key, value, new[key]):
             yield f"{key} {_short(value)} (now {_short(new[key])})"
+
+
+def _is_same(key: str, old: object, new: object) -> bool:
+    """Whether two values of a key are one; files of prompts and models are, where two paths lead to the same."""
+    named = key == "prompts" or key.endswith(".model")
+    if named and isinstance(old, str) and isinstance(new, str) and Path(old).is_absolute():
+        return is_same_path(old, new)
+    return old == new
 
 
 def with_absolute_paths(config: RunConfig) -> RunConfig:

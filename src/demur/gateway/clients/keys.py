@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from demur.errors import InputError
-from demur.files import check_output_folder, lock_file, write_whole
+from demur.files import check_output_folder, is_same_path, lock_file, write_whole
 from demur.gateway.clients.accounts import Accounts, OwnAccounts
 from demur.gateway.clients.budgets import TAPER, WARN, BudgetUse, Spent, has_budget, seconds_left, start_of, uses
 from demur.gateway.http.openai_bodies import ApiError
@@ -41,7 +41,7 @@ class ClientKey:
 def key_command(doing: str, file: str | Path) -> str:
     """The command that does something, such as ``add NAME``, to the keys of a file, which it names unless it is the
     usual one."""
-    usual = Path(file).absolute() == USUAL_KEYS.absolute()
+    usual = is_same_path(file, USUAL_KEYS)
     return f"demur key {doing}{'' if usual else f' --file {shlex.quote(str(file))}'}"
 
 
