@@ -27,12 +27,17 @@ from demur.records import dollars
 from demur.sampling.budget import Budget
 from demur.sampling.cost import PairEstimate, PairSpend
 from demur.testing import fake_endpoint, in_a_thread
-from pairs import Pair, questions, running_pair, strong, write_questions
+from pairs import Pair, questions, running_pair, strong, weak, write_questions
+
+
+def brief(prompt: str, seed: int) -> str:
+    """The strong model; asked about its own answer, it keeps to the longest reply, as endpoints do."""
+    return "A" if "Possible answer:" in prompt else "95" if "How likely" in prompt else strong(prompt, seed)
 
 
 @pytest.fixture(scope="module")
 def pair() -> Iterator[Pair]:
-    with running_pair() as found:
+    with running_pair(answers=(weak, brief)) as found:
         yield found
 
 
@@ -134,12 +139,35 @@ def test_a_limit_within_another_reserves_in_both_and_settles_in_both() -> None:
     assert first == 3.0
     with pytest.raises(BudgetError, match=r"\$4.00 spent on this run in all, \$3.00 reserved"):
         (inner.reserve(Prompt("b", "b"), 2, dear, settings))
-    inner.settle(first, 1.0)
+    inner.settle(first, 1.0, dear)
     assert (inner.spent, outer.spent, outer.left) == (1.0, 5.0, 5.0)
     narrow = Budget(2.0, within=outer)
     with pytest.raises(BudgetError, match="by this command"):
         narrow.reserve(Prompt("c", "c"), 1, dear, settings)
     assert inner.reserve(Prompt("d", "d"), 1, dear, settings) == 3.0  # what was refused is not reserved
+
+
+def test_a_model_whose_answers_cost_more_than_was_reserved_gets_no_further_than_one_of_them() -> None:
+    """The tokens of a prompt are estimated, and an endpoint may write more than it was asked for: once an answer shows
+    that, requests of this model under way and the next one count as much more; those of others do not."""
+    from demur.models.endpoint import Endpoint
+    from demur.records import Prompt, SamplingSettings
+
+    longer, other = (
+        Endpoint(name, "http://x/v1", usd_per_million_input=0, usd_per_million_output=1e6) for name in ("wise", "other")
+    )
+    settings, prompt = SamplingSettings(n=1, max_tokens=1), Prompt("a", "a")
+    run = Budget(10.0, spent=0.0)
+    budget = Budget(None, within=run)
+    first, second, third = (budget.reserve(prompt, 1, longer, settings) for _ in range(3))
+    budget.settle(first, 3.0, longer)  # the other two may cost as much
+    with pytest.raises(BudgetError, match=r"\$3.00 spent .*, \$6.00 reserved .* the next prompt may cost \$3.00: .*10"):
+        budget.reserve(prompt, 1, longer, settings)
+    kept = budget.reserve(prompt, 1, other, settings)
+    budget.settle(second, 3.0, longer)
+    budget.settle(third, 3.0, longer)
+    budget.settle(kept, 1.0, other)
+    assert run.spent == 10.0 == run.max_usd
 
 
 def test_what_entailment_costs_is_paid_in_all_and_earned_back(
@@ -234,6 +262,25 @@ def test_questions_to_a_runs_own_models_are_within_its_limit(sampled: Callable[.
     sampled(max_usd=spent + 1e-4)
     with pytest.raises(BudgetError, match="on this run in all"):
         signals(run=str(tmp_path / "run"), ask=True)
+
+
+def test_all_who_are_asked_beside_the_samples_share_what_the_limit_leaves(
+    sampled: Callable[..., PairSpend], tmp_path: Path
+) -> None:
+    """Without gold answers the uncertainty card asks the entailment model first, then both models about their answers:
+    these must not spend again what the entailment model was paid."""
+    write_questions(tmp_path / "prompts.jsonl", 40, gold=False)
+    run = str(tmp_path / "run")
+    sampled()
+    with asked_about_answers() as judge:
+        by_entailment(run, judge.url)
+        before, paid = sampled().total_usd or 0.0, judge.usd
+        limit = before + 0.6
+        sampled(max_usd=limit)
+        with pytest.raises(BudgetError, match=rf"^large: .* on this run in all, .* is {re.escape(dollars(limit))};"):
+            signals(run=run, ask=True)
+        assert judge.usd > paid
+    assert before + judge.usd - paid < (sampled().total_usd or 0.0) <= limit
 
 
 def test_answers_to_test_sets_are_paid_in_all(pair: Pair, tmp_path: Path) -> None:

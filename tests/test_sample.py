@@ -107,7 +107,7 @@ def test_tokens_that_nobody_counted_cost_an_unknown_sum() -> None:
 async def test_what_cannot_be_counted_uses_up_the_budget_that_was_set_aside() -> None:
     budget = Budget(40.0)
     reserved = budget.reserve(PROMPTS[0], 3, PAID, SETTINGS)
-    budget.settle(reserved, None)
+    budget.settle(reserved, None, PAID)
     assert budget.spent == reserved > 30
     with pytest.raises(BudgetError):
         budget.reserve(PROMPTS[0], 3, PAID, SETTINGS)

@@ -182,13 +182,20 @@ class Run:
 
     def budget_for(self, *asked: tuple[Endpoint, SamplingSettings]) -> Budget:
         """What the run's limit of costs leaves for whoever is asked beside its samples, under which settings: listed
-        before, so that what they cost counts in all."""
+        before, so that what they cost counts in all. Each such budget sees what the others spend."""
         for one in asked:
             keep_questioned(self.config, *one)
         if self.config.max_usd is None:
             return Budget()
+        self._budget.recount()
+        return SharedBudget(self._budget)
+
+    @cached_property
+    def _budget(self) -> Budget:
+        """One for all that are asked beside the samples: two that count apart would spend what is left twice."""
         raised = raise_limit(self.config.folder)
-        return SharedBudget(self.hold(partial(run_budget, self.config, self.pair.all, self.store, raised)))
+        held: Budget = self.hold(partial(run_budget, self.config, self.pair.all, self.store, raised))
+        return held
 
     def lock(self, command: str) -> None:
         """Lock the run until it is closed. Raises InputError where one is at work."""

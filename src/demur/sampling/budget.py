@@ -20,7 +20,7 @@ class Budget:
     Reserving keeps concurrent requests from going over the limit together. After the first failure it is closed: no
     further request is made, and those under way end, since they are paid for. ``spent``: what earlier sessions cost;
     None: they do not count. ``known_part``: a model of unknown price spends nothing of it, rather than being an error.
-    ``by_all``: reads what all samplers have spent, where several are at work; ``raised``: how the limit is raised;
+    ``by_all``: reads what was spent in all, also by other samplers; ``raised``: how the limit is raised;
     ``within``: a wider budget that the same requests are counted in, such as the run's around a judge's own.
     """
 
@@ -39,7 +39,8 @@ class Budget:
         self.spent = spent or 0.0
         self._by = "by this command" if spent is None else "on this run in all"
         self.closed = False
-        self._reserved = 0.0
+        self._reserved = dict[str, float]()  # by model, for its requests under way
+        self._beyond = dict[str, float]()  # likewise: what its dearest answer cost, as a multiple of what was reserved
         self._known_part, self._raised, self._within = known_part, raised, within
         self._by_all, self._read_at = by_all, time.monotonic()
 
@@ -53,6 +54,9 @@ class Budget:
     ) -> float:
         """Set aside what the next request can cost at most, by ``batch`` or directly; raises BudgetError when
         that goes over the limit.
+
+        A prompt's tokens are estimated, and an endpoint may write more than it was asked for: once an answer of a model
+        has cost more than was reserved, the model's requests count as that much more.
         """
         if endpoint.price is None:
             if self.max_usd is not None and not self._known_part:
@@ -60,31 +64,41 @@ class Budget:
             return 0.0
         bound = endpoint.price.usd(prompt_tokens(prompt, settings), missing * settings.max_tokens)
         bound *= endpoint.price.batch_factor if batch else 1.0
-        if self.max_usd is not None and self.spent + self._reserved + bound > self.max_usd:
+        under_way = sum(usd * self._beyond.get(name, 1.0) for name, usd in self._reserved.items())
+        at_most = bound * self._beyond.get(endpoint.name, 1.0)
+        if self.max_usd is not None and self.spent + under_way + at_most > self.max_usd:
             raise BudgetError(
-                f"{endpoint.model}: {dollars(self.spent)} spent {self._by}, {dollars(self._reserved)} reserved for "
-                f"requests under way, and the next prompt may cost {dollars(bound)}: the limit is "
+                f"{endpoint.model}: {dollars(self.spent)} spent {self._by}, {dollars(under_way)} reserved for "
+                f"requests under way, and the next prompt may cost {dollars(at_most)}: the limit is "
                 f"{dollars(self.max_usd)}; what was answered is kept, {self._raised} to go on"
             )
         if self._within:
             self._within.reserve(prompt, missing, endpoint, settings, batch=batch)
-        self._reserved += bound
+        self._reserved[endpoint.name] = self._reserved.get(endpoint.name, 0.0) + bound
         return bound
 
     def read_others(self) -> None:
         """Count what other samplers have spent, as of a few seconds ago at most."""
-        if self._by_all and self.max_usd is not None and time.monotonic() > self._read_at + READ_AGAIN_SECONDS:
-            self._read_at = time.monotonic()
-            self.spent = self._by_all()
+        if time.monotonic() > self._read_at + READ_AGAIN_SECONDS:
+            self.recount()
         if self._within:
             self._within.read_others()
 
-    def settle(self, reserved: float, paid_usd: float | None) -> None:
+    def recount(self) -> None:
+        """Count what was spent until now, also by others and through other budgets."""
+        if self._by_all and self.max_usd is not None:
+            self._read_at = time.monotonic()
+            self.spent = self._by_all()
+
+    def settle(self, reserved: float, paid_usd: float | None, endpoint: Endpoint) -> None:
         """Release the amount reserved for a request and record its cost (unknown: all of the reserved amount)."""
-        self._reserved -= reserved
-        self.spent += reserved if paid_usd is None else paid_usd
+        name, paid = endpoint.name, reserved if paid_usd is None else paid_usd
+        self._reserved[name] = self._reserved.get(name, 0.0) - reserved
+        self.spent += paid
+        if paid > reserved > 0:
+            self._beyond[name] = max(self._beyond.get(name, 1.0), paid / reserved)
         if self._within:
-            self._within.settle(reserved, paid_usd)
+            self._within.settle(reserved, paid_usd, endpoint)
 
 
 class SharedBudget(Budget):
@@ -104,9 +118,9 @@ class SharedBudget(Budget):
         """See `Budget.read_others`."""
         self._held.read_others()
 
-    def settle(self, reserved: float, paid_usd: float | None) -> None:
+    def settle(self, reserved: float, paid_usd: float | None, endpoint: Endpoint) -> None:
         """See `Budget.settle`."""
-        self._held.settle(reserved, paid_usd)
+        self._held.settle(reserved, paid_usd, endpoint)
 
 
 def can_limit(endpoints: Iterable[Endpoint]) -> bool:

@@ -311,7 +311,7 @@ class SideSampling:
         except PromptRefusedError as error:
             self._refusals.add(prompt, error)
         finally:
-            self._budget.settle(reserved, usd_paid(came, endpoint.price))
+            self._budget.settle(reserved, usd_paid(came, endpoint.price), endpoint)
 
 
 def distinct_prompts(prompts: Sequence[Prompt]) -> list[Prompt]:

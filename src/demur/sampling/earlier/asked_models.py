@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from demur.config import RUN_RECORD, RunConfig, load_run
@@ -77,12 +78,8 @@ def run_budget(config: RunConfig, endpoints: Sequence[Endpoint], store: Store, r
     """
     if config.max_usd is None:
         return Budget()
-
-    def paid_so_far() -> float:
-        return spent_on_run(config, endpoints, store)
-
-    by_all = paid_so_far if store.shared else None
-    return Budget(config.max_usd, spent=paid_so_far(), known_part=True, by_all=by_all, raised=raised)
+    paid = partial(spent_on_run, config, endpoints, store)
+    return Budget(config.max_usd, spent=paid(), known_part=True, by_all=paid, raised=raised)
 
 
 def spent_on_run(config: RunConfig, endpoints: Iterable[Endpoint], store: Store) -> float:
