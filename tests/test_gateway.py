@@ -18,7 +18,7 @@ from demur.gate.router import Router
 from demur.gateway.ledger.read import read_ledger
 from demur.gateway.ledger.totals.bills import bills
 from demur.measure.threshold import Calibration
-from demur.records import FloatArray
+from demur.records import FloatArray, dollars
 from demur.routing.artifact import save_calibration
 from gateways import EASY, HARD, gateway, point, save_router, upstream
 
@@ -155,19 +155,25 @@ async def test_a_model_that_is_down_is_replaced_and_the_reason_kept(tmp_path: Pa
 
 
 async def test_an_outage_of_the_strong_model_saves_nothing(tmp_path: Path) -> None:
+    """Nor does it leave its requests out of what the saving is a share of: that rose towards 100 %."""
     async with gateway(tmp_path) as found:
         assert (await found.ask(EASY))[2]["model"] == "small"
         found.strong.failures += [web.Response(status=500) for _ in range(2)]
         assert (await found.ask(HARD))[2]["model"] == "small"
-        counted = found.gateway.metrics.series["demur_cost_always_strong_usd_total"]
+        series = found.gateway.metrics.series
+        counted, spared = (series[f"demur_cost_{name}_usd_total"] for name in ("always_strong", "spared"))
     fallback, routed = read_ledger(str(tmp_path / "ledger.sqlite"))
-    assert (fallback.outcome, fallback.usd, fallback.usd_strong) == ("fallback", 0.0, 0.0)
+    assert (fallback.outcome, fallback.usd) == ("fallback", 0.0)
+    assert fallback.usd_strong is not None
+    assert fallback.usd_strong == fallback.usd_spared > 0
     assert (fallback.usd_strong_error, fallback.usd_strong_spread) == (0.0, 0.0)
     assert routed.usd_strong is not None
     assert routed.usd_strong > 0
     (bill,) = bills(str(tmp_path / "ledger.sqlite"))
     assert bill.saved == pytest.approx(routed.usd_strong)  # of the first request alone
-    assert counted == pytest.approx(routed.usd_strong)
+    assert bill.saved_share == pytest.approx(routed.usd_strong / (routed.usd_strong + fallback.usd_strong))
+    assert f"{dollars(fallback.usd_strong)} spared by outages: {dollars(routed.usd_strong)} saved" in bill.sentence
+    assert counted - spared == pytest.approx(routed.usd_strong)
 
 
 async def test_an_outage_of_both_models_names_both(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ from demur.gateway.ledger.held_conversations import ConversationRecords, open_ta
 from demur.gateway.ledger.ledger import Ledger, PostgresBackend, open_backend
 from demur.gateway.ledger.read import read_ledger
 from demur.gateway.ledger.totals.bills import bills, replaced_counts
+from demur.gateway.ledger.totals.saved_so_far import saved_so_far
+from demur.gateway.ledger.totals.tried_versions import requests_of_versions
 from demur.methods import SimilarityWeighted
 from demur.models.encoders.encoder import load_encoder
 from demur.quickstart import STRONG, WEAK, demo_config
@@ -177,6 +179,25 @@ def test_a_day_of_the_bills_ends_at_midnight_in_every_database(tmp_path: Path, p
         found = {bill.name: bill.requests for bill in bills(url, by="day")}
         assert found == {"1970-01-03": 2, "1970-01-04": 2}, url
         assert replaced_counts(url, by="day")[0] == found, url
+
+
+def test_a_ledger_of_an_earlier_version_is_read_before_a_gateway_opens_it(tmp_path: Path, postgres: Postgres) -> None:
+    """It lacks a number, a text and a number that may be unknown."""
+    record = replace(RECORD, score=0.2, threshold=0.5, role="weak", usd=0.25, usd_strong=1.0)
+    lost: dict[str, Any] = {"usd_spared": 0.0, "answered_by": "", "usd_strong_error": None}
+    for url in (str(tmp_path / "l.sqlite"), postgres.url):
+        backend = open_backend(url)
+        backend.write([replace(record, usd_spared=0.5, answered_by="x"), replace(record, id="b", threshold=0.4)])
+        backend.close()
+        with closing(needed("psycopg").connect(url) if url == postgres.url else sqlite3.connect(url)) as db:
+            for name in lost:
+                db.execute(f"alter table decisions drop column {name}")
+            db.commit()
+        assert replace(record, **lost) in read_ledger(url)
+        assert bills(url)[0].saved == 1.5
+        assert bills(url)[0].unguarded == 2
+        assert saved_so_far(url, 0.5) is None
+        assert requests_of_versions(url, 0.0) == {0: (2, 0)}
 
 
 async def test_conversations_in_postgres_are_known_to_every_machine(postgres: Postgres) -> None:

@@ -82,6 +82,25 @@ def test_the_interval_holds_the_errors_of_guesses_and_which_requests_came(
     assert found.margin == pytest.approx(1.96 * deviation)
 
 
+@pytest.mark.parametrize(
+    "instead",
+    [
+        replace(LARGE, role="weak", usd=0.0, usd_spared=1.0, outcome="fallback"),  # the large model is down
+        replace(LOCAL, role="strong", usd=1.0, outcome="fallback"),  # the small one is
+    ],
+)
+def test_an_outage_does_not_move_what_a_threshold_saved_so_far(tmp_path: Path, instead: LedgerRecord) -> None:
+    """Of ten requests four are local, before and while a model is down."""
+    rows = [replace(one, stage="prompt") for one in (*[LARGE] * 6, *[replace(LOCAL, usd=0.5)] * 4)]
+    down = [instead if (one.role == "strong") == (instead.role == "weak") else one for one in rows]
+    before = saved_so_far(written(tmp_path / "a.sqlite", rows), 0.5)
+    after = saved_so_far(written(tmp_path / "b.sqlite", [*rows, *down]), 0.5)
+    assert before is not None
+    assert after is not None
+    assert before.share == after.share == pytest.approx(0.2)
+    assert not after.loses
+
+
 def test_nobody_may_save_more_than_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     promised(0.5)

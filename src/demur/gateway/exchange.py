@@ -172,11 +172,15 @@ def ledger_record(
     tokens = billed.tokens if billed else Tokens(0, 0)
     model = upstreams[billed.role].endpoint.model if billed and not sent else ""
     usd, role = usd_of(paid, upstreams), exchange.role
-    guess: tuple[float | None, float | None, float | None] = usd, 0.0, 0.0
-    if not billed or not (role == "direct" or _replaces_dearer(exchange, list(upstreams))):  # else demur had no choice
+    usd_strong: float | None = usd
+    error: float | None = 0.0
+    spread: float | None = 0.0
+    spared = 0.0
+    if not billed or role != "direct":  # else demur had no choice
         known = ratio if billed is None or billed.role == "weak" else None  # of the weak model's answers
-        guess = always_strong(billed, upstreams["strong"].price if billed else None, known)
-    usd_strong, error, spread = guess
+        usd_strong, error, spread = always_strong(billed, upstreams["strong"].price if billed else None, known)
+        if _replaces_dearer(exchange, list(upstreams)) and usd is not None and usd_strong is not None:
+            spared, error, spread = usd_strong - usd, 0.0, 0.0
     return LedgerRecord(
         id=arrived.id,
         at=arrived.at,
@@ -216,6 +220,7 @@ def ledger_record(
         usd_strong_spread=spread,
         answered_by=exchange.passed.answering_model if answered else "",
         version=exchange.version,
+        usd_spared=spared,
     )
 
 

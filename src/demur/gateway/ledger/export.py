@@ -226,6 +226,7 @@ def _bill_line(bill: Bill, name: str, replaced: int) -> str:
     saved += "" if bill.told_share is None else f" ({bill.told_share:.0%})"
     unknown = f", {bill.unpriced:,} of unknown cost left out" if bill.unpriced else ""
     unknown += f", {replaced:,} {INSTEAD}" if replaced else ""
+    unknown += f", {dollars(bill.usd_spared)} spared by outages" if bill.usd_spared else ""
     strong = "-" if bill.strong_share is None else f"{bill.strong_share:.0%}"
     return (
         f"{name}  {bill.requests:>9,}  {strong:>13}  {dollars(bill.usd):>12}  "

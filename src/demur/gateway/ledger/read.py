@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from demur.config.store_url import SCHEMES
 from demur.errors import StoreError, require
 from demur.files import named_from_here
 from demur.gateway.ledger.record import COLUMNS, LedgerRecord
@@ -44,13 +46,13 @@ def read_decisions(
 
 def query_ledger(url: str, query: str, values: Sequence[object] = ()) -> list[Sequence[Any]]:
     """The rows of a query, whose ``?`` stand for values; raises StoreError, without a URL's password."""
-    if url.startswith(("postgresql://", "postgres://")):
+    if url.startswith(SCHEMES):
         return _query_postgres(url, query.replace("?", "%s"), values)
     if not Path(url).is_file():
         raise StoreError(f"{url}: no ledger here; {_elsewhere(Path(url).parent) or '`demur serve` writes one'}")
     try:
         with closing(sqlite3.connect(f"{Path(url).absolute().as_uri()}?mode=ro", uri=True)) as db:
-            return db.execute(query, values).fetchall()
+            return db.execute(_with_columns(query, db.execute), values).fetchall()
     except sqlite3.Error as error:
         raise StoreError(
             f"{url}: not a ledger that can be read ({error}); name the file that `demur serve` writes"
@@ -68,12 +70,26 @@ def _query_postgres(url: str, query: str, values: Sequence[object]) -> list[Sequ
     psycopg = require("psycopg", extra="postgres", purpose="a PostgreSQL ledger")
     try:
         with psycopg.connect(url, connect_timeout=5) as db:
-            rows: list[Sequence[Any]] = db.execute(query, values or None).fetchall()
+            rows: list[Sequence[Any]] = db.execute(_with_columns(query, db.execute), values or None).fetchall()
             return rows
     except psycopg.Error as error:  # its text may hold the URL's password
         raise StoreError(
             f"the PostgreSQL ledger cannot be read: {type(error).__name__}; is the URL right, does it run?"
         ) from None
+
+
+_DECISIONS = re.compile(r"\b(from|join) decisions\b")
+_UNSET = {"str": "''", "float": "0", "int": "0", "bool": "false", "float | None": "cast(null as double precision)"}
+
+
+def _with_columns(query: str, execute: Callable[[str], Any]) -> str:
+    """A query of a ledger that an earlier version wrote, with the columns that it lacks: nothing is in them."""
+    if not _DECISIONS.search(query):
+        return query
+    there = {column[0] for column in execute("select * from decisions limit 0").description}
+    lacks = [f'{_UNSET[str(one.type)]} as "{one.name}"' for one in fields(LedgerRecord) if one.name not in there]
+    whole = f"(select decisions.*, {', '.join(lacks)} from decisions)"
+    return _DECISIONS.sub(rf"\1 {whole} decisions", query) if lacks else query
 
 
 _BOOLEANS = frozenset(field.name for field in fields(LedgerRecord) if field.type == "bool")

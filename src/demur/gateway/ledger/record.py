@@ -38,7 +38,7 @@ class LedgerRecord:
     completion_tokens: int
     tokens_counted: bool  # False: a part of tokens or USD is an estimate, the upstream did not say
     usd: float | None  # drafts and extra samples included; None: the price is unknown
-    usd_strong: float | None  # what always-strong would have cost; a guess where the weak model answered
+    usd_strong: float | None  # what always-strong would have cost; a guess where another model answered
     queue_seconds: float
     embed_seconds: float
     score_seconds: float
@@ -53,13 +53,16 @@ class LedgerRecord:
     service_tier: str = ""  # that the upstream says it answered at
     conversation: str = ""  # a name for the conversation; empty without one
     usd_checks: float | None = 0.0  # of usd: drafts that were dropped, extra samples, requests that were cut
-    # Standard deviations of the guess in usd_strong: the one that all requests share, and this answer's own. Zero where
-    # the strong model answered; None: not known.
+    # Standard deviations of what was saved: of the guess in usd_strong, the one that all requests share, and this
+    # answer's own. Zero where the strong model answered, or was to and was down; None: not known.
     usd_strong_error: float | None = 0.0
     usd_strong_spread: float | None = 0.0
     answer: str = ""  # of the strong model; empty unless it may be learned from
     answered_by: str = ""  # model and build, as the upstream names them; empty: not said
     version: int = 0  # of the learned router that decided; 0: none did
+    # Of usd_strong: what was not paid because the chosen, dearer model was down, which is no saving. Saved is
+    # usd_strong - usd - usd_spared.
+    usd_spared: float = 0.0
 
 
 COLUMNS = tuple(field.name for field in fields(LedgerRecord))

@@ -26,6 +26,11 @@ DESCRIBED = (
     ("demur_tokens_total", "counter", "Tokens by model and kind (prompt, completion)."),
     ("demur_cost_usd_total", "counter", "USD spent, where the price is known."),
     ("demur_cost_always_strong_usd_total", "counter", "USD that always-strong would have cost."),
+    (
+        "demur_cost_spared_usd_total",
+        "counter",
+        "USD of that which were not paid because the chosen, dearer model was down: no saving.",
+    ),
     ("demur_stage_seconds", "histogram", "Seconds by stage: queue, embed, score, gate, first_byte, total."),
     ("demur_checked_total", "counter", "Requests whose weak answer the gate examined."),
     ("demur_extra_samples_total", "counter", "Extra weak samples that the gate asked for."),
@@ -64,7 +69,7 @@ DESCRIBED = (
     ),
 )
 WITHOUT_LABELS = (
-    *("demur_cost_usd_total", "demur_cost_always_strong_usd_total"),
+    *("demur_cost_usd_total", "demur_cost_always_strong_usd_total", "demur_cost_spared_usd_total"),
     *("demur_checked_total", "demur_extra_samples_total", "demur_unknown_total", "demur_changes_total"),
     "demur_other_system_total",
 )
@@ -106,6 +111,7 @@ class Metrics:
         series[completions] += record.completion_tokens
         series["demur_cost_usd_total"] += record.usd or 0.0
         series["demur_cost_always_strong_usd_total"] += record.usd_strong or 0.0
+        series["demur_cost_spared_usd_total"] += record.usd_spared
         for stage, seconds in stages_of(record):
             series[_BUCKET[stage][bisect_left(BUCKETS, seconds)]] += 1
             series[_SUM[stage]] += seconds

@@ -24,6 +24,7 @@ By = Literal["key", "conversation", "model", "day", "threshold"]
 DAY_SECONDS = 86_400
 UNIT_SECONDS = {"m": 60, "h": 3600, "d": DAY_SECONDS}
 INTERVAL = 1.96  # standard deviations to either side: 95 %
+ROUNDING = 1e-12  # of always-strong's cost: what the sums of requests that saved nothing may differ by
 # The whole second: SQLite's cast cuts off the fraction, PostgreSQL's rounds.
 _SECOND = '(cast("at" as bigint) - case when cast("at" as bigint) > "at" then 1 else 0 end)'
 _GROUP = {
@@ -52,6 +53,7 @@ class Bill:
     usd_checks: float = 0.0  # of it: drafts that were dropped, extra samples, requests that were cut
     usd_compared: float = 0.0  # paid for requests of which always-strong's cost is known too
     usd_strong: float = 0.0  # what always-strong would have cost for those
+    usd_spared: float = 0.0  # of it: not paid because the chosen, dearer model was down, which is no saving
     error: float = 0.0  # standard deviation of that which all guesses share, USD
     variance: float = 0.0  # of the guesses' own deviations, USD squared
     unguarded: int = 0  # guesses of always-strong's cost whose error is not known
@@ -62,8 +64,9 @@ class Bill:
 
     @property
     def saved(self) -> float:
-        """USD saved against always-strong; negative for a loss."""
-        return self.usd_strong - self.usd_compared
+        """USD saved against always-strong; negative for a loss. An outage saves nothing."""
+        saved = self.usd_strong - self.usd_compared - self.usd_spared
+        return 0.0 if abs(saved) < ROUNDING * self.usd_strong else saved
 
     @property
     def margin(self) -> float | None:
@@ -115,8 +118,9 @@ class Bill:
         unknown = (
             f"; the cost of {self.unpriced:,} of {self.requests:,} is unknown and left out" if self.unpriced else ""
         )
+        spared = f", {dollars(self.usd_spared)} spared by outages" if self.usd_spared else ""
         return (
-            f"{dollars(self.usd)} paid{checks}, {dollars(self.usd_strong)} always strong: "
+            f"{dollars(self.usd)} paid{checks}, {dollars(self.usd_strong)} always strong{spared}: "
             f"{dollars(abs(self.saved))} {word}{margin}{part}{guess}{unknown}"
         )
 
@@ -149,7 +153,11 @@ def sums_of(record: LedgerRecord) -> tuple[float, ...]:
             record.cache_written_tokens,
         ),
         *(record.completion_tokens, record.reasoning_tokens, not compared, usd, record.usd_checks or 0.0),
-        *((usd, strong, record.usd_strong_error or 0.0, spread * spread) if compared else (0.0,) * 4),
+        *(
+            (usd, strong, record.usd_spared, record.usd_strong_error or 0.0, spread * spread)
+            if compared
+            else (0.0,) * 5
+        ),
         compared and record.usd_strong_error is None,
         *((1, usd) if usd and not record.tokens_counted else (0, 0.0)),
         record.role != "weak" and any(mark in record.reason for mark in HELD_MARKS),
@@ -173,6 +181,7 @@ _SUMS = (  # in the order of the fields of `Bill`
     "coalesce(sum(usd_checks), 0)",
     f"sum({_COMPARED.format('usd')})",
     f"sum({_COMPARED.format('usd_strong')})",
+    f"sum({_COMPARED.format('usd_spared')})",
     f"sum({_COMPARED.format('coalesce(usd_strong_error, 0)')})",
     f"sum({_COMPARED.format('coalesce(usd_strong_spread, 0) * coalesce(usd_strong_spread, 0)')})",
     f"sum({_COMPARED.format('case when usd_strong_error is null then 1 else 0 end')})",

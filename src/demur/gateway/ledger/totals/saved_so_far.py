@@ -3,6 +3,9 @@
 The interval of a bill is of what its own requests saved. This one is compared with what is expected of a threshold, so
 it also holds that other requests might have come: the residuals of a ratio estimator (Cochran, Sampling Techniques,
 section 6.4).
+
+An outage says nothing of a threshold. What was to go to the large model and could not counts as if it had, and saved
+nothing; what was to go to the small model counts as if it had saved what the others of its kind did.
 """
 
 from __future__ import annotations
@@ -14,14 +17,21 @@ from demur.gateway.ledger.read import query_ledger
 from demur.gateway.ledger.record import DECIDED
 from demur.gateway.ledger.totals.bills import INTERVAL
 
-_SUMS = (
+_WHICH = (
+    f"threshold = ? and score is not null and role <> '{DECIDED}' and usd is not null and usd_strong is not null "
+    "and at >= ?"
+)
+_WEAK_FIRST = "outcome <> 'fallback' and (role = 'weak' or stage = 'gate')"  # asked, and the weak model was up
+_WEAK_DOWN = "outcome = 'fallback' and role <> 'weak' and usd_spared = 0"
+_SAVED = f"case when {_WEAK_DOWN} then {{}} * usd_strong when usd_spared <> 0 then 0 else usd_strong - usd end"
+_SUMS = (  # of rows whose `saved` is given
     "count(*)",
-    "sum(usd_strong - usd)",
+    "sum(saved)",
     "sum(usd_strong)",
-    "sum((usd_strong - usd) * (usd_strong - usd))",
-    "sum((usd_strong - usd) * usd_strong)",
+    "sum(saved * saved)",
+    "sum(saved * usd_strong)",
     "sum(usd_strong * usd_strong)",
-    "min(usd_strong - usd)",
+    "min(saved)",
     "sum(usd_strong_error)",
     "sum(usd_strong_spread * usd_strong_spread)",
     "sum(case when usd_strong_error is null or usd_strong_spread is null then 1 else 0 end)",
@@ -41,13 +51,13 @@ class SavedSoFar:
 def saved_so_far(url: str, threshold: float, *, since: float = 0.0) -> SavedSoFar | None:
     """What the requests saved that were decided by this threshold and whose costs are known, from a time on (seconds
     since 1970); None where there are none, or the error of a guess is not known. Raises StoreError."""
-    query = (
-        f"select {', '.join(_SUMS)} from decisions where threshold = ? and score is not null and role <> '{DECIDED}' "
-        "and usd is not null and usd_strong is not null and at >= ?"
-    )
-    requests, saved, strong, *products, least, error, variance, unguarded = query_ledger(
-        url, query, (threshold, since)
-    )[0]
+    which = (threshold, since)
+    weak = f"select sum(usd_strong - usd), sum(usd_strong) from decisions where {_WHICH} and {_WEAK_FIRST}"
+    weak_saved, weak_strong = query_ledger(url, weak, which)[0]
+    rate = float(weak_saved / weak_strong) if weak_strong else 0.0
+    rows = f"select decisions.*, {_SAVED.format(repr(rate))} as saved from decisions where {_WHICH}"
+    query = f"select {', '.join(_SUMS)} from ({rows}) as known"
+    requests, saved, strong, *products, least, error, variance, unguarded = query_ledger(url, query, which)[0]
     if not requests or strong <= 0 or unguarded:
         return None
     share = saved / strong
