@@ -41,6 +41,7 @@ from demur.gate.quality.two_stages import (
 )
 from demur.gate.quality.weaker_groups import weaker_groups
 from demur.gate.router import Router, drafts_of
+from demur.gate.shares import calibration_of_share
 from demur.gate.train import train_gate
 from demur.meaning.entailment import exact_match
 from demur.meaning.meanings import Meanings
@@ -337,6 +338,12 @@ def test_saved_and_loaded_it_decides_alike_and_belongs_to_its_router(tmp_path: P
     assert again.active
     weak, strong = believed_quality(again, ["question 7"], again.score(["question 7"]))
     assert weak[0] < strong[0]
+    assert (again.trials, again.weaker) == (router.trials, router.weaker)
+    assert again.beliefs is not None and router.beliefs is not None
+    np.testing.assert_array_equal(again.beliefs, router.beliefs)
+    for share in (0.05, 0.3, 0.5, 0.95):  # a run sets its threshold with the one, each later command with the other
+        assert calibration_of_share(again, share) == calibration_of_share(router, share)
+    np.testing.assert_array_equal(again.training_finals, router.training_finals)
     other = trained_on_world(tells=False, seed=5)
     other.prompt_router.save(tmp_path)
     with pytest.raises(ArtifactError, match="another router"):
@@ -441,7 +448,7 @@ def test_the_gain_in_apgr_is_the_difference_of_both_curves_with_its_interval() -
 
 
 def test_a_rehearsal_keeps_2000_drafts_with_their_own_changes() -> None:
-    prompt = np.random.default_rng(0).permutation(700) / 700
+    prompt = np.random.default_rng(0).permutation(700) / 1000
     held = np.stack([3 * prompt, 0 * prompt])[:, :, None].repeat(3, axis=2)
     kept = rehearsal(prompt, held)
     assert kept.changes.shape == (2, len(kept.scores)) == (2, 2000)

@@ -370,7 +370,7 @@ def test_a_gate_of_nothing_but_a_reason_comes_back_too(tmp_path: Path) -> None:
     assert found is not None
     assert found.gate == gate_of(0.0)
     assert found.beliefs is not None
-    assert found.beliefs.tolist() == [[0.12346], [1.0]]  # to five places
+    assert found.beliefs.tolist() == [[0.123456], [1.0]]  # as they were in memory
 
 
 @pytest.mark.parametrize(

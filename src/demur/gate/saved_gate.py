@@ -103,4 +103,4 @@ def _step(kept: dict[str, Any]) -> GateStep:
 
 
 def _as_list(values: FloatArray | None) -> list[Any] | None:
-    return None if values is None else values.round(5).tolist()
+    return None if values is None else values.tolist()

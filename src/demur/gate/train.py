@@ -17,7 +17,7 @@ from demur.gate.cascade.fit_cascade import fit_cascade
 from demur.gate.drafts import draft_orders, gate_rows, read_drafts
 from demur.gate.gate import fit_gate
 from demur.gate.quality.extra_samples import answer_tokens, trials
-from demur.gate.quality.two_stages import rehearsal
+from demur.gate.quality.two_stages import PLACES, rehearsal
 from demur.gate.quality.weaker_groups import WeakerGroup, weaker_groups
 from demur.gate.router import Router
 from demur.labels.pair_meanings import joint_clusters
@@ -61,6 +61,7 @@ def train_gate(
     joint = heard_apart(joint_clusters(prompts, weak, strong, meanings.stating(stated)).ids, weak, strong)
     counts = [len(each) for each in strong]
     beliefs = np.array([belief(ids[count:], ids[:count]) for ids, count in zip(joint, counts, strict=True)]).T
+    beliefs = beliefs.round(PLACES)
     weaker = weaker_groups(router.vectors, texts, beliefs[1] - beliefs[0])
     if gate == "off":
         return Router(router, about=SWITCHED_OFF, beliefs=beliefs, weaker=weaker)

@@ -18,6 +18,7 @@ from demur.records import BoolArray, FloatArray, IntArray, Role
 from demur.statistics import group_numbers, mean_ranks
 
 REHEARSED = 2000  # drafts that are kept of a rehearsal
+PLACES = 5  # decimals of kept drafts and beliefs; rounded when made, so that a router is the same once it is saved
 COSTED = 101  # thresholds at which a curve's cost is counted; between them it is interpolated
 
 
@@ -110,11 +111,12 @@ class Rehearsal:
 
 
 def rehearsal(prompt_scores: FloatArray, held: FloatArray) -> Rehearsal:
-    """From training prompts' scores (n,) and their drafts' held-out scores (k + 1, n, r) of `fit_gate`."""
+    """From training prompts' scores (n,) and their drafts' held-out scores (k + 1, n, r) of `fit_gate`, to `PLACES`."""
     scores = np.repeat(prompt_scores, held.shape[2])
     chosen = np.random.default_rng(0).permutation(len(scores))[:REHEARSED]
     chosen = chosen[np.argsort(scores[chosen], kind="stable")]
-    return Rehearsal(scores[chosen], (held - prompt_scores[:, None]).reshape(len(held), -1)[:, chosen])
+    changes = (held - prompt_scores[:, None]).reshape(len(held), -1)[:, chosen]
+    return Rehearsal(scores[chosen].round(PLACES), changes.round(PLACES))
 
 
 def without_gate(prompt_scores: FloatArray) -> StagedScores:
