@@ -330,6 +330,13 @@ def test_a_graded_prompt_counts_once_however_often_it_repeats(tmp_path: Path, mo
     assert {name: line.judged for name, line in enough.items()} == dict.fromkeys(enough, 24)
     assert len({tuple(line.block().lines) for line in enough.values()}) == 1
     assert len({tuple(line.block().lines) for line in few.values()}) == 1
+    # The share is of rows, of which there are more than prompts: of 24 alone it may be none that 24 can have.
+    stay = 1 - (enough["report"].judged_share or 0)
+    on = f"24 graded prompts (35 rows, as some repeat), {stay:.0%} of which stay local"
+    assert ("quality", f"measured on {on}") in enough["report"].notes
+    assert dict(demur.replay(Path(run) / GRADES_FILE, router=f"{run}/router").headline.notes)["measured on"].startswith(
+        "24 training prompts with their grades"
+    )
     # Of the 80 prompts 60 have labels, which are 82 of the 108 rows.
     assert {line.scope() for line in enough.values()} == {"the 76% that the score decides"}
     graded = CliRunner().invoke(app, ["grade", "--run", run], input="q").output
@@ -351,7 +358,7 @@ def test_grade_says_the_quality_that_evaluate_says(tmp_path: Path, monkeypatch: 
     curve = demur.evaluate(run=run).rows[0].curve
     told = CliRunner().invoke(app, ["grade", "--run", run, "--number", "1"]).stdout
     right = f"right in {curve.qualities[0]:.0%}, the large one in {curve.qualities[-1]:.0%} ({run}"
-    assert told.startswith(f"80 graded: the small model is {right}")
+    assert told.startswith(f"80 graded (108 rows, as some repeat): the small model is {right}")
 
 
 def test_a_probability_has_an_interval_over_distinct_prompts() -> None:

@@ -123,6 +123,12 @@ def refuse_training_prompts(prompts: Sequence[str], training: Sequence[str]) -> 
         )
 
 
+def beside_rows(rows: int) -> str:
+    """What stands beside a number of graded prompts of which some repeat in a run, as each counts as often as it does
+    there, so that shares of them are of so many ``rows``; empty where none repeats (0)."""
+    return f" ({rows:,} rows, as some repeat)" if rows else ""
+
+
 def write_graded(path: Path, graded: GradedFile) -> None:
     """Write graded prompts as JSON lines."""
     columns = {"weak_quality": graded.weak_quality, "strong_quality": graded.strong_quality, **graded.measured}

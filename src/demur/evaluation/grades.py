@@ -19,7 +19,7 @@ from pathlib import Path
 
 from demur.config import RunConfig, load_run
 from demur.errors import InputError
-from demur.evaluation.graded_file import BY, BY_GOLD, BY_HAND, USUAL_GRADES, read_graded
+from demur.evaluation.graded_file import BY, BY_GOLD, BY_HAND, USUAL_GRADES, beside_rows, read_graded
 from demur.evaluation.results import first_quality
 from demur.labels.beliefs.unknown import UNKNOWN_FILE, read_unknown, reason_of
 from demur.labels.preference_files import read_preferences
@@ -82,7 +82,9 @@ class Grading:
         grades = read_grades(self.file)
         if self.has_parts and grades:
             return f"{len(grades):,} graded"
-        return shares([grades[text] for text in self.texts if text in grades], len(grades))
+        rows = [text for text in self.texts if text in grades]
+        repeated = beside_rows(len(rows)) if len(rows) > len({*rows}) else ""
+        return shares([grades[text] for text in rows], f"{len(grades):,} graded{repeated}")
 
     @property
     def counted(self) -> tuple[int, str]:
@@ -197,9 +199,9 @@ def _digest(use: str, text: str) -> str:
     return hashlib.sha256(f"{use}\0{text}".encode("utf-8", "replace")).hexdigest()
 
 
-def shares(grades: Sequence[tuple[float, float]], count: int) -> str:
-    """How often each model was right, as one sentence; ``count``: how many prompts are graded, some of which repeat."""
+def shares(grades: Sequence[tuple[float, float]], graded: str) -> str:
+    """How often each model was right, as one sentence; ``graded``: how many prompts are, some of which may repeat."""
     if not grades:
         return "nothing is graded yet"
     weak, strong = (sum(side) / len(grades) for side in zip(*grades, strict=True))
-    return f"{count:,} graded: the small model is right in {weak:.0%}, the large one in {strong:.0%}"
+    return f"{graded}: the small model is right in {weak:.0%}, the large one in {strong:.0%}"

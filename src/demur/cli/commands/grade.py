@@ -48,7 +48,8 @@ def grade(
     if gold:
         file = grade_by_gold(run)
         grades = list(read_grades(file).values())
-        typer.echo(f"{shares(grades, len(grades))} ({file})")
+        said = shares(grades, f"{len(grades):,} graded")
+        typer.echo(f"{said} ({file})")
         return printing.next_step(f"demur replay {shlex.quote(str(file))}")
     grading = open_grading(run, number=number, unknown_first=unknown_first)
     stopped = _ask(grading)

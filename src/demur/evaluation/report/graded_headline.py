@@ -47,6 +47,7 @@ def graded_headline(
     counted = np.array([text in grades for text in texts]) & (by_score | weighs)
     of_part = np.flatnonzero(counted)
     served, first, judged = chosen * strong + (1 - chosen) * weak, first_rows(texts), count_distinct(texts, counted)
+    rows = int(counted.sum())
 
     def mean_of(values: FloatArray, rows: IntArray) -> float:
         return weighed_mean(values[rows], by_score[rows], float(by_score.mean()))
@@ -76,6 +77,7 @@ def graded_headline(
         by_belief=whole,
         believed=False,
         judged=judged,
+        judged_rows=rows if rows > judged else 0,
         judged_share=float(chosen[counted].mean()),
         by_grades=True,
         weighed=beside if weighs else 0,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from demur.evaluation.graded_file import beside_rows
 from demur.measure.threshold import KEPT, LEAST, KeptPoint
 from demur.records import Fact, Role, count_of, dollars, fact_lines
 from demur.runs.steps import in_its_words
@@ -107,6 +108,7 @@ class Headline:
     usd_strong_part: float | None  # what the strong model's answers cost of it
     unpriced: tuple[str, ...] = ()  # models whose price is unknown
     judged: int | None = None  # prompts that `quality` is of; None: all
+    judged_rows: int = 0  # of the prompts that are these, where some of these repeat; 0: none does
     judged_share: float | None = None  # the strong share of those; None: as of all
     local_unjudged: float = 0.0  # fraction of the calls that stay local whose quality is not in `quality`
     gate: str = ""  # how a gate takes part; empty: none does
@@ -186,8 +188,9 @@ class Headline:
         if self.judged is None:
             return "these prompts"
         alone = self.by_setting and not self.weighed
-        kind = f"graded prompts{f' {BY_SCORE}' if alone else ''}" if self.by_grades else f"prompts {DECIDED}"
-        return f"the {self.judged:,} {kind}"
+        if self.by_grades:
+            return f"the {self._graded_prompts}{f' {BY_SCORE}' if alone else ''}"
+        return f"the {self.judged:,} prompts {DECIDED}"
 
     def scope(self, of: str = "") -> str:
         """Which prompts quality is of, such as "the 54% that could be judged"; empty where it is of all."""
@@ -267,14 +270,17 @@ class Headline:
     @property
     def _counted(self) -> str:
         """The graded prompts, and which part of all prompts they stand for."""
-        judged = self.judged or 0
-        count = count_of(judged, "graded prompt")
+        judged, count = self.judged or 0, self._graded_prompts
         if self.weighed:
             return (
                 f"{count}, {judged - self.weighed:,} of the {1 - self.by_setting:.0%} {BY_SCORE} and "
                 f"{self.weighed:,} of the others"
             )
         return count if self.judged_share is None else f"{count}, {1 - self.judged_share:.0%} of which stay local"
+
+    @property
+    def _graded_prompts(self) -> str:
+        return f"{count_of(self.judged or 0, 'graded prompt')}{beside_rows(self.judged_rows)}"
 
     @property
     def _quality_rests_on(self) -> tuple[str, ...]:
