@@ -17,12 +17,13 @@ import pytest
 from typer.testing import CliRunner
 
 from demur.cli.main import app
+from demur.config import ModelConfig, RunConfig
 from demur.errors import StoreError
 from demur.gateway.ledger.export import ledger
 from demur.learning.versions import Version
 from demur.measure.threshold import Calibration
 from demur.routing.artifact import save_calibration
-from demur.runs.lineage import keep_made
+from demur.runs.lineage import keep_made, keep_report, newer_than_report, outdated_stages
 from demur.runs.steps import serve_command
 from demur.serving_file import served_before, serving_file, serving_gateways
 from test_gateway_processes import configured, fakes, served
@@ -276,6 +277,42 @@ def test_a_target_that_a_gateway_holds_stands_in_the_status_and_in_the_next_comm
     with serving_file(tmp_path / "run", ADDRESS, lambda: router, 1234, port=8111):
         assert "target" not in status()
     assert "--target" not in serve_command(Path("run/router"))
+
+
+def test_beside_a_gateway_that_holds_a_target_a_report_is_made_once_and_says_that_no_threshold_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was older than a threshold that nobody was to set, so that the next command was the report for ever."""
+    monkeypatch.chdir(tmp_path)
+    run, router = Path("run"), tmp_path / "run" / "router"
+    router.mkdir(parents=True)
+    save_router(router)
+    RunConfig("p.jsonl", ModelConfig("w", "http://w/v1"), ModelConfig("s", "http://s/v1"), run=str(run)).save()
+    (run / "preferences.jsonl").write_text("{}\n")
+    keep_made(run, "samples", "samples")
+    keep_made(run, "routers", "weights")
+    with serving_file(run, ADDRESS, lambda: router, 1234, port=8111, target="quality 95%") as loaded:
+        save_router(router, weights="other")  # trained again
+        assert "next: demur report" in status_with_next()
+        (run / "report.html").write_text("a page")
+        keep_report(run)
+        assert "[x] report" in status()
+        assert "next: kill -HUP 1234" in status_with_next()
+        (said,) = outdated_stages(run)
+        assert "demur calibrate" not in said
+        assert said.endswith(f"needs none: the gateway on {ADDRESS} holds the target quality 95%")
+        loaded()
+        assert newer_than_report(run) == ""
+        save_router(router, calibration={"threshold": 0.3})
+        assert newer_than_report(run) == "router or its threshold"
+    save_router(router)
+    (said,) = outdated_stages(run)
+    assert said.endswith("set its threshold: `demur calibrate`")  # nothing holds a target
+
+
+def save_router(router: Path, **named: object) -> None:
+    record: dict[str, object] = {"models": {"weak": {}, "strong": {}}}
+    (router / "router.json").write_text(json.dumps({"calibration": None, "record": record, **named}))
 
 
 def test_a_folder_that_cannot_be_written_is_served_without_a_file(tmp_path: Path) -> None:

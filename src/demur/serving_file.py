@@ -143,6 +143,11 @@ def serving_gateways(folder: Path) -> tuple[ServingGateway, ...]:
     return tuple(sorted(found, key=lambda one: -one.since))
 
 
+def gateways_of(router: Path) -> tuple[ServingGateway, ...]:
+    """The gateways on this machine that serve a saved router now, or learn one in its place."""
+    return tuple(one for one in serving_gateways(router.parent) if one.serves(router))
+
+
 def request_command(address: str, *, keyed: bool = False, question: str = "Why is the sky blue?") -> str:
     """The command that asks a gateway; ``keyed``: it needs a client's key, which is nowhere printed."""
     headers = "-H 'Authorization: Bearer YOUR_KEY' " if keyed else ""

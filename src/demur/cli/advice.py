@@ -18,12 +18,12 @@ from demur.runs.steps import (
     after_replay,
     calibrate_command,
     config_of,
-    gateways_of,
     is_router,
     next_command,
     sample_command,
     threshold_of,
 )
+from demur.serving_file import gateways_of
 
 
 def advice_lines(command: str, router: Path | None) -> tuple[str, ...]:

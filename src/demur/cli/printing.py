@@ -32,7 +32,8 @@ from demur.labels.prompt_kinds import COLUMNS as COLUMNS_OF_LABELS
 from demur.models.swapped_models import swap_words
 from demur.records import count_of, fact_lines
 from demur.runs.lineage import REPORT, older_lines, outdated_report, outdated_stages
-from demur.runs.steps import gateways_of, next_command, serve_command, swap_advice
+from demur.runs.steps import next_command, serve_command, swap_advice
+from demur.serving_file import gateways_of
 
 if TYPE_CHECKING:
     from demur.evaluation.results import Evaluation, KindsTable

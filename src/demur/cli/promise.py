@@ -16,7 +16,7 @@ from demur.errors import StoreError
 from demur.evaluation.report.headline_record import FORECAST, MEASURED, HeadlineBlock
 from demur.records import Fact
 from demur.runs.lineage import headline_of, promises_of_run
-from demur.runs.steps import gateways_of
+from demur.serving_file import gateways_of
 
 if TYPE_CHECKING:
     from demur.gateway.ledger.totals.saved_so_far import SavedSoFar

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from demur.files import hash_of_file, named_from_here, write_whole
 from demur.measure.threshold import KeptPoint, ShareFigures
-from demur.serving_file import MADE, PROPOSED
+from demur.serving_file import MADE, PROPOSED, gateways_of
 
 Stage = Literal["samples", "labels", "routers", "report"]
 REPORT = "report.html"
@@ -58,9 +58,15 @@ def outdated_stages(folder: Path) -> tuple[str, ...]:
     Empty for a folder without a run, or with a run of an earlier version.
     """
     made, lines = _read_lineage(folder), older_lines(folder)
-    if "routers" in made and not lines and not _is_calibrated(folder / "router"):
-        lines = (f"{folder}/router has no calibration, or an older one; set its threshold: `demur calibrate`",)
-    return lines
+    if "routers" not in made or lines or _is_calibrated(folder / "router"):
+        return lines
+    holding = [one for one in gateways_of(folder / "router") if one.target]
+    if not holding:
+        return (f"{folder}/router has no calibration, or an older one; set its threshold: `demur calibrate`",)
+    return tuple(
+        f"{folder}/router has no calibration and needs none: the gateway on {one.address} holds the target {one.target}"
+        for one in holding
+    )
 
 
 def older_lines(folder: Path) -> tuple[str, ...]:
@@ -92,9 +98,10 @@ def _outdated_lines(folder: Path, made: Mapping[str, Mapping[str, str]]) -> tupl
     )
 
 
-def keep_report(folder: Path, threshold: float) -> None:
-    """Keep the hash of a run's report and what it is of: the routers that are there, at a threshold, and the grades."""
-    keep_made(folder, "report", hash_of_file(folder / REPORT), _report_source(folder, threshold))
+def keep_report(folder: Path) -> None:
+    """Keep the hash of a run's report and what it is of: the routers that are there, with the threshold that was set
+    for them, if any, and the grades."""
+    keep_made(folder, "report", hash_of_file(folder / REPORT), _report_source(folder))
     made = _read_lineage(folder)
     made["report"][GRADES] = _hash_of_grades(folder)
     write_whole(folder / MADE, json.dumps(made) + "\n")
@@ -113,11 +120,10 @@ def outdated_report(folder: Path) -> str:
 def newer_than_report(folder: Path) -> str:
     """What a run's report was made from that is another by now; empty where nothing is known to be, as of the grades
     of a report of an earlier version."""
-    made, router = _read_lineage(folder), _json(folder / "router" / "router.json")
-    if "report" not in made or not router or not (folder / REPORT).is_file():
+    made = _read_lineage(folder)
+    if "report" not in made or not (folder / "router" / "router.json").is_file() or not (folder / REPORT).is_file():
         return ""
-    calibration = router.get("calibration")
-    if not calibration or made["report"]["source"] != _report_source(folder, calibration["threshold"]):
+    if made["report"]["source"] != _report_source(folder):
         return "router or its threshold"
     graded = _hash_of_grades(folder)
     return GRADES if made["report"].get(GRADES, graded) != graded else ""
@@ -308,8 +314,10 @@ def stages_made(folder: Path) -> frozenset[str]:
     return frozenset(_read_lineage(folder))
 
 
-def _report_source(folder: Path, threshold: float) -> str:
-    return f"{_read_lineage(folder).get('routers', {}).get('content', '')} at {float(threshold)!r}"
+def _report_source(folder: Path) -> str:
+    threshold = (_json(folder / "router" / "router.json").get("calibration") or {}).get("threshold")
+    set_to = "no threshold" if threshold is None else repr(float(threshold))
+    return f"{_read_lineage(folder).get('routers', {}).get('content', '')} at {set_to}"
 
 
 def _hash_of_grades(folder: Path) -> str:

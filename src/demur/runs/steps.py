@@ -35,7 +35,7 @@ from demur.runs.lineage import (
     swapped_of,
     wish_of,
 )
-from demur.serving_file import ServingGateway, command_beside, requests_in, served_before, serving_gateways
+from demur.serving_file import ServingGateway, command_beside, gateways_of, requests_in, served_before
 from demur.statistics import LEVEL, binomial_cdf
 
 UNFINISHED = "not finished"
@@ -322,11 +322,6 @@ def serve_command(router: Path) -> str:
     return command_beside(gateways_of(router)) or command
 
 
-def gateways_of(router: Path) -> tuple[ServingGateway, ...]:
-    """The gateways on this machine that serve a saved router now, or learn one in its place."""
-    return tuple(one for one in serving_gateways(router.parent) if one.serves(router))
-
-
 def _anyway(router: Mapping[str, Any]) -> str:
     """The option that commands need for a router whose recorded verdict is that it is not better than random."""
     verdict = router.get("record", {}).get("verdict")
@@ -346,7 +341,8 @@ def next_command(folder: Path) -> str:
     steps = steps_of(folder)
     if reads := results_command(folder):  # what was written is paid for once it is sent
         return reads
-    if config_of(folder) is None and (any(one.learn for one in serving_gateways(folder)) or learning_again(folder)):
+    learns = any(one.learn for one in gateways_of(folder / "router")) or learning_again(folder)
+    if config_of(folder) is None and learns:
         return steps[-1].command  # in place of the other steps
     stale = next((line for line in outdated_stages(folder)), "")
     again = next((one.command for one in steps if f"`demur {one.name}`" in stale and not one.finished), "")

@@ -47,7 +47,7 @@ def write_report(found: Evaluation, folder: Path) -> Path:
         figures.save(curve, folder / name)
     path = folder / REPORT
     write_whole(path, page(found))
-    keep_report(folder, found.threshold)
+    keep_report(folder)
     return path
 
 
