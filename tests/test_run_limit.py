@@ -300,7 +300,36 @@ def test_answers_to_test_sets_are_paid_in_all(pair: Pair, tmp_path: Path) -> Non
     }
     file = tmp_path / "run.json"
     file.write_text(json.dumps(asked))
-    demur.run(file)
+    found = demur.run(file)
     given: dict[str, Any] = {**pair.names, "run": str(tmp_path / "run"), "weak_usd": "0/0", "strong_usd": "1000/1000"}
     spent = demur.sample(tmp_path / "train.jsonl", **given)
     assert spent.questions_usd > 0
+    assert dict(found.spend.facts)["paid in all"] == dict(spent.facts)["paid in all"]
+
+
+def test_a_run_says_what_it_paid_after_sampling(pair: Pair, tmp_path: Path) -> None:
+    """A judge of labels and answers to test sets, which the payback counts as well; nothing is paid by a repetition."""
+    (small, _, weak_url), (large, _, strong_url) = (pair.names[one].partition("@") for one in ("weak", "strong"))
+    for name, rows in (("train", questions(40)), ("test", questions(56)[40:])):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+    with asked_about_answers() as judge:
+        asked: dict[str, Any] = {
+            "prompts": str(tmp_path / "train.jsonl"),
+            "run": str(tmp_path / "run"),
+            "weak": {"model": small, "base_url": weak_url, "usd_per_million_input": 0, "usd_per_million_output": 0},
+            "strong": {"model": large, "base_url": strong_url}
+            | {"usd_per_million_input": 1e3, "usd_per_million_output": 1e3},
+            "sampling": {"n": 2},
+            "label": {"source": "judge", "judge": f"wise@{judge.url}#usd=0/1000"},
+            "router": {"methods": ["logistic"], "encoder": "letters", "gate": "off"},
+            "test": {"prompts": str(tmp_path / "test.jsonl"), "n": 1, "max_tokens": 16},
+        }
+        file = tmp_path / "run.json"
+        file.write_text(json.dumps(asked))
+        first, again = demur.run(file), demur.run(file)
+        assert judge.usd > 0
+    assert first.spend.questions_usd > judge.usd  # the answers to the test set are counted with it
+    assert first.spend.facts == again.spend.facts
+    assert first.evaluation and again.evaluation
+    assert first.evaluation.payback == again.evaluation.payback
+    assert f"labelling cost {dollars(first.spend.total_usd or 0.0)};" in first.evaluation.payback

@@ -97,20 +97,21 @@ def run_config(
     before = threshold_there(config, again=again)
     with workers_at(ray) as workers, open_run(config, progress=progress, workers=workers) as run:
         check_sets(run)  # before anything is paid for
-        spend = sample_stage(run, announce)  # ask both models n times per prompt; keep every answer
+        sample_stage(run, announce)  # ask both models n times per prompt; keep every answer
         labels = label_stage(run)  # meanings -> entropy -> preferences; or another source of labels
         router = train_stage(run)  # fit every router on the train prompts
         config.save()  # only now: a run that failed must leave the record of what is there
         gated = gate_stage(run, router)  # learn when to look at the weak model's answer
         # the threshold of strong_share, or of the share that training proposes, unless another was set since
         calibration, kept = keep_threshold(config.served_router, before, calibrate_stage(run, gated))
-        by_gold = evaluate_by_gold(run)  # cost and quality on the test prompts
         sets = measure_test_sets(run)  # the run's separate ones, which `demur reproduce --run` reads
+        by_gold = evaluate_by_gold(run)  # cost and quality on the test prompts
         shown = by_gold or try_without_gold(run, gated)  # on the training prompts, by a person's grades or by belief
         if shown:
             write_report(shown, config.folder)
         in_line = shown.headline if shown else keep_trained(load_served(run, None), config.folder)
         graded = count_graded_prompts(run)
+        spend = spend_of(run.config, run.pair, run.prompts, run.samples, run.store)  # judges and test sets, too
     verdict = recorded_verdict(gated.prompt_router.record)
     return Outcome(config.run, spend, labels, calibration, by_gold, verdict, in_line, graded, kept, sets)
 
@@ -133,8 +134,7 @@ def batch_stage(run: Run, folder: str | Path | None, files: Sequence[str | Path]
     keep_requests(run.config.folder, folder)
     if not run.unfinished:
         keep_made(run.config.folder, "samples", run.samples_hash)
-    given = (run.config, run.pair, run.prompts, run.samples, run.store)
-    spend = spend_of(*given, missing_advice="")  # the next command depends on how they are asked
+    spend = spend_of(run.config, run.pair, run.prompts, run.samples, run.store, missing_advice="")  # advised later
     return replace(spend, notes=(*notes, *spend.notes))
 
 
