@@ -17,9 +17,10 @@ import demur.labels.label_run as module
 import demur.labels.pair_meanings as pair_meanings
 import pairs
 from demur.cli.main import main
-from demur.config import KINDS, LabelConfig, load_run
+from demur.config import KINDS, LabelConfig, ModelConfig, RunConfig, load_run
 from demur.config.named_run import in_folder
 from demur.config.names import IMAGES
+from demur.config.test_sets import TestConfig
 from demur.errors import ArtifactError, InputError
 from demur.labels.beliefs.unknown import GUESSED, NONE_EQUAL, UnknownPrompt
 from demur.labels.from_samples import CANDIDATES, TARGETS, Labels
@@ -41,6 +42,7 @@ from demur.meaning.meanings import Meanings
 from demur.models.endpoint import Endpoint
 from demur.prompts import read_prompts, split_prompts
 from demur.records import Prompt, Sample
+from demur.runs.record import with_absolute_paths
 from demur.sampling.pair import PairSamples
 from demur.testing import fake_endpoint, in_a_thread
 from pairs import questions, running_pair, write_questions
@@ -174,6 +176,34 @@ def test_a_judge_that_is_the_strong_model_is_warned_of(tmp_path: Path) -> None:
     assert not any("itself" in line for line in other.warnings)
 
 
+def test_a_run_file_names_its_own_model_as_judge_by_its_name_alone(tmp_path: Path) -> None:
+    """As the command line does: `demur label` proposes the bare name."""
+    with pairs.running_pair() as found:
+        asked: dict[str, Any] = {
+            "prompts": str(pairs.write_questions(tmp_path / "p.jsonl", 40)),
+            "run": str(tmp_path / "run"),
+            "weak": {"model": "small", "base_url": found.weak.base_url},
+            "strong": {"model": "large", "base_url": found.strong.base_url},
+            "sampling": {"n": 2},
+            "label": {"source": "judge", "judge": "large"},
+            "router": {"methods": ["logistic"], "encoder": "letters", "gate": "off"},
+        }
+        file = tmp_path / "run.json"
+        file.write_text(json.dumps(asked))
+        made = demur.run(file).labels
+        assert load_run(tmp_path / "run").label.judge == found.names["strong"]
+        assert demur.label(run=str(tmp_path / "run"), source="judge", judge="large") == made
+    assert "the judge is large itself: models favour their own answers" in made.warnings
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_judge_of_test_sets_may_be_one_of_the_runs_models(own: bool) -> None:
+    models = ModelConfig("small", "http://s/v1"), ModelConfig("large", "http://l/v1", api_key_env="L_KEY")
+    judge = "large" if own else "third@http://t/v1"
+    config = with_absolute_paths(RunConfig("nq-open:5", *models, test=TestConfig("mt-bench", judge=judge)))
+    assert config.test.judge == ("large@http://l/v1#L_KEY" if own else judge)
+
+
 def test_a_judge_that_is_not_understood_changes_no_label_and_is_given_more_tokens_by_the_command_that_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -305,6 +335,33 @@ def test_copies_of_a_tested_prompt_are_named(tmp_path: Path) -> None:
     assert lost
     assert note.startswith(f"{len(lost)} prompts of those held back, not labelled: ")
     assert ", ".join(lost[:3]) in note
+
+
+def test_a_run_file_is_told_its_own_key_for_the_tokens_of_a_judge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`demur run` has no option --judge-tokens."""
+    with pairs.running_pair() as found, in_a_thread(fake_endpoint(lambda prompt, seed: "Both are fine")) as judge:
+        asked: dict[str, Any] = {
+            "prompts": str(pairs.write_questions(tmp_path / "p.jsonl", 40)),
+            "run": str(tmp_path / "run"),
+            "weak": {"model": "small", "base_url": found.weak.base_url},
+            "strong": {"model": "large", "base_url": found.strong.base_url},
+            "sampling": {"n": 2},
+            "label": {"source": "judge", "judge": f"wise@{judge.base_url}"},
+        }
+        file = tmp_path / "run.json"
+        file.write_text(json.dumps(asked))
+        monkeypatch.setattr(sys, "argv", ["demur", "run", str(file)])
+        with pytest.raises(SystemExit, match="2"):
+            main()
+        said = capsys.readouterr().err
+        assert "needs more tokens than it got (judge_tokens = 2000)" in said
+        assert "--judge-tokens" not in said
+        file.write_text(json.dumps({**asked, "label": {"source": "judge"}}))
+        with pytest.raises(SystemExit, match="2"):
+            main()
+        assert "needs a judge (judge): a catalogue name or MODEL@BASE_URL" in capsys.readouterr().err
 
 
 # -- what is said of labels ------------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ from demur.measure.threshold import Calibration
 from demur.methods.classifier import Classifier
 from demur.models.allowed_endpoints import endpoint_names
 from demur.models.encoders.encoder import encoder_identity, load_encoder
-from demur.models.local import own_spec, parse_model, with_price
+from demur.models.local import parse_model, with_price
 from demur.records import Encoder, Entailment, Grader, OnUnknown, OnUnlike, Progress, no_progress
 from demur.routing.artifact import GATE_FILE, save_calibration, weights_hash
 from demur.routing.prompt_router import PromptRouter
@@ -291,7 +291,6 @@ def label(
     Raises InputError for an option that is not of the source, or where that lacks something; EndpointError of a judge.
     """
     before = load_run(run)
-    judge = judge and own_spec(judge, before.models)  # one of the run's own may be named by its name alone
     given: dict[str, object] = {"source": source, "kind": kind, "definition": definition, "delta": delta, "tau": tau}
     given |= {"file": file, "models": models and list_names(models), "tie_below": tie_below, "tiers": tiers}
     decides = own_name(entailment) if callable(entailment) else entailment
@@ -301,8 +300,8 @@ def label(
     check_label(wanted)
     loaded = load_encoder(encoder, progress=progress) if isinstance(encoder, str) else encoder
     own = Own(loaded, entailment if callable(entailment) else None, grader)
-    config = replace(before, label=with_absolute_files(wanted))
-    allowed = (*endpoint_names((decides, judge)), *allow_endpoints)
+    config = replace(before, label=with_absolute_files(wanted, before.models))
+    allowed = (*endpoint_names((decides, judge and config.label.judge)), *allow_endpoints)
     with open_run(config, own, allow_endpoints=allowed, progress=progress) as opened:
         opened.lock("label")
         labels = label_stage(opened)

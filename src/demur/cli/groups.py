@@ -116,11 +116,11 @@ def as_options(message: str, root: Any, arguments: Sequence[str]) -> str:
 
     What a settings file holds keeps the file's names, and what a run file may hold gets them.
     """
-    if re.match(r"\S+\.(toml|ya?ml|json): ", message):
-        return message
     command, given = _parse_words(root, arguments)
     if command.name == "run":  # what a run file says has no option
         return in_run_file(message, str(given.get("file") or ""))
+    if re.match(r"\S+\.(toml|ya?ml|json): ", message):
+        return message
     for one in command.params:
         option = next((name for name in one.opts if name.startswith("--")), "")
         if option and "_" in one.name:

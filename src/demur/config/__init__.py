@@ -113,7 +113,9 @@ class LabelConfig:
         default=0,
         metadata=_NOT_NEGATIVE | {"help": "preference: compare tiers of models, this many; 0: the two models alone."},
     )
-    judge: str | None = field(default=None, metadata={"help": f"judge: {A_MODEL}."})
+    judge: str | None = field(
+        default=None, metadata={"help": f"judge: {A_MODEL}; of the run's own models the name alone will do."}
+    )
     judge_tokens: int = field(
         default=24,
         metadata={"at_least": 1, "help": "judge: longest reply, thinking included; a reasoning judge needs 2000."},

@@ -11,7 +11,9 @@ ITS_RUN = " --run ITS_RUN"  # stands for the run that made a router which is kep
 _LONGER = re.compile(r"sample with `--(max-tokens) (\d+) --again`")
 _PRICED = re.compile(r"`demur sample[^`]*` again with `(?:--\w+-usd IN/OUT ?)+`, then `demur train[^`]*`")
 _COMMAND = re.compile("(`demur [^`]*`)")  # which keeps the options that it has
-_OPTION = re.compile(r"--(max-tokens|max-usd|system)\b(?: (\d+|''|[A-Z]{2,}))?")  # of `demur sample`
+_OPTION = re.compile(  # of `demur sample` and `demur label`
+    r"--(max-tokens|max-usd|system|judge-tokens|judge)\b(?: (\d+|''|[A-Z]{2,}))?"
+)
 _UNNAMED = r"\b(?![^`]*--r(?:un|outer))[^`]*`"
 _OF_A_RUN = re.compile(rf"`demur (?:sample|label|train|evaluate|grade|report){_UNNAMED}")
 _OF_A_ROUTER = re.compile(rf"`demur (?:calibrate|replay|route|explain){_UNNAMED}")
@@ -45,7 +47,7 @@ def of_router(line: str, router: Path) -> str:
 
 
 def in_run_file(line: str, file: str) -> str:
-    """A line that names options of `demur sample`, of a run that a run file describes: by the keys of that, or with the
+    """A line that names options of a run's commands, of a run that a run file describes: by the keys of that, or with the
     command where the file has no such key. Without a file the same line.
     """
     if not file:

@@ -25,6 +25,7 @@ from demur.config.names import IMAGES, TEXT_SHARE
 from demur.errors import EndpointError, InputError
 from demur.files import is_same_path
 from demur.models.catalogue import is_known
+from demur.models.local import own_spec
 from demur.models.swapped_models import dearer_sentence
 from demur.prompts import absolute_prompts, check_files
 from demur.runs.lineage import REQUESTS, forget_made, keep_own_limits, keep_swapped, run_file_of
@@ -179,27 +180,27 @@ def _is_same(key: str, old: object, new: object) -> bool:
 
 
 def with_absolute_paths(config: RunConfig) -> RunConfig:
-    """The same run from whatever directory."""
-    label = config.label
+    """The same run from whatever directory, with the name of one of its own models in whole where it judges."""
     return replace(
         config,
         prompts=absolute_prompts(config.prompts),
         weak=_absolute_model(config.weak),
         strong=_absolute_model(config.strong),
         between=tuple(map(_absolute_model, config.between)),
-        label=with_absolute_files(label),
+        label=with_absolute_files(config.label, config.models),
         router=with_absolute_encoder(config.router),
-        test=with_absolute_sets(config.test),
+        test=with_absolute_sets(config.test, config.models),
     )
 
 
-def with_absolute_files(label: LabelConfig) -> LabelConfig:
-    """The same labels from whatever directory: its file, a folder or a .gguf file that decides or judges."""
+def with_absolute_files(label: LabelConfig, models: Sequence[ModelConfig]) -> LabelConfig:
+    """The same labels from whatever directory: its file, a folder or a .gguf file that decides or judges; one of the
+    run's ``models`` that judges may be named by its name alone."""
     scheme, colon, rest = label.entailment.rpartition(":")
     return replace(
         label,
         file=_absolute(label.file) if label.file else None,
-        judge=_absolute(label.judge) if label.judge else None,
+        judge=_judge(label.judge, models),
         entailment=label.entailment if scheme == "hub" else f"{scheme}{colon}{_absolute(rest)}",
     )
 
@@ -211,12 +212,14 @@ def with_absolute_encoder(router: RouterConfig) -> RouterConfig:
     return replace(router, encoder=f"{words}{joins}{_absolute(named)}{images.removeprefix(named)}") if named else router
 
 
-def with_absolute_sets(test: TestConfig) -> TestConfig:
-    """The same test sets from whatever directory."""
+def with_absolute_sets(test: TestConfig, models: Sequence[ModelConfig]) -> TestConfig:
+    """The same test sets from whatever directory; their judge may be one of the run's ``models``, likewise."""
     spec = "+".join(part.strip() for part in test.prompts.split("+"))
-    return replace(
-        test, prompts=absolute_prompts(spec) if spec else "", judge=_absolute(test.judge) if test.judge else None
-    )
+    return replace(test, prompts=absolute_prompts(spec) if spec else "", judge=_judge(test.judge, models))
+
+
+def _judge(name: str | None, models: Sequence[ModelConfig]) -> str | None:
+    return _absolute(own_spec(name, models)) if name else None
 
 
 def _absolute_model(model: ModelConfig) -> ModelConfig:
