@@ -36,6 +36,7 @@ A_MODEL = (
     "OpenAI-compatible endpoint: KEY_VARIABLE names the environment variable with its key, IN/OUT are USD per million "
     "tokens"
 )
+A_JUDGE = f"{A_MODEL}; of the run's own models the name alone will do"
 ANYWAY = "Even if the router was not shown to beat random."
 MOST_EXTRA_SAMPLES = 8  # weak samples that a gate may ask for beside the answer itself
 
@@ -113,9 +114,7 @@ class LabelConfig:
         default=0,
         metadata=_NOT_NEGATIVE | {"help": "preference: compare tiers of models, this many; 0: the two models alone."},
     )
-    judge: str | None = field(
-        default=None, metadata={"help": f"judge: {A_MODEL}; of the run's own models the name alone will do."}
-    )
+    judge: str | None = field(default=None, metadata={"help": f"judge: {A_JUDGE}."})
     judge_tokens: int = field(
         default=24,
         metadata={"at_least": 1, "help": "judge: longest reply, thinking included; a reasoning judge needs 2000."},

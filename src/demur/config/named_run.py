@@ -47,8 +47,8 @@ def of_router(line: str, router: Path) -> str:
 
 
 def in_run_file(line: str, file: str) -> str:
-    """A line that names options of a run's commands, of a run that a run file describes: by the keys of that, or with the
-    command where the file has no such key. Without a file the same line.
+    """A line that names options of a run's commands, of a run that a run file describes: by the keys of that, or with
+    the command where the file has no such key. Without a file the same line.
     """
     if not file:
         return line
