@@ -280,6 +280,20 @@ def test_decisions_are_of_both_sides_of_the_threshold_and_the_nearest_come_first
     assert distances == sorted(distances)
 
 
+@pytest.mark.parametrize("graded", [False, True])
+def test_a_decision_about_a_prompt_that_repeats_is_shown_once(graded: bool) -> None:
+    """Three rows of one prompt would be three of the six that a list has room for."""
+    scores = [0.9, 0.9, 0.9, *(0.6 + 0.01 * i for i in range(10)), 0.2]
+    html = page(replace(believed(scores), believed=not graded))
+    shown = [score for rows in decisions_of(html).values() for score, _ in rows]
+    assert shown.count("0.900") == 1
+    assert len(shown) == len(set(shown))
+    assert html.count("(3 times)") == 1
+    assert " times)" not in html.replace("(3 times)", "")
+    if graded:
+        assert "For 13 of 14 prompts the right model was chosen" in html  # each row counts
+
+
 def test_a_score_just_below_the_threshold_is_told_from_it() -> None:
     html = page(believed([0.49996, 0.3, 0.7]))
     assert "Where it is at least 0.50000, " in html

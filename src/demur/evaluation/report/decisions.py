@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from html import escape
 
@@ -15,18 +16,22 @@ SHOWN = 160  # characters of a text in an example
 
 
 def decisions_html(found: Evaluation) -> str:
-    """Single decisions in groups, with what they were made by; quality is graded or believed."""
+    """Single decisions in groups, with what they were made by; quality is graded or believed. A prompt that repeats is
+    shown once, and how often it is there beside it."""
+    times = Counter(map(_decision, found.examples))
+    distinct = list({_decision(one): one for one in found.examples}.values())
     if found.believed:
         about = (
             "By the prompt alone, before any gate. Each answer is the first that was sampled; beside it stands how far "
             "the samples of its prompt agree, the weak model's with the strong one's, the strong one's with each "
             "other. Quality is believed by this over many prompts; of one prompt's few samples it is no verdict."
         )
-        groups = _by_distance(found)
+        groups = _by_distance(distinct, found.threshold)
     else:
-        sides = {right: [one for one in found.examples if one.right is right] for right in (False, True)}
+        sides = {right: [one for one in distinct if one.right is right] for right in (False, True)}
+        rows = sum(one.right for one in found.examples)
         about = (
-            f"For {len(sides[True])} of {len(found.examples)} prompts the right model was chosen: the strong one where "
+            f"For {rows} of {len(found.examples)} prompts the right model was chosen: the strong one where "
             "its first answer is better than the weak one's, else the weak one. By the prompt alone, before any gate; "
             "unknown: samples of prompts like it did not show which model is needed, so a setting decided."
         )
@@ -40,7 +45,7 @@ def decisions_html(found: Evaluation) -> str:
     parts, digits = [f"<p>{escape(about)}</p><p>The {escape(columns)}.</p>"], digits_of(found)
     worth = ("agreement with the strong samples", "agreement") if found.believed else ("quality", "quality")
     for name, chosen in groups.items():
-        rows = "".join(_example(one, found, digits) for one in chosen)
+        rows = "".join(_example(one, found, digits, times[_decision(one)]) for one in chosen)
         parts.append(
             f'<h3>{escape(name)}</h3><div class="scroll" tabindex="0" role="region" aria-label="{escape(name)}">'
             '<table class="decisions"><thead><tr><th scope="col">prompt</th><th scope="col" class="n">'
@@ -53,10 +58,15 @@ def decisions_html(found: Evaluation) -> str:
     return "".join(parts)
 
 
-def _by_distance(found: Evaluation) -> dict[str, list[Example]]:
+def _decision(one: Example) -> tuple[str, float, str, str]:
+    """What rows that repeat a prompt have in common; one with other pictures is another prompt."""
+    return one.prompt, one.score, one.weak_answer, one.strong_answer
+
+
+def _by_distance(examples: Sequence[Example], threshold: float) -> dict[str, list[Example]]:
     """The examples furthest from the threshold on each of its sides, and of the others the nearest."""
-    nearest_first = sorted(found.examples, key=lambda one: abs(one.score - found.threshold))
-    far = _furthest(found.examples, found.threshold)
+    nearest_first = sorted(examples, key=lambda one: abs(one.score - threshold))
+    far = _furthest(examples, threshold)
     shown = {id(one) for side in far for one in side}
     groups = {
         "Furthest above the threshold": far[0],
@@ -80,7 +90,7 @@ def digits_of(found: Evaluation) -> int:
     return max((digits_apart((one.score, found.threshold)) for one in found.examples), default=3)
 
 
-def _example(one: Example, found: Evaluation, digits: int) -> str:
+def _example(one: Example, found: Evaluation, digits: int, times: int) -> str:
     near = "".join(
         f"<li>{escape(on_one_line(n.prompt, SHOWN))} <span class=faint>cosine {n.similarity:.2f}, target "
         f"{n.training.target:.2f}, semantic entropy: weak {_nats(n.training.weak_entropy)}, strong "
@@ -91,8 +101,9 @@ def _example(one: Example, found: Evaluation, digits: int) -> str:
     role = {"weak": weak, "strong": strong}.get(one.role, escape(one.role))
     went = f"{role} (unknown)" if one.unknown else role
     about = f"nearest training prompts<span class=hidden> of: {escape(on_one_line(one.prompt, 60))}</span>"
+    repeated = f" <span class=faint>({times} times)</span>" if times > 1 else ""
     return (
-        f"<tr><td>{escape(on_one_line(one.prompt, SHOWN))}"
+        f"<tr><td>{escape(on_one_line(one.prompt, SHOWN))}{repeated}"
         f'<details class="near"><summary>{about}</summary><ul>{near}</ul>'
         f'</details></td><td class="n" data-name="score">{one.score:.{digits}f}</td><td data-name="went to">{went}</td>'
         f'<td data-name="{weak} said">{escape(on_one_line(one.weak_answer, SHOWN))} '
