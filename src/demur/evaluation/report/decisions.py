@@ -29,9 +29,9 @@ def decisions_html(found: Evaluation) -> str:
         groups = _by_distance(distinct, found.threshold)
     else:
         sides = {right: [one for one in distinct if one.right is right] for right in (False, True)}
-        rows = sum(one.right for one in found.examples)
+        rightly = sum(one.right for one in found.examples)
         about = (
-            f"For {rows} of {len(found.examples)} prompts the right model was chosen: the strong one where "
+            f"For {rightly} of {len(found.examples)} prompts the right model was chosen: the strong one where "
             "its first answer is better than the weak one's, else the weak one. By the prompt alone, before any gate; "
             "unknown: samples of prompts like it did not show which model is needed, so a setting decided."
         )
