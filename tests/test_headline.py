@@ -1022,6 +1022,10 @@ def test_signals_without_gold_are_measured_by_belief(tmp_path: Path, pair: Pair)
     discrete = next(row for row in small.rows if row.definition == "discrete")
     assert discrete.auroc is not None
     assert discrete.auroc > 0.95
+    assert small.use is not None
+    said = RUNNER.invoke(app, ["signals", "--run", run])
+    assert f"next: demur label --definition {small.use} --run {run}" in said.stderr
+    assert "NAME" not in said.stderr
 
 
 def test_without_gold_evaluate_says_how_to_get_it_and_takes_grades_by_hand(tmp_path: Path, pair: Pair) -> None:

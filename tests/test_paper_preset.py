@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import demur
+from demur.cli.main import app
 from demur.config import LabelConfig, read_run_file
 from demur.config.given_options import label_settings
 from demur.errors import InputError
-from demur.evaluation.experiment.tau_sweep import swept, tau_sweep
+from demur.evaluation.experiment.tau_sweep import TauRow, TauSweep, swept, tau_sweep
 from demur.routing.artifact import read_description
 from pairs import Pair, running_pair, write_questions
 
@@ -127,6 +129,16 @@ def test_the_sweep_of_a_run(tmp_path: Path, pair: Pair) -> None:
     assert re.match(r" +0\.1( +\d+%){4}", lines[4])
     assert len(lines) == 2 + 9 + 1
     assert "takes 40 test prompts with gold answers" in lines[-1]  # grades by hand are of training prompts
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_the_command_after_a_sweep_names_the_tau_that_it_found(measured: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    span = (0.7, 0.6, 0.8) if measured else None
+    rows = (TauRow(0.1, 0.5, 0.5, 0.0), TauRow(0.25, 0.5, 0.5, 0.0, span, span))
+    monkeypatch.setattr("demur.evaluation.experiment.tau_sweep.tau_sweep", lambda **_: TauSweep("", rows))
+    said = CliRunner().invoke(app, ["tau", "--run", "other"])
+    assert said.exit_code == 0, said.output
+    assert f"next: demur label --kind hard --tau {'0.25' if measured else 'TAU'} --run other" in said.stderr
 
 
 def test_the_related_systems_are_trained_by_name_and_served(tmp_path: Path, pair: Pair) -> None:

@@ -272,6 +272,13 @@ def test_a_target_that_a_gateway_holds_stands_in_the_status_and_in_the_next_comm
         (tmp_path / "run" / "made.json").write_text('{"routers": {"content": "", "source": ""}}')  # without a threshold
         assert "[x] calibrate  no threshold: the gateway holds the target 5 USD/day" in status()
         assert "next: demur calibrate" not in status_with_next()
+        (router / "router.json").write_text('{"calibration": {"threshold": 0.5}}')  # which the target replaces
+        assert "kill -HUP" not in status_with_next()
+        assert "not loaded yet" not in status()
+        (router / "router.json").write_text('{"method": "sw", "calibration": {"threshold": 0.5}}')
+        assert "kill -HUP 1234" in status_with_next()
+        assert "not loaded yet" in status()
+        (router / "router.json").write_text("{}")
     assert serve_command(Path("run/router")).endswith(" --target '5 USD/day'")
     assert "[x] calibrate" not in status()
     with serving_file(tmp_path / "run", ADDRESS, lambda: router, 1234, port=8111):

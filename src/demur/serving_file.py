@@ -20,6 +20,7 @@ from typing import Any
 
 from demur.errors import DemurError
 from demur.files import hash_of_file, is_same_path, named_from_here, read_mapping, write_whole
+from demur.records import content_hash
 
 LOADED = ("router.json", "policy.json")  # of a saved router: its weights' hash and threshold, and its gate
 MADE, PROPOSED = "made.json", "proposed command"  # in a run's folder: what its stages made, and left for a gateway
@@ -51,7 +52,7 @@ class ServingGateway:
         """Whether another router, threshold or gate is saved now than it has loaded."""
         if self.learn and Path(self.router).is_relative_to(self.learn):  # what is promoted is taken over by itself
             return False
-        return _content(Path(self.router)) != self.content
+        return _content(Path(self.router), held=bool(self.target)) != self.content
 
     def serves(self, router: Path) -> bool:
         """Whether it serves a saved router, or learns one in its place."""
@@ -116,7 +117,7 @@ def serving_file(
     def keep() -> None:
         if held is not None:
             found = router().absolute()
-            state = (str(found), _time_saved(found), _content(found))
+            state = (str(found), _time_saved(found), _content(found, held=bool(target)))
             kept_in, learns = map(_absolute, (ledger, learn))
             written = ServingGateway(address, pid, since, *state, operator, kept_in, target, learns, keyed())
             with suppress(OSError):  # the disk is full
@@ -278,8 +279,15 @@ def _read(path: Path) -> ServingGateway | None:
     return None
 
 
-def _content(router: Path) -> str:
-    return " ".join(hash_of_file(router / name) for name in LOADED)
+def _content(router: Path, *, held: bool) -> str:
+    """The hash of what a gateway loads of a saved router; of one that holds a target without the threshold."""
+    if not held:
+        return " ".join(hash_of_file(router / name) for name in LOADED)
+    described, gate = LOADED
+    with suppress(OSError, ValueError, TypeError):
+        description = json.loads((router / described).read_text(encoding="utf-8")) | {"calibration": None}
+        return f"{content_hash(description)} {hash_of_file(router / gate)}"
+    return ""
 
 
 def _time_saved(router: Path) -> float | None:

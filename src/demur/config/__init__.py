@@ -122,7 +122,8 @@ class LabelConfig:
     judge_effort: str = setting("judge: reasoning_effort of a judge that thinks first, such as low.", "")
     max_usd: float | None = field(
         default=None,
-        metadata=_NOT_NEGATIVE | {"help": "judge: stop before it costs more USD; the run's own limit holds as well."},
+        metadata=_NOT_NEGATIVE
+        | {"help": "judge: stop before it has cost more than this many USD; the run's limit holds, too."},
     )
     entailment: str = field(
         default="shipped",

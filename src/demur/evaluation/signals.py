@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from demur.config import load_run
-from demur.config.names import LLM
+from demur.config.names import DEFINITION_NAMES, LLM
 from demur.errors import InputError
 from demur.event_loop import run_to_end
 from demur.labels.pair_meanings import joint_clusters
@@ -95,6 +95,13 @@ class UncertaintyCard:
     prompts: int
     tables: tuple[SignalTable, ...]
     believed: bool = False  # there are no gold answers: what is right is what most of the strong model's samples say
+
+    @property
+    def definitions(self) -> tuple[str, ...]:
+        """Those to label by: what each model's table of all prompts advises, where labels can be made by it."""
+        first = {table.model: table for table in reversed(self.tables)}  # each model's table of all sets
+        advised = dict.fromkeys(table.use for table in reversed(first.values()))
+        return tuple(one for one in advised if one in DEFINITION_NAMES)
 
     @property
     def lines(self) -> tuple[str, ...]:

@@ -243,7 +243,8 @@ def signals(
     if json:
         return printing.as_json(found)
     printing.lines(found.lines)
-    return printing.next_step(f"demur label --definition NAME{run_option(Path(run))}, with the one of highest AUROC")
+    commands = [f"demur label --definition {one}{run_option(Path(run))}" for one in found.definitions]
+    return printing.next_step(commands[0], others=commands[1:]) if commands else printing.next_in(run)
 
 
 def tau(
@@ -265,7 +266,8 @@ def tau(
     if json:
         return printing.as_json(found)
     printing.lines(found.lines)
-    return printing.next_step(f"demur label --kind hard --tau TAU{run_option(Path(run))}")
+    tau = f"{found.best.tau:g}" if found.best else "TAU"
+    return printing.next_step(f"demur label --kind hard --tau {tau}{run_option(Path(run))}")
 
 
 def _number(text: str) -> float:
