@@ -15,9 +15,11 @@ from demur.cli.groups import show_path
 from demur.cli.main import app
 from demur.errors import InputError
 from demur.evaluation.thresholds.criterion import Criterion
-from demur.measure.threshold import Calibration
+from demur.evaluation.thresholds.share_figures import calibration_of_run
+from demur.gate.router import Router
+from demur.measure.threshold import Calibration, KeptPoint
 from demur.routing.artifact import CERTIFICATE, save_calibration
-from demur.runs.lineage import GRADES_FILE, wish_of
+from demur.runs.lineage import GRADES_FILE, keep_advice, wish_of
 from pairs import Pair, questions, running_pair, write_questions
 
 RUNNER = CliRunner()
@@ -87,6 +89,15 @@ def test_a_run_without_a_strong_share_has_the_threshold_of_the_one_that_train_pr
     assert re.search(rf"^a strong share of {share} keeps \d+% of the large model's quality", done, re.M)
     assert done.splitlines()[-1] == f"next: demur calibrate prompts.jsonl --strong-share {int(share[:-1]) / 100:.2g}"
     assert "the run file asks for" not in done
+    monkeypatch.setattr("demur.evaluation.thresholds.share_figures.keep_proposal", lambda *_: None)
+    for point, why in (
+        (KeptPoint(1.0, 1.0, 0.0), "since no share keeps 95%"),
+        (KeptPoint(0.0, 1.02, 1.0), "since the small model alone keeps 102%"),
+        (None, "since what a share keeps is not known"),
+    ):
+        keep_advice(Path("run"), point, least_share=0.0, scope="")
+        asked = calibration_of_run(Router.load("run/router"), Path("run"), None).asked
+        assert asked == f"strong share 30%, to begin with, {why}"
 
 
 @pytest.mark.parametrize("gate", ["off", "on"])

@@ -10,10 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import demur
+from demur.cli.main import app
 from demur.config import ModelConfig, RunConfig
-from demur.errors import BudgetError, EndpointError, InputError, PromptRefusedError, RefusalCause
+from demur.errors import BudgetError, DemurError, EndpointError, InputError, PromptRefusedError, RefusalCause
 from demur.models.endpoint import Endpoint, is_private
 from demur.models.local import endpoint_of, parse_model
 from demur.models.prices import LOCAL, PRIVATE
@@ -308,6 +310,48 @@ def test_a_key_and_a_price_stand_behind_a_models_address(named: str, variable: s
 def test_a_price_that_is_none_is_refused(wrong: str) -> None:
     with pytest.raises(InputError, match=r"m: the price is "):
         parse_model(f"m@http://h/v1#usd={wrong}")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["doctor", "m@http://me:xyzzyplugh@127.0.0.1:9/v1"],
+        ["doctor", "m@http://xyzzyplugh@127.0.0.1:9/v1"],
+        ["doctor", "m@me:xyzzyplugh@127.0.0.1:9/v1"],
+        ["doctor", "m@http://me:xyzzy/plugh@127.0.0.1:9/v1"],
+        ["run", "run.toml"],
+        ["doctor", "m@http://me:" + 30 * "xyzzyplugh" + "@127.0.0.1:9/v1"],
+        ["sample", "http://me:xyzzyplugh@127.0.0.1:9/p.jsonl", "--weak", "m@http://h/v1", "--strong", "s@http://h/v1"],
+    ],
+)
+def test_no_error_shows_the_password_of_a_url(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    url = "http://me:xyzzyplugh@127.0.0.1:9/v1"
+    Path("run.toml").write_text(
+        f'prompts = "p.jsonl"\nstrong.model = "s"\nstrong.base_url = "http://h/v1"\nweak.model = "w"\n'
+        f'weak.base_url = "{url}"\n'
+    )
+    said = CliRunner().invoke(app, command)
+    assert isinstance(said.exception, DemurError)
+    assert "xyzzy" not in said.output + str(said.exception)
+    assert "plugh" not in said.output + str(said.exception)
+    assert "127.0.0.1:9/" in str(said.exception)
+    assert not any("xyzzyplugh" in file.read_text() for file in tmp_path.rglob("*.json"))
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        "m@http://127.0.0.1:80/v1, n@http://h:8000/v1",
+        "m@http://h:80/v1#usd=1/2+images=n@http://h/v1",
+        "postgresql://USER@HOST/DATABASE",
+        "at ten: a@b",
+    ],
+)
+def test_an_error_without_a_password_is_as_it_was(kept: str) -> None:
+    assert str(InputError(kept)) == kept
 
 
 def test_an_address_without_a_scheme_says_so() -> None:

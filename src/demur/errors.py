@@ -19,14 +19,26 @@ from __future__ import annotations
 
 import errno
 import importlib
+import re
 from types import ModuleType
 from typing import Literal
 
 RefusalCause = Literal["prompt", "answer", "unknown", "passing"]
+# A user and a password before a host, or whatever stands there in a URL of HTTP, such as a token; digits and a slash
+# after the colon are a port.
+_PASSWORD = re.compile(r"(://|@)[^\s/:@]*:(?!//|\d+/)(?:[^\s/]*|[^\s@]*)@|(\bhttps?://)[^\s/@]+@")
+
+
+def without_passwords(text: str) -> str:
+    """A text with `***` in place of the user and password of each URL in it."""
+    return _PASSWORD.sub(lambda found: f"{found[1] or found[2]}***@", text)
 
 
 class DemurError(Exception):
-    """Base of all errors that demur raises on purpose."""
+    """Base of all errors that demur raises on purpose. What they say shows no password of a URL."""
+
+    def __init__(self, *said: object) -> None:
+        super().__init__(*(without_passwords(one) if isinstance(one, str) else one for one in said))
 
 
 class InputError(DemurError, ValueError):

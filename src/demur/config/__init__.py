@@ -24,7 +24,7 @@ from demur.config.store_url import check_store_url
 from demur.config.test_sets import TestConfig as TestConfig
 from demur.config.tiers import IN_PLACE_OF_A_PAIR, check_names, with_tiers
 from demur.config.tiers import tier_name as tier_name
-from demur.errors import InputError
+from demur.errors import InputError, without_passwords
 from demur.files import read_mapping, write_whole
 from demur.limits import from_mapping, setting
 from demur.records import ON_UNKNOWN, OnUnknown, OnUnlike, SamplingSettings
@@ -75,6 +75,13 @@ class ModelConfig:
     votes: int = setting("Answers that are asked for; the one that most agree with is served.", 1, **_VOTES)
     concurrency: int = setting("Requests under way at once.", 4, at_least=1)
     timeout_seconds: float = setting("For one request and its whole answer.", 120.0, above=0)
+
+    def __post_init__(self) -> None:
+        if self.base_url and without_passwords(self.base_url) != self.base_url:
+            raise InputError(
+                f"{self.model}: its URL {self.base_url} names a user or holds a password, which records would keep; "
+                "leave it out, and name the environment variable of a key: MODEL@URL#KEY_VARIABLE, or api_key_env"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from urllib.parse import SplitResult, urlsplit
 from demur.config import ModelConfig, RunConfig
 from demur.config.names import IMAGES, LLM
 from demur.config.store_url import store_hosts
-from demur.errors import ArtifactError, InputError
+from demur.errors import ArtifactError, InputError, without_passwords
 from demur.models.endpoint import OPENAI_HOST
 from demur.models.local import OPENAI_KEY, parse_model, priced_spec
 
@@ -136,7 +136,9 @@ def _split(url: str, named: str) -> SplitResult:
     except ValueError:
         split, port = SplitResult("", "", "", "", ""), None
     if not split.hostname or "@" in split.netloc or re.search(r"[\\\s]", url) or port == 0:
-        raise InputError(f"{named[:80]!r} is not the address of an endpoint; give HOST, HOST:PORT or a URL")
+        raise InputError(
+            f"{without_passwords(named)[:80]!r} is not the address of an endpoint; give HOST, HOST:PORT or a URL"
+        )
     return split
 
 

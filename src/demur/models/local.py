@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Sequence
@@ -40,15 +41,16 @@ def parse_model(text: str) -> ModelConfig:
     """
     named, *marks = text.split("#")
     usd = [mark.removeprefix("usd=") for mark in marks if mark.startswith("usd=")]
-    name, at, url = named.rpartition("@")
-    if at and "://" in url:
+    if found := re.fullmatch(r"(.*)@(\w+://.*)", named, re.DOTALL):
+        name, url = found.groups()
         variable = next((mark for mark in marks if not mark.startswith("usd=")), None)
         # A key goes to whom it was given for: OpenAI's own to OpenAI, any other where its variable is named.
         usual = OPENAI_KEY if urlsplit(url).hostname == OPENAI_HOST and OPENAI_KEY in os.environ else None
-        found = ModelConfig(model=name, base_url=url.rstrip("/"), api_key_env=variable or usual)
-        return with_price(found, usd[-1] if usd else None)
+        config = ModelConfig(model=name, base_url=url.rstrip("/"), api_key_env=variable or usual)
+        return with_price(config, usd[-1] if usd else None)
     if is_known(text) or text.endswith(".gguf"):
         return ModelConfig(model=text)
+    name, at, url = named.rpartition("@")
     if at and "/" in url:
         raise InputError(f"{text!r} is not a model: its URL has no scheme; write {name}@https://{url}, or http://")
     raise InputError(f"{text!r} is not a model: give a catalogue name (demur models), a .gguf file, or MODEL@BASE_URL")

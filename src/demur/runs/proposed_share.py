@@ -36,6 +36,19 @@ def proposed_shares(folder: Path) -> tuple[float, ...]:
     return tuple(sorted(one for one in found if point is None or abs(one - point.share) >= NEAR))
 
 
+def why_first_share(folder: Path) -> str:
+    """Why `first_share` is what it is, in words that stand after it."""
+    point, config = advice_of(folder), config_of(folder)
+    if point is None:
+        return "to begin with, since what a share keeps is not known"
+    if point.share >= 1:
+        return f"to begin with, since no share keeps {KEPT:.0%}"
+    if point.share <= 0:
+        alone = "the smaller models alone keep" if config and config.between else "the small model alone keeps"
+        return f"to begin with, since {alone} {point.kept:.0%}"
+    return "as training proposes"
+
+
 def share_notes(folder: Path, command: str = "") -> tuple[str, ...]:
     """Why that share, in short lines, and why the ``command`` that follows asks for another, or for something else;
     none where a threshold is set, or it is not the command that comes next."""

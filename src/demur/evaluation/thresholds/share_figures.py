@@ -16,7 +16,7 @@ from demur.gate.shares import calibration_of_share
 from demur.measure.threshold import Calibration, ShareFigures
 from demur.records import count_of
 from demur.runs.lineage import keep_advice, keep_proposed, keep_share_figures
-from demur.runs.proposed_share import proposed_shares
+from demur.runs.proposed_share import proposed_shares, why_first_share
 from demur.runs.steps import calibrate_next, first_share
 
 
@@ -37,12 +37,12 @@ def keep_proposal(router: Router, folder: Path) -> Headline:
 
 def calibration_of_run(router: Router, folder: Path, share: float | None) -> Calibration:
     """The threshold of a run's router for the strong ``share`` that the run asks for; None: for the proposed one, which
-    is kept in the folder."""
+    is kept in the folder, or the one to begin with, and ``asked`` says why."""
     keep_proposal(router, folder)
     if share is not None:
         return calibration_of_share(router, share)
     found = calibration_of_share(router, first_share(folder))
-    return replace(found, asked=f"{found.asked}, as training proposes")
+    return replace(found, asked=f"{found.asked}, {why_first_share(folder)}")
 
 
 def figures_at(router: Router, folder: Path, share: float) -> ShareFigures:
