@@ -9,6 +9,7 @@ import re
 import signal
 import sqlite3
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -299,7 +300,7 @@ def test_beside_a_gateway_that_holds_a_target_a_report_is_made_once_and_says_tha
     keep_made(run, "samples", "samples")
     keep_made(run, "routers", "weights")
     with serving_file(run, ADDRESS, lambda: router, 1234, port=8111, target="quality 95%") as loaded:
-        save_router(router, weights="other")  # trained again
+        save_router(router, verdict=NOT_SHOWN | {"low": 0.01})  # trained again
         assert "next: demur report" in status_with_next()
         (run / "report.html").write_text("a page")
         keep_report(run)
@@ -310,16 +311,61 @@ def test_beside_a_gateway_that_holds_a_target_a_report_is_made_once_and_says_tha
         assert said.endswith(f"needs none: the gateway on {ADDRESS} holds the target quality 95%")
         loaded()
         assert newer_than_report(run) == ""
-        save_router(router, calibration={"threshold": 0.3})
+        save_router(router, {"threshold": 0.3})
         assert newer_than_report(run) == "router or its threshold"
     save_router(router)
     (said,) = outdated_stages(run)
     assert said.endswith("set its threshold: `demur calibrate`")  # nothing holds a target
 
 
-def save_router(router: Path, **named: object) -> None:
-    record: dict[str, object] = {"models": {"weak": {}, "strong": {}}}
-    (router / "router.json").write_text(json.dumps({"calibration": None, "record": record, **named}))
+NOT_SHOWN = {"gain": 0.02, "low": -0.02, "high": 0.06, "n": 33}
+
+
+@pytest.mark.parametrize("config", ["", "gateway.toml"])
+def test_a_gateway_that_would_refuse_the_new_router_is_not_told_to_load_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: str
+) -> None:
+    """`kill -HUP`, which it refused, was the next command for ever; more prompts are, as without a gateway."""
+    monkeypatch.chdir(tmp_path)
+    Path(config or "other.toml").write_text("")
+    run, router = Path("run"), tmp_path / "run" / "router"
+    router.mkdir(parents=True)
+    RunConfig("p.jsonl", ModelConfig("w", "http://w/v1"), ModelConfig("s", "http://s/v1"), run=str(run)).save()
+    (run / "preferences.jsonl").write_text("{}\n")
+    for stage in ("samples", "routers"):
+        keep_made(run, stage, stage)
+    (run / "grades.jsonl").write_text("{}\n")
+    save_router(router, {"threshold": 0.3}, NOT_SHOWN)
+    with serving_file(run, ADDRESS, lambda: router, 1234, port=8222, config=config):
+        assert "next: curl" in status_with_next()  # it has loaded that
+        save_router(router, {"threshold": 0.4}, NOT_SHOWN)
+        shown = status_with_next()
+        (more,) = re.findall(r"^it learned from 33 prompts: add some to about 132 to p.jsonl", shown, re.MULTILINE)
+        again = "demur sample p.jsonl --weak w@http://w/v1 --strong s@http://s/v1"
+        assert shown.index(more) < shown.index(f"next: {again}\n")
+        if config:
+            assert "or, as it is: `anyway = true` in gateway.toml, then kill -HUP 1234" in shown
+        else:
+            serve = "demur serve --allow-endpoint w --allow-endpoint s --anyway --port 8222"
+            assert f"or, as it is: {serve}   (once the gateway on {ADDRESS} has ended: kill 1234)" in shown
+        assert "next: kill" not in shown
+        assert "or:   kill" not in shown
+        (gateway,) = serving_gateways(run)
+        assert gateway.after_calibration.endswith("keeps what it has: this router was not shown to beat random")
+        assert serve_command(Path("run/router")) in shown
+    with serving_file(run, ADDRESS, lambda: router, 1234, port=8222, config=config, anyway=lambda: True):
+        save_router(router, {"threshold": 0.5}, NOT_SHOWN)
+        assert "next: kill -HUP 1234" in status_with_next()
+    with serving_file(run, ADDRESS, lambda: router, 1234, port=8222, config=config):
+        save_router(router, {"threshold": 0.5}, NOT_SHOWN | {"low": 0.01})
+        assert "next: kill -HUP 1234" in status_with_next()
+
+
+def save_router(
+    router: Path, calibration: Mapping[str, float] | None = None, verdict: Mapping[str, float] | None = None
+) -> None:
+    record: dict[str, object] = {"models": {"weak": {}, "strong": {}}, "verdict": verdict}
+    (router / "router.json").write_text(json.dumps({"calibration": calibration, "record": record}))
 
 
 def test_a_folder_that_cannot_be_written_is_served_without_a_file(tmp_path: Path) -> None:

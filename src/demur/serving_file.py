@@ -24,6 +24,7 @@ from demur.records import content_hash
 
 LOADED = ("router.json", "policy.json")  # of a saved router: its weights' hash and threshold, and its gate
 MADE, PROPOSED = "made.json", "proposed command"  # in a run's folder: what its stages made, and left for a gateway
+ANYWAY_KEY = "`anyway = true`"  # in a settings file: a router that was not shown to beat random is served, too
 USUAL_PORT = 8111  # of a gateway
 LAST = "served.json"  # by router: the port, target and settings file that it was served with last
 USUAL_ROUTER, USUAL_LEDGER, USUAL_LEARN = Path("run/router"), Path("run/ledger.sqlite"), Path("run/learn")
@@ -46,6 +47,13 @@ class ServingGateway:
     target: str = ""  # that it holds in place of the router's threshold, as its settings name it; empty: none
     learn: str = ""  # folder of what it learns from its traffic, absolute; empty: it does not learn
     keyed: bool = False  # it asks its clients for keys
+    config: str = ""  # its settings file, absolute; empty: it was started by options alone
+    anyway: bool = False  # it serves a router that was not shown to beat random, too
+
+    @property
+    def refuses(self) -> bool:
+        """Whether it would not load the router that is saved now, which was not shown to beat random."""
+        return not (self.anyway or self.learn) and not_shown(Path(self.router))
 
     @property
     def outdated(self) -> bool:
@@ -76,13 +84,29 @@ class ServingGateway:
                 f"the gateway on {self.address} holds the target {self.target}, which decides in place of this "
                 f"threshold, also after {self.reload}; to use this one, serve without the target"
             )
-        waits = f"the gateway on {self.address} keeps its threshold until it is told: {self.ways_to_reload}"
-        return waits if self.outdated else ""
+        if not self.outdated:
+            return ""
+        if self.refuses:
+            return f"the gateway on {self.address} keeps what it has: this router was not shown to beat random"
+        return f"the gateway on {self.address} keeps its threshold until it is told: {self.ways_to_reload}"
+
+    def loading_command(self, serve: str) -> str:
+        """The command that makes it load what is saved now, or what is to be done where it refuses that; ``serve``:
+        the command that serves the same router anew."""
+        if not self.refuses:
+            return self.reload
+        if self.config:
+            return f"{ANYWAY_KEY} in {named_from_here(self.config)}, then {self.reload}"
+        return f"{serve}   (once the gateway on {self.address} has ended: kill {self.pid})"
 
     @property
     def sentence(self) -> str:
         """Where and since when it serves, and which router."""
-        newer = "; the run's newer router or threshold is not loaded yet" if self.outdated else ""
+        newer = ""
+        if self.outdated and self.refuses:
+            newer = "; the run's newer router, which was not shown to beat random, is not loaded"
+        elif self.outdated:
+            newer = "; the run's newer router or threshold is not loaded yet"
         of = "no router yet" if self.saved is None else f"router of {_clock(self.saved)}"
         learns = "learning from its traffic, " if self.learn else ""
         held = f"; it holds the target {self.target} in place of the threshold" if self.target else ""
@@ -99,6 +123,7 @@ def serving_file(
     config: str = "",
     learn: str = "",
     keyed: Callable[[], bool] = lambda: False,
+    anyway: Callable[[], bool] = lambda: False,
     *,
     operator: str = "",
     port: int = 0,
@@ -108,8 +133,9 @@ def serving_file(
 
     ``router``: its folder; ``pid``: of the process that takes SIGHUP; ``operator``: address of its routes;
     ``port``: that was asked for, 0 for any; ``ledger``: its file, ``config``: its settings file, ``learn``: the folder
-    of what it learns, each empty for none; ``target``: that it holds; ``keyed``: whether clients need a key, which a
-    reload may change. A folder that is not there or cannot be written gets no file, and the gateway serves as well.
+    of what it learns, each empty for none; ``target``: that it holds. A reload may change ``keyed``, whether clients
+    need a key, and ``anyway``, whether it serves a router that was not shown to beat random, too. A folder that is not
+    there or cannot be written gets no file, and the gateway serves as well.
     """
     path, since = folder / f"serving-{address.rpartition(':')[2]}.json", time.time()
     held = _lock(path)
@@ -118,8 +144,9 @@ def serving_file(
         if held is not None:
             found = router().absolute()
             state = (str(found), _time_saved(found), _content(found, held=bool(target)))
-            kept_in, learns = map(_absolute, (ledger, learn))
-            written = ServingGateway(address, pid, since, *state, operator, kept_in, target, learns, keyed())
+            kept_in, learns, file = map(_absolute, (ledger, learn, config))
+            changing = (keyed(), file, anyway())
+            written = ServingGateway(address, pid, since, *state, operator, kept_in, target, learns, *changing)
             with suppress(OSError):  # the disk is full
                 data = json.dumps(asdict(written)).encode()
                 os.pwrite(held, data, 0)
@@ -190,12 +217,13 @@ def served_before(router: Path, folder: Path | None = None) -> ServedBefore:
     return ServedBefore(options, not MODELS.isdisjoint(said), another, "router" in said)
 
 
-def command_beside(gateways: Sequence[ServingGateway]) -> str:
+def command_beside(gateways: Sequence[ServingGateway], serve: str = "") -> str:
     """The command that comes next where gateways serve a run already: load what is newer, ask something, see how far
-    learning is, or what was saved; empty where none serves."""
+    learning is, or what was saved; empty where none serves. ``serve``: the command that serves the same router anew,
+    which only a gateway that does not learn may need."""
     late = next((one for one in gateways if one.outdated), None)
     if late or not gateways:
-        return late.reload if late else ""
+        return late.loading_command(serve) if late else ""
     used = next((one for one in gateways if one.ledger and requests_in(Path(one.ledger))), None)
     if not used:
         return request_command(gateways[0].address, keyed=gateways[0].keyed)
@@ -277,6 +305,15 @@ def _read(path: Path) -> ServingGateway | None:
     except (ImportError, OSError, ValueError, TypeError):  # it has just ended, or begun
         pass
     return None
+
+
+def not_shown(router: Path) -> bool:
+    """Whether a saved router's recorded verdict is that it was not shown to beat random."""
+    try:
+        verdict = json.loads((router / "router.json").read_text(encoding="utf-8"))["record"]["verdict"]
+        return bool(verdict["low"] <= 0)
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
 def _content(router: Path, *, held: bool) -> str:

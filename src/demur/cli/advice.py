@@ -23,17 +23,17 @@ from demur.runs.steps import (
     sample_command,
     threshold_of,
 )
-from demur.serving_file import gateways_of
+from demur.serving_file import ANYWAY_KEY, gateways_of
 
 
 def advice_lines(command: str, router: Path | None) -> tuple[str, ...]:
     """The lines that advise a ``command`` on a saved router: why the strong share that it names, and before one that
-    says --anyway, more prompts.
+    uses it though it was not shown to beat random, more prompts.
     """
     if router is None:
         return (f"next: {command}",)
     share = share_notes(router.parent, command) if "demur calibrate " in command and router.name == "router" else ()
-    verdict = recorded_verdict(_record(router)) if ANYWAY in command else None
+    verdict = recorded_verdict(_record(router)) if ANYWAY in command or ANYWAY_KEY in command else None
     if verdict is None or verdict.learned:
         return (*share, f"next: {command}")
     prompts, again = sample_command(router.parent)
@@ -77,7 +77,8 @@ def reload_lines(folder: Path, command: str) -> tuple[str, ...]:
     return tuple(
         f"or:   {one.reload}   (the gateway on {one.address} loads what is newer)"
         for one in gateways_of(folder / "router")
-        if one.outdated and one.reload != command and not (older_lines if one.target else outdated_stages)(folder)
+        if one.outdated and not one.refuses and one.reload != command
+        if not (older_lines if one.target else outdated_stages)(folder)
     )
 
 

@@ -28,10 +28,11 @@ from demur.routing.asked_as import ALONE, AskedAs, labelled_as
 from demur.routing.prompt_router import PromptRouter
 from demur.routing.recorded_models import recorded_model
 from demur.routing.verdict import check_learned
-from demur.serving_file import proposed_command
+from demur.serving_file import ANYWAY_KEY, proposed_command
 
 OWN = ("encoder", "method", "entailment")  # settings that name objects of the user's own
 ROLES: tuple[Role, ...] = ("weak", "strong")
+ANYWAY = f"--anyway ({ANYWAY_KEY} in a settings file)"
 PROBE = "Why is the sky blue?"  # what a new router must be able to score
 
 
@@ -52,7 +53,8 @@ def usable_router(settings: GatewaySettings, *, starting: bool = False, folder: 
         router = replace(router, prompt_router=replace(router.prompt_router, served_as=served_as))
         if settings.unknown:
             router = replace(router, prompt_router=replace(router.prompt_router, on_unknown=settings.unknown))
-        check_learned(router.prompt_router.record, folder, anyway=settings.anyway or settings.learn is not None)
+        anyway = settings.anyway or settings.learn is not None
+        check_learned(router.prompt_router.record, folder, anyway=anyway, option=ANYWAY)
         score = float(router.prompt_router.score([PROBE])[0])
     except EndpointError as error:
         if not starting:

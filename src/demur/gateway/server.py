@@ -257,7 +257,9 @@ def _serving_mark(
     where = (folder, address, lambda: Path(router_in_force(settings) or usual), pid)
     learn = settings.learn.folder if settings.learn else ""
     what = (ledger, config, learn, lambda: bool(gateway.settings.keys))
-    return serving_file(*where, *what, operator=operator, port=settings.port, target=settings.target)
+    return serving_file(
+        *where, *what, lambda: gateway.settings.anyway, operator=operator, port=settings.port, target=settings.target
+    )
 
 
 async def _gateway(settings: GatewaySettings, router: Router, stack: AsyncExitStack, board: Board | None) -> Gateway:

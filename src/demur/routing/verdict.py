@@ -105,8 +105,9 @@ def with_verdict(record: Mapping[str, Any], verdict: RouterVerdict) -> dict[str,
     return {**record, KEY: asdict(verdict)}
 
 
-def check_learned(record: Mapping[str, Any], router: str, *, anyway: bool) -> None:
-    """Raise InputError for a router that was not shown to beat random, unless it is wanted ``anyway``."""
+def check_learned(record: Mapping[str, Any], router: str, *, anyway: bool, option: str = "--anyway") -> None:
+    """Raise InputError for a router that was not shown to beat random, unless it is wanted ``anyway``, which an
+    ``option`` says."""
     found = recorded_verdict(record)
     if found is not None and not found.learned and not anyway:
-        raise InputError(f"{router}: {found.sentence}; label more prompts, or use it with --anyway")
+        raise InputError(f"{router}: {found.sentence}; label more prompts, or use it with {option}")

@@ -35,7 +35,14 @@ from demur.runs.lineage import (
     swapped_of,
     wish_of,
 )
-from demur.serving_file import ServingGateway, command_beside, gateways_of, requests_in, served_before
+from demur.serving_file import (
+    ServingGateway,
+    command_beside,
+    gateways_of,
+    not_shown,
+    requests_in,
+    served_before,
+)
 from demur.statistics import LEVEL, binomial_cdf
 
 UNFINISHED = "not finished"
@@ -80,7 +87,6 @@ def steps_of(folder: Path) -> tuple[Step, ...]:
     pair = f"{' and '.join(map(tier_name, config.models))} on {prompts}" if config else ""
     labels = _lines(folder / "preferences.jsonl")
     threshold = threshold_of(router)
-    anyway = _anyway(record)
     asked = run_share(folder)
     strong_share = first_share(folder) if asked is None else asked
     measured = [str(folder / name) for name in (REPORT, "graded.jsonl", GRADES_FILE) if (folder / name).is_file()]
@@ -94,6 +100,8 @@ def steps_of(folder: Path) -> tuple[Step, ...]:
     sample = (pair if "samples" in made else f"{pair}{limit}, {UNFINISHED}") if config else ""
     ask = results_command(folder) or (sample_command(folder)[1] if config else SAMPLE + option)
     older = older_stages(folder)
+    serving = _serving(config) if config and not before.names_models else ""
+    serve = f"demur serve{named}{serving}{_anyway(router)}{before.options}"
     newer_labels, newer = older.get("labels", ""), older.get("labels") or older.get("routers", "")
     return (
         Step("sample", "ask both models several times per prompt", sample, ask),
@@ -106,8 +114,7 @@ def steps_of(folder: Path) -> tuple[Step, ...]:
         Step("report", "see what it saves", str(folder / REPORT) if newer_than else ", ".join(measured),
              f"demur report{option}", newer or newer_than),
         Step("serve", f"an OpenAI-compatible endpoint{_served_before(ledger)}", served,
-             command_beside(gateways) or learn or f"demur serve{named}"
-             + f"{_serving(config) if config and not before.names_models else ''}{anyway}{before.options}"),
+             command_beside(gateways, serve) or learn or serve),
     )  # fmt: skip
 
 
@@ -263,8 +270,7 @@ def asked_share(wish: tuple[str, str]) -> str:
 
 
 def _calibrate(prompts: str, options: str, router: Path) -> str:
-    anyway = _anyway(_json(router / "router.json"))
-    return f"demur calibrate {shlex.quote(prompts)} {options}{router_option(router)}{anyway}"
+    return f"demur calibrate {shlex.quote(prompts)} {options}{router_option(router)}{_anyway(router)}"
 
 
 def after_replay(
@@ -318,14 +324,13 @@ def serve_command(router: Path) -> str:
     """The command that serves a saved router, or comes next where one does."""
     if router.name == "router":
         return steps_of(router.parent)[-1].command
-    command = f"demur serve {shlex.quote(str(router))}{served_before(router).options}"
-    return command_beside(gateways_of(router)) or command
+    command = f"demur serve {shlex.quote(str(router))}{_anyway(router)}{served_before(router).options}"
+    return command_beside(gateways_of(router), command) or command
 
 
-def _anyway(router: Mapping[str, Any]) -> str:
-    """The option that commands need for a router whose recorded verdict is that it is not better than random."""
-    verdict = router.get("record", {}).get("verdict")
-    return ANYWAY if verdict and verdict["low"] <= 0 else ""
+def _anyway(router: Path) -> str:
+    """The option that commands need for a router that was not shown to beat random."""
+    return ANYWAY if not_shown(router) else ""
 
 
 def _serving(config: RunConfig) -> str:
