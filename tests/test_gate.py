@@ -277,12 +277,17 @@ def test_thresholds_are_set_on_the_scores_after_the_last_of_all_steps() -> None:
     """All while they are few; 2,000 of 4,500, evenly spaced; and as many as there are prompts where those are more."""
     steps = np.array([[[0.0, 0.0], [0.5, 0.5]], [[0.4, 0.1], [0.3, 0.2]]])
     few = StagedScores(np.array([0.25, 0.5]), steps, np.zeros(2), 0.1)
-    assert few.levels.tolist() == [0.1, 0.2, 0.3, 0.4]
+    assert few.levels(np.array([True, True])).tolist() == [0.1, 0.2, 0.3, 0.4]
+    assert few.levels(np.array([False, True])).tolist() == [0.2, 0.3]
+    assert few.levels(np.array([False, False])).tolist() == []
     steps = np.random.default_rng(0).permutation(4500).reshape(1, 100, 45) / 4499
-    many = StagedScores(np.zeros(100), steps, np.zeros(1), 0.1)
-    np.testing.assert_allclose(many.levels, np.linspace(0, 1, 2000), atol=1 / 4499)
-    assert (many.levels[0], many.levels[-1]) == (0.0, 1.0)
-    assert len(StagedScores(np.zeros(3000), np.zeros((1, 3000, 2)), np.zeros(1), 0.1).levels) == 3000
+    many, every = StagedScores(np.zeros(100), steps, np.zeros(1), 0.1), np.ones(100, dtype=bool)
+    np.testing.assert_allclose(many.levels(every), np.linspace(0, 1, 2000), atol=1 / 4499)
+    assert (many.levels(every)[0], many.levels(every)[-1]) == (0.0, 1.0)
+    assert (
+        len(StagedScores(np.zeros(3000), np.zeros((1, 3000, 2)), np.zeros(1), 0.1).levels(np.ones(3000, dtype=bool)))
+        == 3000
+    )
 
 
 def test_a_new_prompts_drafts_are_expected_to_change_as_those_of_the_nearest_scores_did() -> None:

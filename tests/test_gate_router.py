@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,11 +15,13 @@ import pytest
 
 import demur
 from demur.errors import ArtifactError, InputError
+from demur.evaluation.replay import replay_with
+from demur.evaluation.report.kept_point import points_at_shares
 from demur.gate import router as module
 from demur.gate.explanation import ENTROPY, SMOOTHED, TARGET, Explanation
 from demur.gate.gate import Gate, GateStep, GateVerdict
 from demur.gate.quality.extra_samples import ExtraSamplesTrial
-from demur.gate.quality.two_stages import Rehearsal
+from demur.gate.quality.two_stages import Rehearsal, StagedScores
 from demur.gate.quality.weaker_groups import WeakerGroup
 from demur.gate.router import Router, drafts_of
 from demur.gate.saved_gate import SavedGate, read_gate, write_gate
@@ -30,6 +33,7 @@ from demur.models.encoders.encoder import LetterEncoder
 from demur.models.prices import ServingCost
 from demur.records import FloatArray, OnUnknown, Sample
 from demur.routing.decision import Neighbour
+from demur.routing.known.known_prompts import Looked
 from demur.routing.known.remembered_prompts import Remembered
 from demur.routing.prompt_router import Decision, PromptRouter, TrainingPrompt
 from test_artifact import make
@@ -503,6 +507,57 @@ def test_a_share_is_said_as_it_is_served_where_the_gate_stops_before_its_last_sa
     budget = demur.calibrate(prompts, router=str(tmp_path), usd_per_1k=600, anyway=True, dry_run=True)
     assert budget.threshold == pytest.approx(0.35)
     assert budget.strong_share == pytest.approx(0.6)
+
+
+@pytest.fixture
+def expected(monkeypatch: pytest.MonkeyPatch) -> list[StagedScores]:
+    """Whatever scores a rehearsal makes, in turn."""
+    own, made = Rehearsal.expected_scores, list[StagedScores]()
+
+    def make_and_keep(self: Rehearsal, gate: Gate, scores: FloatArray) -> StagedScores:
+        made.append(own(self, gate, scores))
+        return made[-1]
+
+    monkeypatch.setattr(Rehearsal, "expected_scores", make_and_keep)
+    return made
+
+
+def test_the_expected_scores_of_many_prompts_lie_in_memory_once(expected: list[StagedScores]) -> None:
+    """Of 20,000 prompts with 45 drafts each and six steps they take 43 MB: as much again is room for the rest."""
+    random, n = np.random.default_rng(0), 20_000
+    past = Rehearsal(np.sort(random.random(2000)), random.normal(0, 0.1, (6, 2000)))
+    router = Router(first(), gate_of(*[0.0] * 6), active=True, rehearsal=past)
+    looked = Looked(np.linspace(0, 1, n), np.ones(n, dtype=bool), [""] * n)
+    tracemalloc.start()
+    found = calibration_of_share(router, 0.3, looked)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.strong_share == pytest.approx(0.3, abs=0.01)
+    assert [one.steps.nbytes for one in expected] == [6 * n * 45 * 8]
+    assert peak < 2 * expected[0].steps.nbytes
+
+
+def test_a_threshold_and_the_points_of_many_shares_need_the_expected_scores_once(
+    expected: list[StagedScores], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    router = stopping_early()
+    monkeypatch.setattr(Router, "load", lambda *_, **__: router)
+    (tmp_path / "prompts.txt").write_text("".join(f"{score:g}\n" for score in SCORES))
+    before: list[int] = []
+
+    def replayed(*given: Any, **more: Any) -> Any:
+        before.append(len(expected))
+        return replay_with(*given, **more)
+
+    monkeypatch.setattr("demur.evaluation.thresholds.calibrate.replay_with", replayed)
+    prompts = tmp_path / "prompts.txt"
+    assert demur.calibrate(prompts, router=str(tmp_path), strong_share=0.5, anyway=True, dry_run=True).n == 10
+    assert before == [1]
+    expected.clear()
+    quality, usd, every = (SCORES * 0, SCORES * 0 + 1), (None, None), np.ones(10, dtype=bool)
+    points = points_at_shares(router, router.prompt_router.learned, quality, every, usd, (0.2, 0.5, 0.8))
+    assert len(points) == 5  # none, all, and those that are asked for
+    assert len(expected) == 1
 
 
 # -- explanations ----------------------------------------------------------------------------------------------------

@@ -104,15 +104,15 @@ class Router:
         setting = self.prompt_router.unknown_setting
         return staged.use(threshold).with_fixed_role(setting.settled_rows(looked.untold), setting.role)
 
-    def finals(self, looked: Looked) -> FloatArray:
-        """Final scores that thresholds are set on: of prompts whose scores decide, with the active gate as expected."""
-        told = ~self.prompt_router.unknown_setting.settled_rows(looked.untold)
-        return self.expected_scores(looked.scores[told], self.active_gate).levels
+    def finals(self, staged: StagedScores, looked: Looked) -> FloatArray:
+        """Final scores that thresholds are set on, of prompts with these scores: of those whose scores decide."""
+        return staged.levels(~self.prompt_router.unknown_setting.settled_rows(looked.untold))
 
     @cached_property
     def training_finals(self) -> FloatArray:
-        """`finals` of the learned prompts."""
-        return self.finals(self.prompt_router.learned)
+        """`finals` of the learned prompts, with the active gate as expected."""
+        learned = self.prompt_router.learned
+        return self.finals(self.expected_scores(learned.scores, self.active_gate), learned)
 
     @property
     def counted(self) -> tuple[int, int, int]:

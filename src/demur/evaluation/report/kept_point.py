@@ -10,6 +10,7 @@ import numpy as np
 
 from demur.evaluation.report.headline_record import NoGap
 from demur.evaluation.tiers import tier_usd, tiers_of
+from demur.gate.quality.two_stages import StagedScores
 from demur.gate.router import Router
 from demur.gate.shares import calibration_of_share
 from demur.labels.beliefs.unknown import reason_of
@@ -32,14 +33,15 @@ def kept_point(router: Router, looked: Looked, quality: Pair, judged: BoolArray,
     asks for this share gives what was said.
     """
     weak, alone = (float(side[judged].mean()) for side in quality)
-    wanted, point = least_quality(weak, alone), _points(router, looked, quality, judged, usd)
+    expected = router.expected_scores(looked.scores, router.active_gate)
+    wanted, point = least_quality(weak, alone), _points(router, looked, expected, quality, judged, usd)
 
     def keeps(found: KeptPoint) -> bool:
         return not alone or found.kept * alone >= wanted - 1e-12
 
-    for threshold in _falling_thresholds(router, looked):
+    for threshold in _falling_thresholds(router, looked, expected):
         found = point(threshold)
-        if keeps(found) and keeps(said := point(_threshold_at(router, looked, found.share))):
+        if keeps(found) and keeps(said := point(_threshold_at(router, looked, expected, found.share))):
             return replace(said, strong_share=found.strong_share)
     return ()
 
@@ -54,20 +56,21 @@ def points_at_shares(
     _, strong, weak = router.prompt_router.unknown_setting.count_sides(looked.untold)
     least, largest = strong / len(looked.untold), 1 - weak / len(looked.untold)
     asked = sorted({least, largest, *(one for one in shares if least < one < largest)})
-    point = _points(router, looked, quality, judged, usd)
-    return tuple(point(_threshold_at(router, looked, share)) for share in asked)
+    expected = router.expected_scores(looked.scores, router.active_gate)
+    point = _points(router, looked, expected, quality, judged, usd)
+    return tuple(point(_threshold_at(router, looked, expected, share)) for share in asked)
 
 
-def _falling_thresholds(router: Router, looked: Looked) -> list[float]:
+def _falling_thresholds(router: Router, looked: Looked, expected: StagedScores) -> list[float]:
     """Those that calibration would try; one where no prompt's score decides."""
-    finals = router.finals(looked)
+    finals = router.finals(expected, looked)
     return tried_thresholds(finals)[::-1].tolist() if len(finals) else [router.threshold]
 
 
-def _threshold_at(router: Router, looked: Looked, share: float) -> float:
+def _threshold_at(router: Router, looked: Looked, expected: StagedScores, share: float) -> float:
     """That of a share; any where no prompt's score decides."""
     decides = not router.prompt_router.unknown_setting.settled_rows(looked.untold).all()
-    return calibration_of_share(router, share, looked).threshold if decides else router.threshold
+    return calibration_of_share(router, share, looked, expected).threshold if decides else router.threshold
 
 
 def kept_tier_point(router: PromptRouter) -> KeptPoint | tuple[()]:
@@ -120,10 +123,10 @@ def without_gap(weak: FloatArray, strong: FloatArray, groups: IntArray | None = 
 
 
 def _points(
-    router: Router, looked: Looked, quality: Pair, judged: BoolArray, usd: Costs
+    router: Router, looked: Looked, expected: StagedScores, quality: Pair, judged: BoolArray, usd: Costs
 ) -> Callable[[float], KeptPoint]:
     """What a threshold keeps and saves that calibration sets, so with the gate also where a certificate is in force."""
-    expected, alone = router.expected_scores(looked.scores, router.active_gate), float(quality[1][judged].mean())
+    alone = float(quality[1][judged].mean())
 
     def point(threshold: float) -> KeptPoint:
         use = router.use(expected, looked, threshold)

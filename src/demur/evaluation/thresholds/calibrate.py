@@ -136,10 +136,10 @@ def calibrate_and_measure(
         return found, again.headline, again.block
     check_learned(prompt_router.record, router, anyway=anyway)
     asked = read_asked(prompts, Path(router))
-    scored = _score_prompts(loaded, asked.texts)
-    found = _set_threshold(scored, criterion, router)
+    looked = prompt_router.look_held_out(asked.texts)
+    found = _set_threshold(_score_prompts(loaded, asked.texts, looked), criterion, router)
     calibrated = replace(loaded, prompt_router=replace(prompt_router, calibration=found))
-    again = replay_with(calibrated, Path(router), asked, looked=scored.looked, allow_endpoints=allow_endpoints)
+    again = replay_with(calibrated, Path(router), asked, looked=looked, allow_endpoints=allow_endpoints)
     line, keep = again.headline, criterion.keep_quality
     wish = wish_note(line, keep, Path(router)) if keep else ""
     block = line.block(cautions=(wish, *again.every_caution))
@@ -177,9 +177,8 @@ class _ScoredPrompts:
         return strong, weak
 
 
-def _score_prompts(router: Router, texts: Sequence[str]) -> _ScoredPrompts:
+def _score_prompts(router: Router, texts: Sequence[str], looked: Looked) -> _ScoredPrompts:
     gate = router.active_gate
-    looked = router.prompt_router.look_held_out(texts)
     told = ~router.prompt_router.unknown_setting.settled_rows(looked.untold)
     on = "your prompts" if gate is None else "your prompts, as the gate is expected to decide"
     return _ScoredPrompts(router, texts, looked, router.expected_scores(looked.scores, gate), told, on)
@@ -201,9 +200,9 @@ def _set_threshold(scored: _ScoredPrompts, criterion: Criterion, router: str) ->
     elif criterion.keep_quality is not None:
         found = _for_quality(scored, criterion.keep_quality)
     else:
-        found = calibration_of_share(scored.router, criterion.share, scored.looked, on=scored.on)
+        found = calibration_of_share(scored.router, criterion.share, scored.looked, scored.staged, on=scored.on)
         return replace(found, asked=f"{found.asked}{_out_of_reach(scored, criterion.share)}")
-    return as_served(scored.router, scored.looked, found.beside(*scored.beside))
+    return as_served(scored.router, scored.looked, scored.staged, found.beside(*scored.beside))
 
 
 def _out_of_reach(scored: _ScoredPrompts, share: float) -> str:

@@ -36,11 +36,12 @@ class StagedScores:
         """(n, r) with every extra sample."""
         return np.asarray(self.steps[-1])
 
-    @property
-    def levels(self) -> FloatArray:
-        """(m,) `final`, rising; of more than `REHEARSED` and one for each prompt so many, evenly spaced."""
-        ordered = np.sort(self.final, axis=None)
-        count = min(len(ordered), max(len(self.prompt), REHEARSED))
+    def levels(self, rows: BoolArray) -> FloatArray:
+        """(m,) `final` of some prompts, (n,) booleans, rising; of more than `REHEARSED` and one for each of them so
+        many, evenly spaced.
+        """
+        ordered = np.sort(self.final[rows], axis=None)
+        count = min(len(ordered), max(int(rows.sum()), REHEARSED))
         return np.asarray(ordered[np.linspace(0, len(ordered) - 1, count).round().astype(int)])
 
     def use(self, threshold: float) -> Use:
@@ -48,8 +49,9 @@ class StagedScores:
         certain.
         """
         checked = np.broadcast_to((np.abs(self.prompt - threshold) <= self.band)[:, None], self.final.shape)
-        certain = np.abs(self.steps - threshold) > CERTAIN * self.spreads[:, None, None]
-        certain[-1] = True
+        certain = np.ones(self.steps.shape, dtype=bool)
+        for at, spread in enumerate(self.spreads[:-1]):  # one at a time: of many prompts each is large
+            certain[at] = np.abs(self.steps[at] - threshold) > CERTAIN * spread
         stop = certain.argmax(axis=0)  # the first step that is certain
         settled = np.take_along_axis(self.steps, stop[None], axis=0)[0]
         scores = np.where(checked, settled, self.prompt[:, None])
@@ -106,8 +108,9 @@ class Rehearsal:
         m = len(self.scores)
         width = round(m**0.5)
         start = np.clip(np.searchsorted(self.scores, prompt_scores) - width // 2, 0, m - width)
-        steps = prompt_scores[:, None] + self.changes[:, start[:, None] + np.arange(width)]
-        return StagedScores(prompt_scores, np.asarray(steps), np.array([s.spread for s in gate.steps]), gate.band)
+        steps = self.changes[:, start[:, None] + np.arange(width)]
+        steps += prompt_scores[:, None]
+        return StagedScores(prompt_scores, steps, np.array([s.spread for s in gate.steps]), gate.band)
 
 
 def rehearsal(prompt_scores: FloatArray, held: FloatArray) -> Rehearsal:
