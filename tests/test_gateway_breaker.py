@@ -6,15 +6,22 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 
+from demur.gateway.ledger.export import bill_page, ledger
+from demur.gateway.ledger.ledger import SqliteBackend
 from demur.gateway.ledger.read import read_ledger
+from demur.gateway.ledger.totals.bills import bill_of, bills
+from demur.gateway.ledger.totals.series import series
+from demur.gateway.operator.last_hour import dashboard_figures
 from demur.gateway.protocols.served_protocols import PROTOCOLS
 from demur.gateway.upstreams.breaker import Breaker
+from demur.serving_file import requests_in
 from gateways import EASY, Running, gateway, point, upstream
 
 COMPLETION = {"choices": [{"message": {"content": "an answer"}}], "usage": {"prompt_tokens": 8, "completion_tokens": 1}}
@@ -78,6 +85,35 @@ async def test_an_ordinary_request_is_paid_for_and_on_the_books_and_nobodys(
     assert [line for line in capfd.readouterr().err.splitlines() if "upstream" in line] == [
         "demur: upstream large fails at 2 requests in a row (answered 500) but not at an ordinary one: it is asked on"
     ]
+
+
+async def test_a_request_of_demurs_own_is_no_clients_request(tmp_path: Path) -> None:
+    """Everywhere: the bills of every kind, the ledger's lines, the dashboard, the metrics and `demur status`."""
+    path, now = str(tmp_path / "ledger.sqlite"), time.time()
+    async with gateway(tmp_path, breaker_failures=2, retries=0) as found, upstream(breaks_at_poison([]), found):
+        for i in range(2):
+            await found.ask(f"poison {i}", model="large")
+        await until(lambda: len(found.gateway.metrics.recent) == 3)
+        await until(lambda: len(read_ledger(path)) == 3)
+        hour = dashboard_figures(found.gateway.metrics.hour.total())
+        counted = await metrics(found)
+    assert 'demur_requests_total{role="test",model="large",status="200",outcome="ok"} 1' in counted
+    assert 'demur_stage_seconds_count{stage="total"} 2' in counted
+    records, (whole,), points = read_ledger(path), bills(path), series(path, "hour", now=now + 1)
+    for one in (whole, bill_of(records), points.whole.bill):
+        assert (one.requests, one.tests, one.usd_checks) == (2, 1, 0.0)
+        assert one.usd_tests == pytest.approx(1e-5)
+        assert "$0.00001 paid, $0.00001 of it for 1 test request of demur's own, " in one.sentence
+    assert (hour["requests"], hour["tests"], hour["errors"]) == (2, 1, 1.0)
+    assert (points.whole.errors, hour["measured"]["total"]) == (2, 2)
+    assert requests_in(Path(path)) == 2
+    assert ledger(path).lines[-1].startswith("2 requests, none routed; ")
+    keyed = str(tmp_path / "keyed.sqlite")
+    SqliteBackend(keyed).write([one if one.is_test else replace(one, key="ann") for one in records])
+    own, ann = bill_page(keyed, "key").lines[1:3]
+    assert own.split()[:3] == ["(demur's", "own)", "0"]
+    assert own.endswith(", 1 test request of demur's own, $0.00001")
+    assert ann.split()[:2] == ["ann", "2"]
 
 
 async def test_long_answers_that_time_out_are_no_outage(tmp_path: Path) -> None:

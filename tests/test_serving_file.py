@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from demur.cli.main import app
 from demur.config import ModelConfig, RunConfig
 from demur.errors import StoreError
+from demur.gateway.exchange import OF_OUR_OWN
 from demur.gateway.ledger.export import ledger
 from demur.learning.versions import Version
 from demur.measure.threshold import Calibration
@@ -73,11 +74,12 @@ def test_the_next_command_beside_a_gateway_is_a_request_until_its_ledger_has_one
     with serving_file(Path("run"), ADDRESS, lambda: router, 1234, ledger="kept/l.sqlite"):
         assert serve_command(Path("run/router")).startswith(f"curl {ADDRESS}/v1/chat/completions ")
         with closing(sqlite3.connect("kept/l.sqlite")) as ledger:
-            ledger.execute("create table decisions (asked text, role text)")
-            ledger.execute("insert into decisions values ('', '')")  # the gateway's own, to see whether a model is up
+            ledger.execute("create table decisions (role text, reason text)")
+            ledger.execute("insert into decisions values ('', ?)", (OF_OUR_OWN,))  # to see whether a model is up
+            ledger.execute("insert into decisions values ('decided', '')")  # no model was asked
             ledger.commit()
             assert serve_command(Path("run/router")).startswith("curl ")
-            ledger.execute("insert into decisions values ('demur', 'weak')")
+            ledger.execute("insert into decisions values ('weak', '')")
             ledger.commit()
         assert serve_command(Path("run/router")) == "demur ledger kept/l.sqlite --by day"
 
@@ -213,8 +215,8 @@ def test_beside_a_gateway_that_learns_the_next_step_is_of_learning(
             assert f"next: curl {ADDRESS}/v1/chat/completions " in said
             assert "(learning from its traffic, no router yet)" in said
         with closing(sqlite3.connect("run/ledger.sqlite")) as ledger:
-            ledger.execute("create table decisions (asked text, role text)")
-            ledger.execute("insert into decisions values ('demur', 'weak')")
+            ledger.execute("create table decisions (role text, reason text)")
+            ledger.execute("insert into decisions values ('weak', '')")
             ledger.commit()
         (learn / "status.json").write_text('{"sentence": "1 prompt seen"}')
         assert "next: demur routers\n" in status()

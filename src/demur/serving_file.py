@@ -29,6 +29,9 @@ USUAL_PORT = 8111  # of a gateway
 LAST = "served.json"  # by router: the port, target and settings file that it was served with last
 USUAL_ROUTER, USUAL_LEDGER, USUAL_LEARN = Path("run/router"), Path("run/ledger.sqlite"), Path("run/learn")
 MODELS = frozenset({"weak", "strong", "models", "allow_endpoints"})  # settings that name them, or where they are
+# Of a ledger's rows: what demur asked by itself begins its reason so.
+OWN_REASON = "an ordinary request of demur's own"
+IS_TEST = "substr(reason, 1, {}) = '{}'".format(len(OWN_REASON), OWN_REASON.replace("'", "''"))
 TRIES, TRY_SECONDS = 20, 0.02  # to lock the file, while somebody looks whether it is locked
 
 
@@ -244,11 +247,11 @@ def _path_from_here(path: str) -> str:
 
 
 def requests_in(ledger: Path) -> int | None:
-    """How many requests of clients a ledger's file holds; None where it cannot be read. What a gateway asked by itself
-    names no model and has no role."""
+    """How many requests of clients a ledger's file holds, as its bills count them; None where it cannot be read."""
+    query = f"select count(*) from decisions where role <> 'decided' and not {IS_TEST}"
     try:
         with closing(sqlite3.connect(f"{ledger.resolve().as_uri()}?mode=ro", uri=True)) as found:
-            return int(found.execute("select count(*) from decisions where asked != '' or role != ''").fetchone()[0])
+            return int(found.execute(query).fetchone()[0])
     except sqlite3.Error:
         return None
 

@@ -25,9 +25,10 @@ from demur.gateway.upstreams.token_estimates import TokenEstimate, TokenEstimate
 from demur.gateway.upstreams.upstream import Upstream
 from demur.models.prices import LengthRatio, Price, Tokens
 from demur.records import Role
+from demur.serving_file import OWN_REASON
 
 COMPLETE = ("ok", "fallback", "cannot")  # outcomes of answers that were sent to their end
-OF_OUR_OWN = "an ordinary request of demur's own: is the model down, or do requests fail by themselves?"
+OF_OUR_OWN = f"{OWN_REASON}: is the model down, or do requests fail by themselves?"
 
 
 @request_record(frozen=True, slots=True)
@@ -280,4 +281,5 @@ def ordinary_record(
     exchange = Exchange(arrived, protocol, ended=Ended(answer.status))
     exchange.calls.append(Call(role, whole_tokens(answer.whole or b"", TokenEstimate(1), protocol)))
     record = ledger_record(exchange, upstreams, "")
-    return replace(record, usd_strong=0.0, usd_strong_error=0.0, usd_strong_spread=0.0, reason=OF_OUR_OWN)
+    free = replace(record, usd_strong=0.0, usd_strong_error=0.0, usd_strong_spread=0.0)
+    return replace(free, usd_checks=0.0, reason=OF_OUR_OWN)

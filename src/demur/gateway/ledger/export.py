@@ -22,6 +22,7 @@ from demur.routing.known.unknown_setting import UNLIKE
 
 # Rows of a bill without a name.
 NAMELESS = {"key": "(no key)", "conversation": "(none)", "model": "(no answer)", "threshold": "(none)"}
+OWN = "(demur's own)"  # the same where no client asked
 INSTEAD = "by another model than the chosen one"  # what an outage does
 SHOWN = 20  # records that are printed
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell begins with that a spreadsheet runs
@@ -142,7 +143,8 @@ def _why(record: LedgerRecord) -> str:
 
 
 def _summary(records: Sequence[LedgerRecord]) -> str:
-    asked = [record for record in records if record.role != DECIDED]
+    made = [record for record in records if record.role != DECIDED]
+    asked = [record for record in made if not record.is_test]
     routed = [record for record in asked if record.score is not None]
     bill = bill_of(records)
     untold = sum(record.stage == "unknown" for record in routed)
@@ -151,7 +153,7 @@ def _summary(records: Sequence[LedgerRecord]) -> str:
     unknown += f", {guessed} by a score that is a guess" if guessed else ""
     replaced = sum(record.outcome == "fallback" for record in asked)
     unknown += f", {replaced} {INSTEAD}" if replaced else ""
-    alone = f", {count_of(len(records) - len(asked), 'decision')} alone" if len(asked) < len(records) else ""
+    alone = f", {count_of(len(records) - len(made), 'decision')} alone" if len(made) < len(records) else ""
     strong = "none routed" if bill.strong_share is None else f"{bill.strong_share:.0%} of those routed strong"
     return f"{count_of(len(asked), 'request')}{alone}, {strong}{unknown}; {bill.sentence}"
 
@@ -171,7 +173,7 @@ class BillPage:
     @property
     def lines(self) -> tuple[str, ...]:
         """The result as lines of text."""
-        names = [_printable(one.name, 40) or NAMELESS.get(self.by, "-") for one in self.bills]
+        names = [_printable(one.name, 40) or self._nameless(one) for one in self.bills]
         width = max(len(self.by), *map(len, names), 0)
         counted = f"{self.by:<{width}}  {'requests':>9}  {'routed strong':>13}"
         head = f"{counted}  {'paid':>12}  {'checks':>10}  {'always strong':>14}  saved"
@@ -181,6 +183,9 @@ class BillPage:
         )
         said = f"in all: {self.whole.sentence}{self._unanswered}"
         return (head, *rows, said, *self._outages, *_held_note(self.whole))
+
+    def _nameless(self, bill: Bill) -> str:
+        return OWN if bill.tests and not bill.requests else NAMELESS.get(self.by, "-")
 
     @property
     def _outages(self) -> tuple[str, ...]:
@@ -227,6 +232,7 @@ def _bill_line(bill: Bill, name: str, replaced: int) -> str:
     unknown = f", {bill.unpriced:,} of unknown cost left out" if bill.unpriced else ""
     unknown += f", {replaced:,} {INSTEAD}" if replaced else ""
     unknown += f", {dollars(bill.usd_spared)} spared by outages" if bill.usd_spared else ""
+    unknown += f", {bill.tests_in_words}, {dollars(bill.usd_tests)}" if bill.tests else ""
     strong = "-" if bill.strong_share is None else f"{bill.strong_share:.0%}"
     return (
         f"{name}  {bill.requests:>9,}  {strong:>13}  {dollars(bill.usd):>12}  "

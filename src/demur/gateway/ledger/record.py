@@ -10,6 +10,7 @@ from typing import Any
 
 from demur.gateway.http.request_record import request_record
 from demur.records import encodable
+from demur.serving_file import OWN_REASON
 
 DECIDED = "decided"  # role and outcome of a decision that was asked for alone (/v1/decide)
 LARGEST_INTEGER = 2**63 - 1  # of SQLite and PostgreSQL
@@ -63,6 +64,11 @@ class LedgerRecord:
     # Of usd_strong: what was not paid because the chosen, dearer model was down, which is no saving. Saved is
     # usd_strong - usd - usd_spared.
     usd_spared: float = 0.0
+
+    @property
+    def is_test(self) -> bool:
+        """Whether demur asked it by itself: no client did."""
+        return self.reason.startswith(OWN_REASON)
 
 
 COLUMNS = tuple(field.name for field in fields(LedgerRecord))

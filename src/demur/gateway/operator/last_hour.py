@@ -52,6 +52,8 @@ class Hour:
         for place, value in enumerate(sums_of(record), row + FIRST_SUM):
             if value:  # most are zero
                 cells[place] += value
+        if record.is_test:
+            return
         cells[row + ERRORS] += record.status >= 400
         cells[row + FALLBACKS] += record.outcome == "fallback"
         for stage, seconds in stages_of(record):

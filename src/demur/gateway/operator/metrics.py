@@ -20,7 +20,7 @@ KEPT = 100  # of the last requests
 
 # name, type, help; the table of docs/gateway.md says the same.
 DESCRIBED = (
-    ("demur_requests_total", "counter", "Requests by role, model, status and outcome."),
+    ("demur_requests_total", "counter", "Requests by role (test: of demur's own), model, status and outcome."),
     ("demur_decisions_total", "counter", "Decisions of /v1/decide by the chosen model, which was not asked."),
     ("demur_refused_total", "counter", "Requests turned away by status: key, rate, budget, load, another site, path."),
     ("demur_tokens_total", "counter", "Tokens by model and kind (prompt, completion)."),
@@ -105,14 +105,15 @@ class Metrics:
             series[f'demur_decisions_total{{model="{_label(record.model)}"}}'] += 1
             self.recent.append(record)
             return
-        requests, prompts, completions = _names(record.role, record.model, record.status, record.outcome)
+        role = "test" if record.is_test else record.role
+        requests, prompts, completions = _names(role, record.model, record.status, record.outcome)
         series[requests] += 1
         series[prompts] += record.prompt_tokens
         series[completions] += record.completion_tokens
         series["demur_cost_usd_total"] += record.usd or 0.0
         series["demur_cost_always_strong_usd_total"] += record.usd_strong or 0.0
         series["demur_cost_spared_usd_total"] += record.usd_spared
-        for stage, seconds in stages_of(record):
+        for stage, seconds in () if record.is_test else stages_of(record):
             series[_BUCKET[stage][bisect_left(BUCKETS, seconds)]] += 1
             series[_SUM[stage]] += seconds
         if record.stage == "gate":

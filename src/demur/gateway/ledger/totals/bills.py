@@ -19,6 +19,7 @@ from demur.gateway.decision.conversation_model import HELD_MARKS
 from demur.gateway.ledger.read import query_ledger
 from demur.gateway.ledger.record import DECIDED, LedgerRecord
 from demur.records import count_of, dollars
+from demur.serving_file import IS_TEST
 
 By = Literal["key", "conversation", "model", "day", "threshold"]
 DAY_SECONDS = 86_400
@@ -41,7 +42,7 @@ class Bill:
     """Sums over requests. Money is in USD; what is unknown is counted, and never $0."""
 
     name: str  # of the key, conversation, model, day (UTC) or threshold; empty for all
-    requests: int = 0
+    requests: int = 0  # of clients
     strong: int = 0  # of `routed`: answered by the strong model
     prompt_tokens: int = 0
     cached_tokens: int = 0  # of the prompts'
@@ -61,6 +62,8 @@ class Bill:
     usd_estimated: float = 0.0  # of `usd`: what those cost
     held: int = 0  # stayed with the model of their conversation, although their score asked for a cheaper one
     routed: int = 0  # demur decided by a score; the others named a model, or no model could be chosen
+    tests: int = 0  # requests of demur's own, which ask whether a model is down
+    usd_tests: float = 0.0  # of `usd`: what those cost
 
     @property
     def saved(self) -> float:
@@ -95,6 +98,11 @@ class Bill:
         return sums | said | {"strong_share": self.strong_share}
 
     @property
+    def tests_in_words(self) -> str:
+        """How many requests are of demur's own."""
+        return f"{count_of(self.tests, 'test request')} of demur's own"
+
+    @property
     def held_note(self) -> str:
         """How many requests stayed with their conversation's model, as a clause; empty for none."""
         whose = "its" if self.held == 1 else "their"
@@ -104,7 +112,7 @@ class Bill:
     @property
     def sentence(self) -> str:
         """The result as one sentence."""
-        if not self.requests:
+        if not self.requests and not self.tests:
             return "no requests"
         margin = f" ± {dollars(self.margin)}" if self.margin else ""
         guess = "" if self.margin is not None else ", a guess of unknown error: the router was trained without samples"
@@ -113,6 +121,7 @@ class Bill:
         if self.told_share is None and self.saved_share is not None:
             part = ", which is not told from 0: too few requests"
         checks = f", {dollars(self.usd_checks)} of it for checks" if self.usd_checks else ""
+        checks += f", {dollars(self.usd_tests)} of it for {self.tests_in_words}" if self.tests else ""
         answers = f"{count_of(int(self.estimated), 'answer')} came without usage"
         checks += f", {dollars(self.usd_estimated)} of it estimated ({answers})" if self.usd_estimated else ""
         unknown = (
@@ -146,13 +155,14 @@ def sums_of(record: LedgerRecord) -> tuple[float, ...]:
     usd, strong, spread = record.usd or 0.0, record.usd_strong or 0.0, record.usd_strong_spread or 0.0
     return (
         *(
-            1,
+            not record.is_test,
             routed and record.role == "strong",
             record.prompt_tokens,
             record.cached_tokens,
             record.cache_written_tokens,
         ),
-        *(record.completion_tokens, record.reasoning_tokens, not compared, usd, record.usd_checks or 0.0),
+        *(record.completion_tokens, record.reasoning_tokens, not compared and not record.is_test, usd),
+        0.0 if record.is_test else record.usd_checks or 0.0,
         *(
             (usd, strong, record.usd_spared, record.usd_strong_error or 0.0, spread * spread)
             if compared
@@ -162,6 +172,7 @@ def sums_of(record: LedgerRecord) -> tuple[float, ...]:
         *((1, usd) if usd and not record.tokens_counted else (0, 0.0)),
         record.role != "weak" and any(mark in record.reason for mark in HELD_MARKS),
         routed,
+        *((1, usd) if record.is_test else (0, 0.0)),
     )
 
 
@@ -173,12 +184,12 @@ def bill_of_sums(sums: Iterable[float], name: str = "") -> Bill:
 _COMPARED = "case when usd is not null and usd_strong is not null then {} else 0 end"
 _HELD = " or ".join(f"replace(reason, '{mark}', '') <> reason" for mark in HELD_MARKS)
 _SUMS = (  # in the order of the fields of `Bill`
-    "count(*)",
+    f"sum(case when {IS_TEST} then 0 else 1 end)",
     "sum(case when role = 'strong' and score is not null then 1 else 0 end)",
     *(f"sum({name}_tokens)" for name in ("prompt", "cached", "cache_written", "completion", "reasoning")),
-    "sum(case when usd is null or usd_strong is null then 1 else 0 end)",
+    f"sum(case when (usd is null or usd_strong is null) and not {IS_TEST} then 1 else 0 end)",
     "coalesce(sum(usd), 0)",
-    "coalesce(sum(usd_checks), 0)",
+    f"coalesce(sum(case when {IS_TEST} then 0 else usd_checks end), 0)",
     f"sum({_COMPARED.format('usd')})",
     f"sum({_COMPARED.format('usd_strong')})",
     f"sum({_COMPARED.format('usd_spared')})",
@@ -188,6 +199,7 @@ _SUMS = (  # in the order of the fields of `Bill`
     *(f"sum(case when usd <> 0 and not tokens_counted then {value} else 0 end)" for value in ("1", "usd")),
     f"sum(case when role <> 'weak' and ({_HELD}) then 1 else 0 end)",
     "sum(case when score is not null then 1 else 0 end)",
+    *(f"coalesce(sum(case when {IS_TEST} then {value} else 0 end), 0)" for value in ("1", "usd")),
 )
 
 

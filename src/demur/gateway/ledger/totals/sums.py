@@ -88,7 +88,7 @@ def add_up(
     for (start, *names), minute in alike.items():
         key, model = (str(storable(name)) for name in names)
         added = _sums_of_all(minute)
-        counts = Counter(latency_bin(record.total_seconds) for record in minute)
+        counts = Counter(latency_bin(record.total_seconds) for record in minute if not record.is_test)
         for grain in (MINUTE, QUARTER, HOUR):
             group = (grain, start // grain * grain, key, model)
             sums[group] = list(map(add, sums[group], added)) if group in sums else added
@@ -107,5 +107,8 @@ def _sums_of_all(records: Sequence[LedgerRecord]) -> list[float]:
 
 
 def counts_of(record: LedgerRecord) -> tuple[bool, ...]:
-    """What a record adds to COUNTED: errors are all that the client was told, failures those of a server."""
+    """What a record adds to COUNTED: errors are all that the client was told, failures those of a server. No
+    client was told of a request of demur's own."""
+    if record.is_test:
+        return (False,) * len(COUNTED)
     return (record.stage == "gate", record.outcome == "fallback", record.status >= 400, record.status >= 500)

@@ -109,14 +109,15 @@ function showSeries() {
   $("told").textContent = "Since " + clock(series.points[0].at, { ...DAY, ...TIME }) + "; a point is " + { 60: "a minute", 900: "15 minutes", 3600: "an hour" }[series.seconds] + ".";
   drawCharts();
   const rows = $("points"); rows.replaceChildren();
-  for (const p of series.points.filter(p => p.requests).reverse()) {
+  for (const p of series.points.filter(p => p.requests || p.tests).reverse()) {
     const row = rows.insertRow(); cell(row, label(p.at), "t");
     for (const text of [count(p.requests), percent(p.strong_share), money(p.usd), money(p.saved), milliseconds(p.p95_ms), percent(p.errors), percent(p.fallbacks)]) cell(row, text, "n");
   }
   $("by_key").hidden = !series.keys.some(one => one.name);
   const keys = $("keys"); keys.replaceChildren();
-  for (const one of series.keys) { const row = keys.insertRow(); cell(row, one.name || "without a key"); cell(row, count(one.requests), "n"); cell(row, money(one.usd), "n"); cell(row, saved(one), "n wrap"); }
+  for (const one of series.keys) { const row = keys.insertRow(); cell(row, one.name || (one.requests ? "without a key" : "demur's own")); cell(row, count(one.requests), "n"); cell(row, money(one.usd), "n"); cell(row, saved(one), "n wrap"); }
 }
+function tests(one) { return money(one.usd_tests) + " of it for " + count(one.tests) + (one.tests === 1 ? " test request" : " test requests") + " of demur's own"; }
 function saved(one) { return money(one.saved) + (one.margin ? " ± " + money(one.margin) : ""); }
 
 // -- now ---------------------------------------------------------------------------------------------------------
@@ -124,6 +125,7 @@ function addSmall(id, text) { const more = document.createElement("small"); more
 function showCards(one) {
   $("requests").textContent = count(one.requests); $("share").textContent = percent(one.strong_share); $("usd").textContent = money(one.usd);
   if (one.usd_estimated) addSmall("usd", money(one.usd_estimated) + " of it estimated: " + count(one.estimated) + (one.estimated === 1 ? " answer" : " answers") + " came without usage");
+  if (one.tests) addSmall("usd", tests(one));
   $("saved_name").textContent = one.saved < 0 ? "lost" : "saved";
   $("saved").textContent = money(one.saved);
   const part = one.saved_share === null ? "" : (100 * one.saved_share).toFixed(0) + " % of always-strong";
