@@ -24,8 +24,7 @@ from demur.cli.advice import advice_lines
 from demur.config.named_run import in_folder, in_run_file
 from demur.evaluation.grades import FEWEST_GRADED
 from demur.evaluation.report.cautions import kept_headline
-from demur.evaluation.report.kinds_table import COLUMNS as KIND_COLUMNS
-from demur.evaluation.report.kinds_table import HEAD, kinds_table
+from demur.evaluation.report.kinds_table import HEAD, columns_of, kinds_table
 from demur.evaluation.report.tables import COLUMNS, base_of, reference_rows, router_rows, terms
 from demur.gate.quality.extra_samples import COLUMNS as GATE_COLUMNS
 from demur.labels.prompt_kinds import COLUMNS as COLUMNS_OF_LABELS
@@ -186,7 +185,7 @@ def prompt_kinds(found: KindsTable | None) -> None:
     if found is None:
         return
     lines(filter(None, [found.sentence]))
-    table = kinds_grid(KIND_COLUMNS, found.rows, max_width=9)  # of each column; else the kinds are cut
+    table = kinds_grid(columns_of(found), found.rows, max_width=9)  # of each column; else the kinds are cut
     table.title = HEAD.lower()
     out.print(table)
 

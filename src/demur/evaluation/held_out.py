@@ -190,7 +190,9 @@ def _choices(router: Router, rows: IntArray, quality: Pair) -> tuple[KeptPoint, 
 
 def _verdict_sentence(verdict: RouterVerdict | None, whose: str) -> str:
     """What a router has learned, and of ``whose`` prompts; that it was not shown to have is a caution."""
-    return f"{verdict.gained} over random{whose} (held out, believed)" if verdict and verdict.learned else ""
+    if verdict is None or not verdict.learned:
+        return ""
+    return f"{verdict.gained} over random{whose} (held out, {verdict.basis or 'believed'})"
 
 
 def _tiers(router: PromptRouter) -> TiersMeasured | None:

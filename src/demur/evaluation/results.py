@@ -90,7 +90,8 @@ class KindsTable:
     """What is known of each kind of training prompts, and what the router does with them at its threshold."""
 
     sentence: str  # where the router is not to be trusted
-    rows: tuple[tuple[str, ...], ...]  # cells as `demur.evaluation.report.kinds_table.COLUMNS`
+    rows: tuple[tuple[str, ...], ...]  # cells as `demur.evaluation.report.kinds_table.columns_of`
+    labels: str = ""  # where the labels are from, if not from the samples that the counts are by
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from demur.config import KINDS, LabelConfig
 from demur.errors import InputError
 from demur.labels.battles.arena import read_arena, tier_pair
 from demur.labels.beliefs.belief import believed_need, without_silence
-from demur.labels.beliefs.unknown import goes
+from demur.labels.beliefs.unknown import goes, why_unknown
 from demur.labels.from_samples import Labels, label_prompts
 from demur.labels.graded_targets import accuracy_targets, best_relaxation, quality_gap_targets
 from demur.labels.judge.judge import ask_judge, judge_settings
@@ -28,12 +28,14 @@ from demur.labels.scores.measurement import measure_sureness
 from demur.labels.scores.uncertainty import has_tokens
 from demur.labels.state_answers import state_answers
 from demur.labels.targets import hard_targets, label_warnings, winner_of
+from demur.meaning.entailment import reader_of
 from demur.meaning.rules.declined_answers import says_nothing
 from demur.models.local import endpoint_of, parse_model
 from demur.prompts.grading import grade, quality
 from demur.records import Fact, FloatArray, Grader, Preference, Prompt, count_of
 from demur.runs.run import Run
 from demur.sampling.budget import Budget
+from demur.sampling.packed_samples import SamplesOf
 from demur.sampling.pair import PairSamples
 
 FROM_GRADES: Mapping[str, Callable[[FloatArray, FloatArray], FloatArray]] = {  # by LabelConfig.name
@@ -43,6 +45,7 @@ FROM_GRADES: Mapping[str, Callable[[FloatArray, FloatArray], FloatArray]] = {  #
     "quality-gap prob": partial(quality_gap_targets, variant="prob"),
     "quality-gap trans": partial(quality_gap_targets, variant="trans"),
 }
+FROM_AGREEMENT = ("entropy", "agreement")  # sources that label a prompt only where its samples tell
 JUDGED_TASK = "answers to questions"
 LEAST_UNDERSTOOD = 0.5  # share of a judge's replies: labels of fewer are of the prompts that it happened to obey on
 _JUDGED = {frozenset({"strong"}): 1.0, frozenset({"weak"}): 0.0, frozenset({"weak", "strong"}): 0.5}
@@ -155,6 +158,25 @@ def believed_needs(run: Run, texts: Sequence[str]) -> FloatArray | None:
         apart = without_silence(ids, np.array([says_nothing(one.text) for one in (*s, *w)]))
         found.append(believed_need(apart[: len(s)], apart[len(s) :]))
     return np.array(found)
+
+
+def untold_reasons(run: Run, preferences: Sequence[Preference]) -> list[str]:
+    """Why a run's samples do not tell which model each prompt needs that has a label from elsewhere, such as a judge;
+    "" where they do.
+
+    Empty where the labels are of the samples, so that all of theirs tell, or not all of the prompts were sampled.
+    """
+    known = {prompt.text: prompt for prompt in run.complete(run.train_prompts)}
+    if run.config.label.source in FROM_AGREEMENT or any(row.prompt not in known for row in preferences):
+        return []
+    prompts = [known[row.prompt] for row in preferences]
+    weak, strong = (SamplesOf(side, prompts) for side in (run.samples.weak, run.samples.strong))
+    meanings, reads = run.meanings.stating(run.stated), reader_of(run.config.label.entailment)
+    joint, compared = joint_clusters(prompts, weak, strong, meanings).ids, meanings.compared_samples
+    return [
+        why_unknown(ids, compared(one.text, a), compared(one.text, b), one.text, reads)
+        for one, ids, a, b in zip(prompts, joint, weak, strong, strict=True)
+    ]
 
 
 def printed_targets(run: Run, texts: Sequence[str]) -> FloatArray | None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from demur.config import tier_name
-from demur.labels.beliefs.unknown import BY_SCORE, MOST_CUT, TEXT_WORDS, UnknownPrompt, is_guessed_question
+from demur.labels.beliefs.unknown import BY_SCORE, GUESSED, MOST_CUT, TEXT_WORDS, UnknownPrompt, reason_of
 from demur.meaning.entailment import reader_of, reads_any
 from demur.meaning.rules.code import code_of
 from demur.meaning.rules.languages import language_of
@@ -71,7 +71,7 @@ class PromptKind:
 
     name: str  # one of KINDS
     prompts: int
-    labelled: int  # their answers agree, so that they have a label
+    labelled: int  # their answers agree, so that the samples label them
     guessed: int  # questions on which both models guess: no two of their short answers mean the same
     languages: tuple[tuple[str, int], ...] = ()  # of FOREIGN: codes and their numbers of prompts, most frequent first
     tokens: tuple[float, ...] = ()  # of an answer of each model, cheapest first: the mean over its prompts
@@ -119,14 +119,17 @@ class PromptKinds:
         unknown: Sequence[UnknownPrompt],
         *,
         english: bool,
+        reasons: Sequence[str] = (),
     ) -> PromptKinds:
-        """From the kind of each prompt by its text, and what became of the prompts."""
+        """From the kind of each prompt by its text, and what became of the prompts; ``reasons``: as `told_by` has them,
+        so that prompts are counted by what their samples tell, not by their labels."""
         texts = [*(row.prompt for row in preferences), *(one.prompt for one in unknown)]
         there = _few_rows([names[text] for text in texts])
         order = [name for name in KINDS if name in there]
-        labelled = Counter(there[: len(preferences)])
-        reasons = zip(there[len(preferences) :], unknown, strict=True)
-        guessed = Counter(name for name, one in reasons if is_guessed_question(one))
+        found = [*(reasons or [""] * len(preferences)), *(one.reason for one in unknown)]
+        labelled = Counter(name for name, why in zip(there, found, strict=True) if not why)
+        whys = zip(there, found, texts, strict=True)
+        guessed = Counter(name for name, why, text in whys if reason_of(why, text) == GUESSED)
         foreign = (text for text, name in zip(texts, there, strict=True) if name == FOREIGN)
         languages = tuple(Counter(language_of(text) for text in foreign).most_common())
         kinds = tuple(
@@ -233,8 +236,11 @@ def _few_rows(names: Sequence[str]) -> list[str]:
     return [merged.get(name, name) for name in names]
 
 
-def kinds_of_run(run: Run, preferences: Sequence[Preference], unknown: Sequence[UnknownPrompt]) -> PromptKinds | None:
-    """The kinds of a run's labelled and unknown prompts; None without samples of all of them."""
+def kinds_of_run(
+    run: Run, preferences: Sequence[Preference], unknown: Sequence[UnknownPrompt], reasons: Sequence[str] = ()
+) -> PromptKinds | None:
+    """The kinds of a run's labelled and unknown prompts; None without samples of all of them. ``reasons``: of labels
+    from elsewhere (`PromptKinds.count`)."""
     texts = [*(row.prompt for row in preferences), *(one.prompt for one in unknown)]
     if not texts or not run.config.label.needs("samples"):
         return None
@@ -246,7 +252,7 @@ def kinds_of_run(run: Run, preferences: Sequence[Preference], unknown: Sequence[
         answers = [side[prompt.id] for side in run.samples.all]
         names[prompt.text] = kind_of(prompt, answers[0], answers[-1], reads)
         tokens.append([float(np.mean([one.completion_tokens for one in side])) for side in answers])
-    found = PromptKinds.count(names, preferences, unknown, english=reads is not reads_any)
+    found = PromptKinds.count(names, preferences, unknown, english=reads is not reads_any, reasons=reasons)
     return found.with_tokens(np.array(tokens), ("weak", *map(tier_name, run.config.between), "strong"))
 
 

@@ -183,7 +183,7 @@ class PromptRouter:
             seen = self.score_vectors(self.unknown.vectors, [one.prompt for one in self.unknown.prompts])
             scores = np.append(scores, seen if self.tiers else self.unknown.held_out_scores(seen))
             reasons += [reason_of(one.reason, one.prompt) for one in self.unknown.prompts]
-        return Looked(scores, np.ones(len(scores), dtype=bool), reasons)
+        return Looked(scores, np.ones(len(scores), dtype=bool), reasons, like=[(one,) for one in self._known.texts])
 
     def route(self, prompt: str, *, neighbours: int = NEIGHBOURS, threshold: float | None = None) -> Decision:
         """Decide which model answers, by the router's threshold or another. Raises InputError for an empty prompt."""

@@ -16,7 +16,7 @@ from demur.config import tier_name
 from demur.errors import InputError
 from demur.labels.beliefs.tier_beliefs import tier_qualities
 from demur.labels.beliefs.unknown import UNKNOWN_FILE, UnknownPrompt, read_unknown, told_by
-from demur.labels.label_run import believed_needs
+from demur.labels.label_run import believed_needs, untold_reasons
 from demur.labels.preference_files import read_preferences
 from demur.labels.prompt_kinds import kinds_of_run
 from demur.labels.targets import gain_targets
@@ -77,8 +77,9 @@ def _methods_of(run: Run) -> dict[str, Any]:
 def _router_record(run: Run, preferences: Sequence[Preference], unknown: Sequence[UnknownPrompt]) -> dict[str, Any]:
     """What a router keeps of the run that it was trained in."""
     record = record_of(run, preferences) | {"serving_cost": serving_costs(run)}
-    told = {"told": told_by(preferences, unknown), "unlike": run.config.router.unlike}
-    kinds = kinds_of_run(run, preferences, unknown)
+    reasons = untold_reasons(run, preferences)
+    told = {"told": told_by(preferences, unknown, reasons), "unlike": run.config.router.unlike}
+    kinds = kinds_of_run(run, preferences, unknown, reasons)
     return record | told | (kinds.as_record() if kinds else {}) | _cut_record(run)
 
 

@@ -19,6 +19,7 @@ from demur.records import FloatArray, IntArray
 from demur.statistics import FOLDS, group_numbers, interval
 
 KEY = "verdict"  # in a router's record
+GOLD, BY_GOLD = ("accuracy", "quality-gap"), "gold answers"  # sources of labels by them, in a record and in words
 # Where there is nothing to learn, cross-validated scores spread so much wider than scores of other prompts would: every
 # pair of prompts counts twice, since either one is in the fit that scores the other.
 COUNTED_TWICE = math.sqrt(2)
@@ -32,6 +33,7 @@ class RouterVerdict:
     low: float
     high: float
     n: int  # prompts
+    labels: str = ""  # by what the gain is counted (`labels_from`); empty: it is believed by the samples
 
     @property
     def learned(self) -> bool:
@@ -61,7 +63,12 @@ class RouterVerdict:
     @property
     def figures(self) -> str:
         """The gain in words."""
-        return f"{self.gained} over random (believed without labels, mean over all shares)"
+        return f"{self.gained} over random ({self.basis or 'believed without labels'}, mean over all shares)"
+
+    @property
+    def basis(self) -> str:
+        """By whom the gain is counted; empty where it is believed by the samples."""
+        return self.labels and f"by {self.labels}"
 
     @property
     def sentence(self) -> str:
@@ -97,7 +104,15 @@ def widening(n: int) -> float:
 def recorded_verdict(record: Mapping[str, Any]) -> RouterVerdict | None:
     """The verdict that a router was saved with; None of one saved before demur wrote it."""
     found = record.get(KEY)
-    return RouterVerdict(**found) if found else None
+    return RouterVerdict(**found | {"labels": labels_from(record)}) if found else None
+
+
+def labels_from(record: Mapping[str, Any]) -> str:
+    """Where a router's labels are from, if not from its samples, such as "the judge gpt-4o"."""
+    labels = record.get("labels", {})
+    judge = str(labels.get("judge") or "").partition("@http")[0]
+    named = {"judge": f"the judge {judge}", "preference": f"the preferences of {labels.get('file')}"}
+    return named.get(labels.get("source"), BY_GOLD if labels.get("source") in GOLD else "")
 
 
 def with_verdict(record: Mapping[str, Any], verdict: RouterVerdict) -> dict[str, Any]:

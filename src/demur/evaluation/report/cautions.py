@@ -34,8 +34,8 @@ def keep_trained(router: Router, folder: Path) -> Headline:
     person's grades where enough are there. With it the strong share that is advised, which goes by belief."""
     believed, verdict = keep_proposal(router, folder), recorded_verdict(router.prompt_router.record)
     line = measured_headline(router, folder / "router", training_texts(router.prompt_router)) or believed
-    whose = f"{labelled_part(router.prompt_router)} (held out, believed, mean over all shares)"
-    over = f"{verdict.gained}{whose}" if verdict and verdict.learned else ""
+    whose = f"{labelled_part(router.prompt_router)} (held out, {{}}, mean over all shares)"
+    over = f"{verdict.gained}{whose.format(verdict.basis or 'believed')}" if verdict and verdict.learned else ""
     cautions = (*cautions_of(router, folder=folder), unknown_setting_note(router))
     keep_headline(folder, asdict(line.block(notes=[("over random", over)], cautions=cautions)))
     return line

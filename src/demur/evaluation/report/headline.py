@@ -27,6 +27,7 @@ from demur.records import BoolArray, FloatArray, IntArray
 from demur.routing.known.known_prompts import Looked
 from demur.routing.known.training_texts import training_texts
 from demur.routing.prompt_router import PromptRouter
+from demur.routing.verdict import labels_from
 from demur.statistics import first_rows, mean_interval
 
 WITHOUT_SAMPLES = "the router did not learn from samples of both models, by which quality is believed"
@@ -173,6 +174,7 @@ def tier_headline(
         usd_strong=1000 * float(costs[:, -1].mean()),
         usd_strong_part=1000 * float((strong * costs[:, -1]).mean()),
         strong_private=_strong_private(router),
+        labels=labels_from(router.record),
         shares=tuple((name, float(np.mean(at == m))) for m, name in enumerate(tiers.names)),
     )
 
@@ -212,6 +214,7 @@ def _headline(
         judged_share=None if judged.all() or not judged.any() else float(strong[judged].mean()),
         local_unjudged=float(local[~judged].sum() / local.sum()) if local.any() else 0.0,
         strong_private=_strong_private(prompts),
+        labels=labels_from(prompts.record),
         unpriced=tuple(name for name, cost in ((prompts.weak, weak_usd), (prompts.strong, strong_usd)) if cost is None),
     )
 

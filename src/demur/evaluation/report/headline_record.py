@@ -125,6 +125,7 @@ class Headline:
     without_gap: NoGap | None = None  # None: grades show that strong is better, or there are none
     by_belief: Headline | None = None  # by which is said what is kept where `by_grades` does not tell that
     forecast: bool = False  # no model was asked most of the `judged` prompts: quality is told by their scores alone
+    labels: str = ""  # where the router's labels are from, if not from its samples, such as "the judge gpt-4o"
     set_for: str = ""  # what the threshold was set for, such as "a strong share of 30%"; empty: nothing was asked for
 
     @property
@@ -166,6 +167,7 @@ class Headline:
             (FORECAST if self.forecast and self.quality else MEASURED, f"{self.prompts:,} {on}"),
             *((QUALITY, one) for one in self._quality_rests_on),
             *self._kept_notes,
+            *([("labels", f"by {self.labels}")] if self.labels else []),
             *([("unknown", unknown)] if self.by_setting else []),
             *([("gate", GATE[self.gate])] if self.gate else []),
             *([("threshold", f"{self.threshold:.4f}, for {self.set_for}")] if self.set_for else []),
@@ -190,7 +192,7 @@ class Headline:
         alone = self.by_setting and not self.weighed
         if self.by_grades:
             return f"the {self._graded_prompts}{f' {BY_SCORE}' if alone else ''}"
-        return f"the {self.judged:,} prompts {DECIDED}"
+        return f"the {self.judged:,} prompts {self.decided}"
 
     def scope(self, of: str = "") -> str:
         """Which prompts quality is of, such as "the 54% that could be judged"; empty where it is of all."""
@@ -198,7 +200,12 @@ class Headline:
             return ""
         if self.by_grades:
             return f"the {1 - self.by_setting:.0%}{of} {BY_SCORE}"
-        return f"the {self.judged / self.prompts:.0%}{of} {DECIDED}"
+        return f"the {self.judged / self.prompts:.0%}{of} {self.decided}"
+
+    @property
+    def decided(self) -> str:
+        """Which prompts believed quality is of: that a judge labels all does not let the samples tell more."""
+        return f"{DECIDED}{' by samples' if self.labels else ''}"
 
     @property
     def brief(self) -> str:
@@ -293,10 +300,11 @@ class Headline:
         elif self.forecast:
             source = "from the scores alone, no answers or grades"
         elif self.believed:
-            source = "believed, from how the answers agree"
+            source = f"believed, from how the answers agree{', not from the labels' if self.labels else ''}"
         scope = f"of {self.scope(' of the prompts')}" if self.scope() else ""
         parts = "each part is weighed by its share of the prompts" if self.weighed else ""
-        lost = f"not of {self.local_unjudged:.0%} of the calls that stay local, which could not be judged"
+        could_not = self.decided.replace("that could", "could not")
+        lost = f"not of {self.local_unjudged:.0%} of the calls that stay local, which {could_not}"
         unjudged = not self.by_grades and self.local_unjudged >= WORTH_SAYING
         whose = (source, scope) if self.by_grades else ("; ".join(filter(None, [source, scope])),)
         return tuple(filter(None, [*whose, parts, lost if unjudged else ""]))

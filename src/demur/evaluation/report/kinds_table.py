@@ -29,22 +29,37 @@ from demur.meaning.entailment import reader_of
 from demur.meaning.rules.languages import language_of
 from demur.records import BoolArray, FloatArray, IntArray, Prompt
 from demur.routing.known.training_texts import training_texts
+from demur.routing.verdict import BY_GOLD, labels_from
 from demur.statistics import first_rows
 
 HEAD = "What your training prompts are, and what is known of them"
-COLUMNS = (*COLUMNS_OF_LABELS, "small model answers", "quality", "share of the cost")
 APART = 0.05  # by which the share of a kind among new prompts must differ to be said
 MUCH_LONGER = 2.0  # times the answers of another kind
 SEE_TABLE = "See `demur report`"
 UNKNOWN, NOT_SPLIT = "not known", "-"
-MEANING = (
-    "Labelled: the answers agree enough to show which model is needed. Both guess: no two of both models' short "
-    "answers mean the same. Not shown: the samples do not show which model is needed, and only grades (demur grade "
-    "--unknown-first) or a judge (demur label --from judge) do. Quality is that of what is served beside that of the "
-    "large model alone: measured where enough prompts of a kind are graded, else believed, where at least half of them "
-    "can be judged: the labelled ones, and questions on which both models guess where the score decides, which "
-    "neither is believed to answer."
-)
+ELSEWHERE = "shown"  # in place of "labelled", where the labels are not from the samples
+_HELPS = ", and only grades (demur grade --unknown-first) or a judge (demur label --from judge) do"
+
+
+def columns_of(found: KindsTable) -> tuple[str, ...]:
+    """The heads of the table's columns."""
+    kind, prompts, labelled, *others = COLUMNS_OF_LABELS
+    told = ELSEWHERE if found.labels else labelled
+    return (kind, prompts, told, *others, "small model answers", "quality", "share of the cost")
+
+
+def meaning_of(found: KindsTable) -> str:
+    """What the columns count, as a legend."""
+    whose = f"All have a label by {found.labels}; the counts are by the samples alone. " if found.labels else ""
+    told, those = ("Shown", "shown") if found.labels else ("Labelled", "labelled")
+    return (
+        f"{whose}{told}: the answers agree enough to show which model is needed. Both guess: no two of both models' "
+        f"short answers mean the same. Not shown: the samples do not show which model is needed"
+        f"{'' if found.labels else _HELPS}. Quality is that of what is served beside that of the large model alone: "
+        "measured where enough prompts of a kind are graded, else believed, where at least half of them can be judged: "
+        f"the {those} ones, and questions on which both models guess where the score decides, which neither is "
+        "believed to answer."
+    )
 
 
 def kinds_table(router: Router, grades: Mapping[str, tuple[float, float]] | None = None) -> KindsTable | None:
@@ -60,8 +75,9 @@ def kinds_table(router: Router, grades: Mapping[str, tuple[float, float]] | None
     rows = tuple(
         (*one.cells, *(served.cells(number) if served else (NOT_SPLIT,) * 3)) for number, one in enumerate(kinds.kinds)
     )
-    said = kinds.sentence(goes(first.on_unknown))
-    return KindsTable(f"{_capital(said)}." if said else "", rows)
+    labels = labels_from(first.record)
+    said = kinds.untold_sentence if labels else kinds.sentence(goes(first.on_unknown))
+    return KindsTable(f"{_capital(said)}." if said else "", rows, labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +117,9 @@ def _serving_of(
     believed = np.full((2, len(texts)), np.nan)
     if router.beliefs is not None:
         believed[:, : router.beliefs.shape[1]] = router.beliefs
-        believed[np.isnan(believed) & judged_prompts(router, looked)] = 0.0  # both models guess: neither is right
+        judged = judged_prompts(router, looked)
+        believed[np.isnan(believed) & judged] = 0.0  # both models guess: neither is right
+        believed[:, ~judged] = np.nan
     measured = np.array([grades.get(text, (np.nan, np.nan)) for text in texts], dtype=float).T
     routed, graded = (np.stack([(1 - strong) * weak + strong * best, best]) for weak, best in (believed, measured))
     return _Served(np.array(kinds.of), strong, usd, routed, graded, first_rows(texts))
@@ -113,15 +131,17 @@ def kinds_note(router: Router) -> str:
     kinds = PromptKinds.from_record(first.record)
     if kinds is None:
         return ""
-    lost = [one for one in kinds.common if one.mostly_untold]
+    lost = [] if labels_from(first.record) == BY_GOLD else [one for one in kinds.common if one.mostly_untold]
     if sum(one.prompts for one in lost) < WORTH_SAYING * kinds.prompts:
         return ""
     whole = [" of the prompts", *[""] * (len(lost) - 1)]
     each = [f"{one.shown} ({one.prompts / kinds.prompts:.0%}{of})" for one, of in zip(lost, whole, strict=True)]
     named = " and ".join(filter(None, [", ".join(each[:-1]), each[-1]]))
-    return (
-        f"Do not trust it on {named}. Samples rarely show which model they need{_local_of(router, kinds)}. {SEE_TABLE}"
-    )
+    rarely = f"Samples rarely show which model they need{_local_of(router, kinds)}. {SEE_TABLE}"
+    labels = labels_from(first.record)
+    if labels:
+        return f"Trust it on {named} no further than {labels}. {rarely}"
+    return f"Do not trust it on {named}. {rarely}"
 
 
 def _local_of(router: Router, kinds: PromptKinds) -> str:

@@ -12,9 +12,8 @@ from pathlib import Path
 from demur.config import ROUTER
 from demur.evaluation.report import figures
 from demur.evaluation.report.decisions import decisions_html, digits_of
-from demur.evaluation.report.headline_record import DECIDED, short
-from demur.evaluation.report.kinds_table import COLUMNS as COLUMNS_OF_KINDS
-from demur.evaluation.report.kinds_table import HEAD, MEANING, SEE_TABLE
+from demur.evaluation.report.headline_record import short
+from demur.evaluation.report.kinds_table import HEAD, SEE_TABLE, columns_of, meaning_of
 from demur.evaluation.report.tables import (
     COLUMNS,
     choice_columns,
@@ -138,8 +137,8 @@ def _kinds(found: Evaluation) -> str:
     if found.kinds is None:
         return ""
     said = f"<p>{prose(found.kinds.sentence)}</p>" if found.kinds.sentence else ""
-    rows = table(COLUMNS_OF_KINDS, found.kinds.rows)
-    return f'<h2>{HEAD}</h2>{said}{rows}<p class="faint">{prose(MEANING)}</p>'
+    rows = table(columns_of(found.kinds), found.kinds.rows)
+    return f'<h2>{HEAD}</h2>{said}{rows}<p class="faint">{prose(meaning_of(found.kinds))}</p>'
 
 
 def _about_choices(found: Evaluation) -> str:
@@ -245,7 +244,7 @@ def _believed_prompts(found: Evaluation) -> str:
     """The training prompts that quality is believed of, in the words of the first line."""
     line = found.drawn
     among = f"the {line.judged:,} of {line.prompts:,}" if line.judged is not None else f"{found.n_test:,}"
-    return f"{among} training prompts{f' {DECIDED}' if line.judged is not None else ''}"
+    return f"{among} training prompts{f' {line.decided}' if line.judged is not None else ''}"
 
 
 def _terms(found: Evaluation) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from demur.errors import InputError
 from demur.gate.router import Router
-from demur.labels.beliefs.unknown import GUESSED, LEAST_TOLD, judge_command
+from demur.labels.beliefs.unknown import GUESSED, GUESSES, LEAST_TOLD, TELLS, judge_command
 from demur.records import BoolArray, FloatArray
 from demur.routing.known.known_prompts import Looked
 
@@ -32,14 +32,25 @@ def believed_at(router: Router, scores: FloatArray) -> tuple[FloatArray, FloatAr
     """The same of new prompts with these scores, (n,)."""
     if router.beliefs is None:
         raise InputError("quality cannot be estimated: the router was not trained on samples; train it on a run's own")
-    known = router.prompt_router.training_scores
+    shown = shown_by_samples(router)
+    known = router.prompt_router.training_scores[shown]
     order = np.argsort(known, kind="stable")
     width = max(1, round(len(known) ** 0.5))
     weak, strong = (
-        np.interp(scores, _running_mean(known[order], width), _running_mean(side[order], width))
+        np.interp(scores, _running_mean(known[order], width), _running_mean(side[shown][order], width))
         for side in router.beliefs
     )
     return weak, strong
+
+
+def shown_by_samples(router: Router) -> BoolArray:
+    """(n,) the training prompts whose samples tell what both models' answers are worth: all, but where the labels are
+    from elsewhere, such as a judge, who labels any prompt. Questions on which both models guess are among them where
+    the setting for unknown prompts leaves such to the score (`judged_prompts`)."""
+    first = router.prompt_router
+    each = first.record.get("told", {}).get("shown") or TELLS * len(first.training)
+    telling = TELLS if first.unknown_setting.settles(GUESSED) else TELLS + GUESSES
+    return np.array([one in telling for one in each], dtype=bool)
 
 
 def _running_mean(values: FloatArray, width: int) -> FloatArray:
@@ -50,7 +61,7 @@ def _running_mean(values: FloatArray, width: int) -> FloatArray:
 def believed_where_judged(router: Router, looked: Looked, texts: Sequence[str]) -> tuple[FloatArray, FloatArray]:
     """(n,) the same of prompts that a router has ``looked`` at, which counts for `judged_prompts`."""
     weak, strong = believed_quality(router, texts, looked.scores)
-    told = ~looked.unknown
+    told = ~looked.unknown & _are_told(router, looked)
     return weak * told, strong * told  # neither is believed where both guess; of the other unknown ones none is asked
 
 
@@ -60,7 +71,7 @@ def believed_of_learned(router: Router) -> tuple[FloatArray, FloatArray, FloatAr
     first, learned = router.prompt_router, router.prompt_router.learned
     unknown = first.unknown.prompts if first.unknown else ()
     texts = [*(one.prompt for one in first.training), *(one.prompt for one in unknown)]
-    decided = ~first.unknown_setting.settled_rows(learned.untold)
+    decided = ~first.unknown_setting.settled_rows(learned.untold) & _are_told(router, learned)
     weak, strong = believed_where_judged(router, learned, texts)
     return learned.scores[decided], weak[decided], strong[decided]
 
@@ -68,11 +79,23 @@ def believed_of_learned(router: Router) -> tuple[FloatArray, FloatArray, FloatAr
 def judged_prompts(router: Router, looked: Looked) -> BoolArray:
     """(n,) those whose quality is believed: their samples agree somewhere, or they are questions on which both models
     guess and that the score decides, where neither is believed to be right (docs/method.md says what that is worth).
-    Several models are compared on the first alone."""
+    That a judge has labelled a prompt does not let its samples tell. Several models are compared on the first alone."""
+    told = ~looked.unknown & _are_told(router, looked)
     if router.prompt_router.tiers is not None:
-        return ~looked.unknown
+        return told
     guessed = np.array([why == GUESSED for why in looked.untold], dtype=bool)
-    return ~looked.unknown | (guessed & ~router.prompt_router.unknown_setting.settled_rows(looked.untold))
+    return told | (guessed & ~router.prompt_router.unknown_setting.settled_rows(looked.untold))
+
+
+def _are_told(router: Router, looked: Looked) -> BoolArray:
+    """(n,) those that are not most like a training prompt whose samples do not tell (`shown_by_samples`)."""
+    shown = shown_by_samples(router)
+    if shown.all():
+        return np.ones(len(looked.scores), dtype=bool)
+    rows = zip(router.prompt_router.training, shown, strict=True)
+    silent = {one.prompt for one, told in rows if not told}
+    nearest = [near[0] if near else "" for near in looked.like or [()] * len(looked.scores)]
+    return np.array([one not in silent for one in nearest], dtype=bool)
 
 
 def check_belief(router: Router, looked: Looked) -> None:
@@ -92,7 +115,9 @@ def why_not_believed(router: Router, looked: Looked | None = None) -> str:
     score decides counts as judged (`judged_prompts`), here as in the headline's quality.
     """
     learned, told = router.prompt_router.learned, router.prompt_router.record.get("told", {})
-    guessed = float((judged_prompts(router, learned) & learned.unknown).mean()) if learned.untold else 0.0
+    each = np.array([one == GUESSES for one in told.get("shown", "")] or [False] * len(router.prompt_router.training))
+    guesses = learned.unknown | np.append(each, np.zeros(len(learned.scores) - len(each), dtype=bool))
+    guessed = float((judged_prompts(router, learned) & guesses).mean()) if learned.untold else 0.0
     here = 1.0 if looked is None else float(judged_prompts(router, looked).mean())
     there = float(told.get("share", 1.0)) + guessed
     for share, where in ((here, "of these prompts"), (there, "of the prompts that were to be labelled")):

@@ -99,10 +99,27 @@ def saturation_of(preferences: Sequence[Preference], unknown: Sequence[UnknownPr
     return Saturation.of(np.array([*weak, *lost], dtype=bool), np.array([*strong, *lost], dtype=bool))
 
 
-def told_by(preferences: Sequence[Preference], unknown: Sequence[UnknownPrompt]) -> dict[str, Any]:
-    """What a router's record keeps of how much its labels stand on."""
-    told = len(preferences) / max(1, len(preferences) + len(unknown))
-    return {"share": told, "saturation": asdict(saturation_of(preferences, unknown))}
+def told_by(
+    preferences: Sequence[Preference], unknown: Sequence[UnknownPrompt], reasons: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What a router's record keeps of how much its samples tell: the share of prompts with a label of them and, of
+    labels from another source, of which prompts the samples tell all the same, a character for each.
+
+    ``reasons``: why the samples of each labelled prompt do not tell, where its label does not show that they do.
+    """
+    labelled = reasons.count("") if reasons else len(preferences)
+    told = {"share": labelled / max(1, len(preferences) + len(unknown))}
+    each = "".join(_character(why, row.prompt) for row, why in zip(preferences, reasons, strict=False))
+    return told | ({"shown": each} if reasons else {}) | {"saturation": asdict(saturation_of(preferences, unknown))}
+
+
+TELLS, GUESSES, SILENT = "1", "g", "0"  # of a prompt: its samples tell, both models guess, or nothing is shown
+
+
+def _character(reason: str, prompt: str) -> str:
+    if not reason:
+        return TELLS
+    return GUESSES if reason_of(reason, prompt) == GUESSED else SILENT
 
 
 def _meanings(rows: Sequence[Preference]) -> tuple[list[int | None], list[int | None]]:
@@ -166,12 +183,7 @@ def check_told(unknown: Sequence[UnknownPrompt], prompts: int, strong: str) -> N
 
 def guessed_questions(unknown: Iterable[UnknownPrompt]) -> int:
     """How many are questions on which both models guess: their score decides unless a setting says otherwise."""
-    return sum(map(is_guessed_question, unknown))
-
-
-def is_guessed_question(one: UnknownPrompt) -> bool:
-    """Whether both models guess at it, and it asks for something that has a right answer to guess at."""
-    return reason_of(one.reason, one.prompt) == GUESSED
+    return sum(reason_of(one.reason, one.prompt) == GUESSED for one in unknown)
 
 
 def unknown_facts(
