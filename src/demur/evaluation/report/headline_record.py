@@ -20,7 +20,7 @@ EXPECTED, SAMPLED = "as expected", "on the answers that were sampled"
 WORTH_SAYING = 0.01  # of the calls that stay local
 WIDTH = 110  # characters of a line of cautions
 SENTENCES = re.compile(r"(?<=\.) (?=[A-Z])")  # between two of them
-ENOUGH = 0.9  # of always-strong's quality; where less is served, a note says so
+ENOUGH = 0.9  # of always-strong's quality; where less is served, a note says what keeps more
 SIZES: dict[Role, str] = {"weak": "small", "strong": "large"}
 MEASURED, FORECAST, QUALITY, LEFT, TO_KEEP = "measured on", "forecast for", "quality", "kept", f"to keep {KEPT:.0%}"
 ALSO = ""  # names of notes: this one goes on with the note before
@@ -316,15 +316,16 @@ class Headline:
 
     @property
     def _kept_notes(self) -> tuple[Fact, ...]:
-        """Which part of the large model's quality is left where that is little, and what keeping it would leave local.
+        """Which part of the large model's quality is left, which the sentence's two digits do not tell, and where that
+        is little what keeping more would cost.
 
         Before calibration the command that comes next says the second.
         """
         line = self._telling
-        if line is None or line.kept_here is None or line.kept_here >= ENOUGH:
+        if line is None or line.kept_here is None:
             return ()
         left = f"{line.kept_here:.0%} of the large model's quality" if line is self else line._kept_with_source
-        return (LEFT, left), *(self._to_keep if self.calibrated else ())
+        return (LEFT, left), *(self._to_keep if self.calibrated and line.kept_here < ENOUGH else ())
 
     @property
     def _to_keep(self) -> tuple[Fact, ...]:
