@@ -197,6 +197,22 @@ async def test_an_outage_is_said_in_words_with_its_address(tmp_path: Path, capfd
     assert "ClientConnectorError" not in said
 
 
+async def test_who_names_a_model_that_is_down_is_told_so_and_the_way_out(tmp_path: Path) -> None:
+    async with gateway(tmp_path, retries=0, breaker_failures=1, breaker_seconds=30) as found:
+        point(found, "127.0.0.1:1", ("strong",))
+        way_out = "Ask for the model `demur`: then another one answers in its place."
+        for why in (
+            "The model does not answer (large: could not be reached).",
+            "The model is down (large: not asked, its last request failed). It is tried again every 30 s.",
+        ):
+            status, _, body = await found.ask(HARD, model="large")
+            assert (status, body["error"]["message"]) == (502, f"{why} {way_out}")
+        assert (await found.ask(HARD))[2]["model"] == "small"
+    async with gateway(tmp_path / "alone", retries=0, fallback=False) as found:  # no other one would answer
+        point(found, "127.0.0.1:1", ("strong",))
+        assert (await found.ask(HARD, model="large"))[2]["error"]["message"].endswith("(large: could not be reached).")
+
+
 async def test_a_named_model_is_never_replaced(tmp_path: Path) -> None:
     async with gateway(tmp_path) as found:
         found.weak.failures += [web.Response(status=500, text="broken") for _ in range(2)]

@@ -192,11 +192,13 @@ def test_keys_are_hashed_at_rest_and_admit_their_holder(tmp_path: Path) -> None:
     for wrong in ("", "Bearer x", f"Bearer {secret}x"):
         with pytest.raises(ApiError) as raised:
             admission.admit({"Authorization": wrong})
-        assert raised.value.status == 401
+        assert (raised.value.status, raised.value.code) == (401, "invalid_api_key")
+        assert raised.value.message.startswith("Incorrect API key provided. Ask whoever runs this gateway for a key")
     admission.admit({"Authorization": f"Bearer {secret}"})
     with pytest.raises(ApiError) as raised:
         admission.admit({"Authorization": f"Bearer {secret}"})
     assert raised.value.status == 429
+    assert raised.value.message.startswith("Rate limit reached for this key: 2 requests per minute. Whoever runs")
     assert raised.value.retry_after
     with pytest.raises(InputError, match="a key is called 'ann' already"):
         new_key(tmp_path / "keys.json", "ann")

@@ -69,6 +69,11 @@ class BudgetUse:
         return self.usd / self.budget if self.budget else 1.0
 
     @property
+    def setting(self) -> str:
+        """What sets it in the file of keys."""
+        return {"ever": "usd", "day": "usd_per_day", "month": "usd_per_month"}[self.period]
+
+    @property
     def words(self) -> str:
         """Which budget, for a message."""
         return {

@@ -21,8 +21,15 @@ from demur.gateway.clients.budgets import TAPER, WARN, BudgetUse, Spent, has_bud
 from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.settings import USUAL_KEYS
 from demur.limits import check_limits, from_mapping
+from demur.records import count_of
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
+# For the person behind the client, who cannot know what stands in front of the models; clients parse what is before it.
+WRONG_KEY = (
+    "Incorrect API key provided. Ask whoever runs this gateway for a key of its own: `demur key add NAME` makes one, "
+    "`demur key list` shows whose there are."
+)
+RATE_SET_BY = "Whoever runs this gateway can raise that (`requests_per_minute` in the file of keys, then a reload)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +167,8 @@ def draw_from_bucket(held: tuple[float, float] | None, per_minute: int, now: flo
 def _budget_error(use: BudgetUse, at: float, how: str = "") -> ApiError:
     wait = seconds_left(use.period, at)
     again = "" if wait is None else f" It begins again in {wait / 3600:.1f} h."
-    said = f"The budget of this key ({use.words}) is spent{how}.{again}"
+    raised = f"Whoever runs this gateway can raise it (`{use.setting}` in the file of keys, then a reload)."
+    said = f"The budget of this key ({use.words}) is spent{how}.{again} {raised}"
     return ApiError(429, said, "insufficient_quota", "insufficient_quota", retry_after=wait)
 
 
@@ -199,13 +207,13 @@ class Admission:
             return ""
         key = self._find_key(client_key(headers))
         if key is None:
-            raise ApiError(401, "Incorrect API key provided.", code="invalid_api_key")
+            raise ApiError(401, WRONG_KEY, code="invalid_api_key")
         self._refuse_spent(key, self.accounts.read(key.name)[0])
         wait = self._take(key.name, key.requests_per_minute) if key.requests_per_minute is not None else 0.0
         if wait > 0:
-            raise ApiError(
-                429, "Rate limit reached for this key.", "requests", "rate_limit_exceeded", retry_after=int(wait) + 1
-            )
+            rate = count_of(key.requests_per_minute or 0, "request")
+            said = f"Rate limit reached for this key: {rate} per minute. {RATE_SET_BY}"
+            raise ApiError(429, said, "requests", "rate_limit_exceeded", retry_after=int(wait) + 1)
         return key.name
 
     def reserve(self, name: str, usd: float) -> float:

@@ -45,6 +45,7 @@ UNSEEN_PICTURES = "; routed by its text and that it has pictures, which were not
 TAPERED = "raised, because a budget of the key is nearly used up"
 SPENT = "what is left of the target's budget is enough for the weak model alone"
 UNSEEN = "the database of conversations does not answer, and this may go on with an ask of the strong model"
+ASK_DEMUR = "Ask for the model `demur`: then another one answers in its place."
 
 
 @request_record(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class Choice:
     note: str = ""  # what the reason ends with, whichever stage decides
     decided_by: str = ""  # `router_identity`, and the target or the request that sets the threshold
     other_system: str = ""  # how its system message differs from the one that the labels were made with
+    way_out: str = ""  # for a client that named a model which does not answer
 
     @property
     def to_check(self) -> Decision | None:
@@ -99,7 +101,8 @@ class Chooser:
         asked = self._resolve(question.model)
         if asked in self.direct:
             must_speak(self.direct[asked], unspoken)
-            return Choice(self.direct[asked], "the request names this model", named=True)
+            way_out = ASK_DEMUR if settings.fallback and len(self.roles) > 1 else ""
+            return Choice(self.direct[asked], "the request names this model", named=True, way_out=way_out)
         named = self._threshold(asked, headers)
         threshold = self._taper_threshold(named, question)
         if question.refused:

@@ -143,6 +143,7 @@ class HeldTarget:
         now = self.clock()
         wait = seconds_left("day", now) or 1
         said = f"Today's budget of this gateway ({self.target.text}) is spent. It begins again in {wait / 3600:.1f} h."
+        said += " Whoever runs the gateway can raise it (the setting `target`)."
         return ApiError(429, said, "insufficient_quota", "insufficient_quota", retry_after=wait)
 
     def _reserve(self, usd: float) -> bool:

@@ -83,7 +83,7 @@ async def first_answer(
                 return refusal
             failed.append(str(error))
             if then is None:
-                raise no_model_left(error, failed) from error
+                raise no_model_left(error, failed, choice.way_out if isinstance(choice, Choice) else "") from error
             refused = error.refused
             reason += f"; {error}, so the {then} model answers"
             continue
@@ -105,9 +105,12 @@ def _failure(found: Sent, refused: bool) -> str:
     return f"{found.model} cannot answer this: it {said}" if refused else f"{found.model} {said}"
 
 
-def no_model_left(error: UpstreamDown, failed: Sequence[str]) -> ApiError:
-    """The error when no model is left to ask; ``failed``: what each of those that were asked did, the last one too."""
-    said = f"No model answers ({'; '.join(failed)})."
+def no_model_left(error: UpstreamDown, failed: Sequence[str], way_out: str = "") -> ApiError:
+    """The error when no model is left to ask; ``failed``: what each of those that were asked did, the last one too;
+    ``way_out``: what a client may ask for that named one."""
+    alone = f"The model {'is down' if error.tried_every else 'does not answer'}" if way_out else "No model answers"
+    again = f"It is tried again every {error.tried_every:g} s." if error.tried_every and len(failed) == 1 else ""
+    said = " ".join(one for one in (f"{alone} ({'; '.join(failed)}).", again, way_out) if one)
     if error.retry_after is not None:
         wait = math.ceil(error.retry_after)
         return ApiError(429, said, "requests", "rate_limit_exceeded", retry_after=wait, outcome="upstream_error")

@@ -22,7 +22,8 @@ class Breaker:
     def __init__(
         self, failures: int, seconds: float, ask: Callable[[], Awaitable[bool]], say: Callable[[str], None]
     ) -> None:
-        self._limit, self._seconds, self._ask, self._say = failures, seconds, ask, say
+        self._limit, self._ask, self._say = failures, ask, say
+        self.seconds = seconds  # between two ordinary requests in an outage
         self.failures = 0  # of requests, in a row
         self.open = False
         self._well_until = 0.0  # monotonic: the ordinary request was answered a moment ago
@@ -80,7 +81,7 @@ class Breaker:
                 self._open(f"{why}; an ordinary request fails as well")
             while self.open:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._look_now.wait(), self._seconds)
+                    await asyncio.wait_for(self._look_now.wait(), self.seconds)
                 self._look_now.clear()
                 if self.open and await self._ask():
                     self._close()
@@ -89,7 +90,7 @@ class Breaker:
             self._watching = None
 
     def _blame_requests(self, why: str) -> None:
-        self._well_until = time.monotonic() + self._seconds
+        self._well_until = time.monotonic() + self.seconds
         if self.failures >= self._limit and not self._told:
             self._told = True
             self._say(f"fails at {self.failures} requests in a row ({why}) but not at an ordinary one: it is asked on")

@@ -58,8 +58,11 @@ FAILURES: tuple[tuple[type[BaseException], str], ...] = (  # the narrower kinds 
 class UpstreamDown(Exception):  # noqa: N818  # a state, caught by the gateway alone
     """The upstream cannot be reached, hangs, breaks off, asked for a pause, or its circuit is open."""
 
-    def __init__(self, message: str, *, retry_after: float | None = None, refused: bool = False) -> None:
+    def __init__(
+        self, message: str, *, retry_after: float | None = None, refused: bool = False, tried_every: float | None = None
+    ) -> None:
         super().__init__(message)
+        self.tried_every = tried_every  # seconds; None where it is not known to be down
         self.retry_after = retry_after  # seconds, where it asked for them
         self.refused = refused  # it is not down: it cannot answer this kind of request
 
@@ -163,8 +166,9 @@ class Upstream:
             raise UpstreamDown(f"{self.endpoint.model}: not asked, Retry-After has {rest:.0f} s left", retry_after=rest)
         if self.breaker.open:
             failed = self.breaker.failures
-            why = f"its last {failed} requests failed" if failed else "another machine finds it down"
-            raise UpstreamDown(f"{self.endpoint.model}: not asked, {why}")
+            last = "its last request failed" if failed == 1 else f"its last {failed} requests failed"
+            why = last if failed else "another machine finds it down"
+            raise UpstreamDown(f"{self.endpoint.model}: not asked, {why}", tried_every=self.breaker.seconds)
 
     async def _try(
         self,
