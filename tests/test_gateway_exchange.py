@@ -37,6 +37,7 @@ LASTING = {  # what lives as long as the process, or a reservation, and changes;
     "AskedAgain": "learning/asked_again.py",
     "Arrivals": "target/arrivals.py",
     "HeldTarget": "target/held_target.py",
+    "KeptQuality": "target/kept_quality.py",
     "Ticket": "replicas/replicas.py",
     "Worker": "workers/processes.py",
     "_Alarm": "learning/changes.py",
