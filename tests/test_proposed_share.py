@@ -136,7 +136,7 @@ def test_a_gateway_that_loads_a_router_without_a_threshold_names_the_share_that_
     proposed = PROPOSED.search(said)
     assert proposed
     decider = SimpleNamespace(router=Router.load(f"{run}/router"))
-    gateway = SimpleNamespace(settings=GatewaySettings(router="run/router"), decider=decider)
+    gateway = SimpleNamespace(settings=GatewaySettings(router="run/router"), decider=decider, target=None)
     note = uncalibrated_note(cast("Gateway", gateway))
     assert note == f", the middle of the training scores until one is set: {proposed[1]}"
 
