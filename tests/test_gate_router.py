@@ -26,6 +26,7 @@ from demur.gate.quality.weaker_groups import WeakerGroup
 from demur.gate.router import Router, drafts_of
 from demur.gate.saved_gate import SavedGate, read_gate, write_gate
 from demur.gate.shares import calibration_of_share, threshold_of_share
+from demur.gateway.operator.decision_page import gate_sentence
 from demur.labels.beliefs.unknown import UnknownPrompt
 from demur.meaning.entailment import exact_match
 from demur.measure.threshold import Calibration
@@ -36,6 +37,7 @@ from demur.routing.decision import Neighbour
 from demur.routing.known.known_prompts import Looked
 from demur.routing.known.remembered_prompts import Remembered
 from demur.routing.prompt_router import Decision, PromptRouter, TrainingPrompt
+from gateways import RECORD
 from test_artifact import make
 
 PAYS, LOSES = GateVerdict(0.1, 0.2, 0.1, 0.3), GateVerdict(0.1, 0.2, -0.1, 0.5)
@@ -609,6 +611,14 @@ def test_what_a_decision_costs(
     names = [line[:8].strip() for line in found]
     cost = found[names.index("cost") : names.index("gate")]
     assert [line[8:].strip() for line in cost] == said
+
+
+def test_a_decisions_page_says_in_a_sentence_why_no_gate_looked_at_an_answer() -> None:
+    said = [
+        gate_sentence(replace(RECORD, stage="score"), Explanation("p", STRONG, (0.4, 0.4), None, None, stage))
+        for stage in ("none (the gate does not pay)", "not asked, the score is far from the threshold")
+    ]
+    assert said == ["There is none: the gate does not pay.", "It was not asked: the score is far from the threshold."]
 
 
 def test_an_explanation_shows_the_nearest_prompts_with_both_answers() -> None:

@@ -46,7 +46,7 @@ from demur.measure.threshold import LEAST, Calibration, KeptPoint, threshold_for
 from demur.methods import SimilarityWeighted
 from demur.models.encoders.encoder import LetterEncoder
 from demur.prompts import load_prompts
-from demur.records import OnUnknown
+from demur.records import OnUnknown, percent
 from demur.routing.known.known_prompts import Looked
 from demur.routing.prompt_router import TrainingPrompt
 from demur.routing.train import train_router
@@ -234,6 +234,13 @@ def test_the_commands_of_a_caution_name_their_router(tmp_path: Path, monkeypatch
     assert block.of_router(Path("alone")).lines[1:] == alone
     said = "none here: `demur train`, `demur replay x --router no`"
     assert of_router("none here: `demur train`, `demur replay x`", Path("no")) == said
+
+
+def test_a_loss_that_is_rounded_to_nothing_has_no_sign() -> None:
+    assert [percent(one) for one in (-0.004, 0.004, -0.006, 0.5)] == ["0%", "0%", "-1%", "50%"]
+    little = replace(SAID, usd=0.2207, usd_strong=0.22)
+    assert little.sentence.endswith("(saves 0%)")
+    assert "adds" not in little.brief
 
 
 def test_where_little_is_given_up_what_is_kept_is_said_and_nothing_else() -> None:

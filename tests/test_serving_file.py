@@ -27,7 +27,7 @@ from demur.measure.threshold import Calibration
 from demur.routing.artifact import save_calibration
 from demur.runs.lineage import keep_made, keep_report, newer_than_report, outdated_stages
 from demur.runs.steps import serve_command
-from demur.serving_file import served_before, serving_file, serving_gateways
+from demur.serving_file import restart_note, served_before, serving_file, serving_gateways
 from test_gateway_processes import configured, fakes, served
 from test_gateway_workers import until
 
@@ -318,6 +318,19 @@ def test_beside_a_gateway_that_holds_a_target_a_report_is_made_once_and_says_tha
     save_router(router)
     (said,) = outdated_stages(run)
     assert said.endswith("set its threshold: `demur calibrate`")  # nothing holds a target
+
+
+def test_who_changes_the_settings_of_a_gateway_that_runs_is_told_to_restart_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    for name in ("own.toml", "other.toml"):
+        Path(name).write_text("")
+    with serving_file(tmp_path / "run", ADDRESS, lambda: tmp_path / "run" / "router", 1234, config="own.toml"):
+        assert restart_note(Path("own.toml")).endswith(f"end the gateway on {ADDRESS} first, kill 1234)")
+        assert restart_note(Path("other.toml")) == ""
+    assert restart_note(Path("own.toml")) == ""
 
 
 NOT_SHOWN = {"gain": 0.02, "low": -0.02, "high": 0.06, "n": 33}

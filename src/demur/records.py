@@ -79,6 +79,11 @@ def count_of(number: int, one: str, more: str = "") -> str:
     return f"{number:,} {one if number == 1 else more or one + 's'}"
 
 
+def percent(share: float) -> str:
+    """A share in whole percent; a loss that is rounded to nothing has no sign."""
+    return f"{round(share, 2) + 0.0:.0%}"
+
+
 def dollars(usd: float) -> str:
     """An amount of USD to three significant digits or to the cent, whichever shows more: ``$0.0704``, ``$12.50``.
 

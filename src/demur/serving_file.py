@@ -179,6 +179,14 @@ def gateways_of(router: Path) -> tuple[ServingGateway, ...]:
     return tuple(one for one in serving_gateways(router.parent) if one.serves(router))
 
 
+def restart_note(config: Path) -> str:
+    """That a gateway runs by a settings file, which has changed in what it reads at its start alone; empty where none
+    does."""
+    folder = Path(str(read_mapping(config, "settings file").get("router", USUAL_ROUTER))).parent
+    running = (one for one in serving_gateways(folder) if one.config and is_same_path(one.config, config))
+    return "".join(f"   (a restart: end the gateway on {one.address} first, kill {one.pid})" for one in running)
+
+
 def request_command(address: str, *, keyed: bool = False, question: str = "Why is the sky blue?") -> str:
     """The command that asks a gateway; ``keyed``: it needs a client's key, which is nowhere printed."""
     headers = "-H 'Authorization: Bearer YOUR_KEY' " if keyed else ""

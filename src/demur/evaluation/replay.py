@@ -31,7 +31,7 @@ from demur.measure.tiers import take_chosen
 from demur.models.encoders.encoder import WatchedEncoder
 from demur.prompts import load_prompts
 from demur.prompts.rows import read_rows
-from demur.records import Encoder, FloatArray, Progress, Prompt, Role, dollars, no_progress
+from demur.records import Encoder, FloatArray, Progress, Prompt, Role, dollars, no_progress, percent
 from demur.routing.known.known_prompts import Looked
 from demur.routing.prompt_router import PromptRouter
 from demur.runs.run import Run, open_run
@@ -129,7 +129,7 @@ class Replayed:
         whole = "for this prompt" if self.prompts == 1 else f"for all {self.prompts:,}"
         if self.usd is not None:
             mean, low, high = map(dollars, self.usd)
-            saved = "" if self.saved is None else ", saving {:.0%} to {:.0%}".format(*self.saved)
+            saved = "" if self.saved is None else ", saving {} to {}".format(*map(percent, self.saved))
             return f"{mean} [{low}, {high}] {whole}{saved}"
         if self.usd_strong is None:
             return ""

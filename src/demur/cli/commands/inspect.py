@@ -19,6 +19,7 @@ from demur.config.named_run import of_router, router_option
 from demur.errors import InputError
 from demur.models.allowed_endpoints import ALLOW_HELP
 from demur.runs.steps import command_after_one_prompt
+from demur.serving_file import restart_note
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 AllowEndpoint = Annotated[
@@ -199,7 +200,8 @@ def doctor(
     printing.lines([line for one in found for line in one.lines])
     if write is not None:
         printing.lines(filter(None, [dearer_weak_model(write)]))
-        return printing.next_step(f"demur serve --config {write}")
+        again = f"demur serve --config {shlex.quote(str(write))}"
+        return printing.next_step(f"{again}{restart_note(write)}")
     as_weak = f"demur sample prompts.jsonl --weak {endpoint} --strong LARGE_MODEL@URL"
     as_strong = f"demur sample prompts.jsonl --weak SMALL_MODEL@URL --strong {endpoint}"
     if not found[0].private:

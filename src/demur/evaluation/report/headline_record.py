@@ -214,9 +214,10 @@ class Headline:
         if line is not None and line.kept_here is not None:
             said.append(f"keeps {line._kept_with_source}{line._by_few}")
         if self.saved is not None:
-            word = "saves" if self.saved >= 0 else "adds"
+            gains = round(self.saved, 2) >= 0
+            word = "saves" if gains else "adds"
             whose = "it" if said else "the large model"
-            said.append(f"{word} {abs(self.saved):.0%} {'of' if self.saved >= 0 else 'to'} what {whose} costs alone")
+            said.append(f"{word} {abs(self.saved):.0%} {'of' if gains else 'to'} what {whose} costs alone")
         local = (
             f"{1 - self.strong_share:.0%} of calls stay with {'smaller models' if self.shares else 'the small model'}"
         )
@@ -371,7 +372,7 @@ class Headline:
             return f"{part} ({missing})"
         if self.saved is None:
             return f"{dollars(self.usd)} per 1,000"
-        change = f"saves {self.saved:.0%}" if self.saved >= 0 else f"costs {-self.saved:.0%} more"
+        change = f"saves {abs(self.saved):.0%}" if round(self.saved, 2) >= 0 else f"costs {-self.saved:.0%} more"
         return f"{dollars(self.usd)} instead of {dollars(self.usd_strong or 0.0)} per 1,000 ({change})"
 
 

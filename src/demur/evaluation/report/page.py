@@ -125,7 +125,7 @@ def _cards(found: Evaluation) -> str:
     if line.usd is not None:
         cards.append(("cost per 1,000 calls", dollars(line.usd), f"always {strong}: {dollars(line.usd_strong or 0.0)}"))
     if line.saved is not None and line.usd is not None and line.usd_strong is not None:
-        word = "saved" if line.saved >= 0 else "lost"
+        word = "saved" if round(line.saved, 2) >= 0 else "lost"
         million = dollars(1000 * abs(line.usd_strong - line.usd))
         cards.append((word, f"{abs(line.saved):.0%}", f"{million} per million calls; {weak} answers what stays local"))
     rows = "".join(f"<div><dt>{name}</dt><dd>{value}</dd><dd>{more}</dd></div>" for name, value, more in cards)

@@ -11,7 +11,7 @@ from demur.evaluation.report.headline_record import Headline
 from demur.evaluation.results import Evaluation, EvaluationRow, usd_at_share
 from demur.measure.curve import CostQualityCurve
 from demur.measure.threshold import KeptPoint
-from demur.records import dollars
+from demur.records import dollars, percent
 
 CHOICES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)  # strong shares
 COLUMNS = ("router", "CPT50, %", "CPT80, %", "APGR [95 %]", "USD/1,000")
@@ -49,26 +49,35 @@ def served_share(found: Evaluation) -> str:
 def _served_row(found: Evaluation, curve: CostQualityCurve) -> tuple[str, ...]:
     line = found.drawn
     assert line.quality is not None, "a row of what is served has a quality"
-    saved = "unknown" if line.saved is None else f"{line.saved:.0%}"
-    return served_share(found), number(line.quality[0]), _part(curve, line.quality[0]), usd(line.usd), saved
+    return (
+        served_share(found),
+        number(line.quality[0]),
+        _part(curve, line.quality[0]),
+        usd(line.usd),
+        _saved(line.saved),
+    )
 
 
 def _choice_row(line: Headline, point: KeptPoint, curve: CostQualityCurve) -> tuple[str, ...]:
     quality, saved = point.kept * curve.strong_quality, point.saved
     cost = None if saved is None or line.usd_strong is None else (1 - saved) * line.usd_strong
     share = f"{point.strong_share:.0%}"
-    return share, number(quality), _part(curve, quality), usd(cost), "unknown" if saved is None else f"{saved:.0%}"
+    return share, number(quality), _part(curve, quality), usd(cost), _saved(saved)
+
+
+def _saved(share: float | None) -> str:
+    return "unknown" if share is None else percent(share)
 
 
 def _part(curve: CostQualityCurve, quality: float) -> str:
     """Which part of the gap between the models is recovered, as text."""
-    return "-" if not curve.has_gap else f"{(quality - curve.weak_quality) / curve.gain:.0%}"
+    return "-" if not curve.has_gap else percent((quality - curve.weak_quality) / curve.gain)
 
 
 def _savings(curve: CostQualityCurve, cost: float | None) -> str:
     """What is saved of always-strong's cost, as text."""
     whole = usd_at_share(curve, 1.0)
-    return "unknown" if cost is None or not whole else f"{1 - cost / whole:.0%}"
+    return "unknown" if cost is None or not whole else percent(1 - cost / whole)
 
 
 def reference_rows(found: Evaluation) -> list[tuple[str, ...]]:

@@ -82,14 +82,22 @@ def _of_today(record: LedgerRecord, explanation: Explanation) -> list[str]:
 def gate_sentence(record: LedgerRecord, explanation: Explanation | None) -> str:
     """What the gate on the weak model's answer did, or why it did nothing."""
     if record.stage != "gate":
-        own = _sentence(explanation.second_stage) if explanation else ""
-        return f"It was not asked. {own}".strip()
+        return _why_not_asked(explanation.second_stage if explanation else "")
     samples = f" and {count_of(record.extra_samples, 'extra sample')}" if record.extra_samples else ""
     kept = "kept it" if record.role == "weak" else "dropped it: the strong model answered"
     void = " Its signals were missing, so its calibration does not hold here." if record.calibration_void else ""
     checks = f", which cost {dollars(record.usd_checks)}" if record.usd_checks else ""
     looked = f"It looked at the weak model's answer{samples} for {1000 * record.gate_seconds:,.0f} ms{checks}"
     return f"{looked}, and {kept}.{void}"
+
+
+def _why_not_asked(second_stage: str) -> str:
+    """A sentence of what `Explanation.second_stage` says, a note in a few words."""
+    if second_stage.startswith("none ("):
+        return f"There is none: {second_stage[len('none (') : -1]}."
+    if second_stage.startswith(asked_not := "not asked, "):
+        return f"It was not asked: {second_stage.removeprefix(asked_not)}."
+    return f"It was not asked. {_sentence(second_stage)}".strip()
 
 
 def money_sentence(record: LedgerRecord) -> str:
