@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import shlex
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -13,13 +15,17 @@ from threading import Barrier
 import aiohttp
 import pytest
 from aiohttp.test_utils import make_mocked_request
+from typer.testing import CliRunner, Result
 
+from demur.cli.main import app
 from demur.errors import InputError
-from demur.gateway.clients.keys import Admission, ClientKey, new_key, read_keys
+from demur.gateway.clients.keys import Admission, ClientKey, new_key, read_keys, set_limits
 from demur.gateway.http.openai_bodies import ApiError
 from demur.gateway.operator.admin import admit
-from demur.gateway.settings import GatewaySettings, ServedModel
-from gateways import Running, gateway
+from demur.gateway.settings import GatewaySettings, ServedModel, read_settings
+from demur.runs.steps import start_command
+from demur.serving_file import serving_file
+from gateways import Running, gateway, save_router
 
 DIGITS = "0123456789abcdef" * 4
 FULL_DISK = """
@@ -136,6 +142,91 @@ async def test_a_reload_refuses_what_a_start_refuses(tmp_path: Path) -> None:
                 assert (await ann.get(f"{found.address}/v1/models")).status == 200
         file.write_text(good)
         assert (await reload(found))[0] == 200
+
+
+async def test_a_limit_is_changed_and_the_key_stays(tmp_path: Path) -> None:
+    """Who has the key need not be given another one; limits that are not named stay, and what was spent counts."""
+    file = tmp_path / "k.json"
+    secret = new_key(file, "ann", usd=1.0, requests_per_minute=60)
+    new_key(file, "bob", usd=3.0)
+    bob, headers = read_keys(file)[1], {"Authorization": f"Bearer {secret}"}
+    async with gateway(tmp_path, keys=str(file)) as found:
+        found.gateway.admission.charge("ann", 1.5)
+        assert (await found.ask("How are you?", headers=headers))[0] == 429
+        now = set_limits(file, "ann", usd=2.0)
+        assert (now.usd, now.requests_per_minute, now.usd_per_day) == (2.0, 60, None)
+        assert read_keys(file) == [now, bob]
+        assert (await found.ask("How are you?", headers=headers))[0] == 429
+        assert (await reload(found))[0] == 200
+        assert (await found.ask("How are you?", headers=headers))[0] == 200
+
+
+def test_limits_that_cannot_be_set_change_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "k.json"
+    new_key(file, "ann", usd=1.0)
+    before = file.read_bytes()
+    with pytest.raises(InputError, match=r"usd is -1\.0; it must be at least 0"):
+        set_limits(file, "ann", usd=-1.0)
+    with pytest.raises(
+        InputError, match="no limit of 'ann' is named; give one, such as `demur key set ann --usd 5 --fi"
+    ):
+        set_limits(file, "ann")
+    with pytest.raises(InputError, match="no key is called 'bob'; `demur key list --file "):
+        set_limits(file, "bob", usd=1.0)
+    with pytest.raises(InputError, match=r"make one with `demur key add NAME --file .*other.json`"):
+        set_limits(tmp_path / "away/other.json", "ann", usd=1.0)
+    assert not (tmp_path / "away").exists()
+    assert file.read_bytes() == before
+
+
+def test_a_name_that_is_taken_leads_to_the_command_that_changes_its_limits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def run(command: str) -> Result:
+        return CliRunner().invoke(app, shlex.split(command)[1:], env={"COLUMNS": "400"})
+
+    add = "demur key add 'my team' --usd 0.01 --usd-per-day 1234567.25 --requests-per-minute 5"
+    made = run(add)
+    taken = run(add)
+    assert made.exit_code == 0
+    assert taken.exit_code != 0
+    (command,) = re.findall(r"`([^`]+)` gives it these limits", str(taken.exception))
+    assert command == "demur key set 'my team' --requests-per-minute 5 --usd 0.01 --usd-per-day 1234567.25"
+    assert run("demur key set 'my team' --usd 7 --usd-per-day 8 --requests-per-minute 9").exit_code == 0
+    assert run(command).exit_code == 0
+    (now,) = read_keys("run/keys.json")
+    assert (now.requests_per_minute, now.usd, now.usd_per_day) == (5, 0.01, 1234567.25)
+    with pytest.raises(InputError, match="choose another name, or `demur key remove 'my team'`"):
+        new_key("run/keys.json", "my team")
+
+
+def test_after_a_new_key_comes_the_whole_command_that_asks_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of `demur status`, with the file of keys; beside a gateway that has the file, its reload."""
+    monkeypatch.chdir(tmp_path)
+    save_router(tmp_path / "run/router")
+
+    def step_after(command: str) -> str:
+        said = CliRunner().invoke(app, command.split(), env={"COLUMNS": "400"})
+        assert said.exit_code == 0, said.output
+        (found,) = re.findall(r"^next: (.*)$", said.stderr, flags=re.MULTILINE)
+        return str(found)
+
+    start = start_command(Path("run"))
+    assert step_after("key add ann") == f"{start} --keys run/keys.json"
+    assert step_after("key set ann --usd 2") == "demur key spend"
+    settings = read_settings(None, router="run/router", keys="run/keys.json")
+    assert [key.name for key in read_keys(settings.keys)] == ["ann"]
+    serving = (Path("run"), "http://127.0.0.1:8111", lambda: Path("run/router"), 4711)
+    with serving_file(*serving):  # it asks for no keys, and must be started again
+        assert step_after("key add bob") == f"{start} --keys run/keys.json"
+    with serving_file(*serving, port=8222, keys=lambda: "run/keys.json"):
+        for command in ("key add eve", "key set eve --usd 2", "key remove eve"):
+            assert step_after(command).startswith("kill -HUP 4711")
+    assert step_after("key add tom") == f"{start} --port 8222 --keys run/keys.json"
 
 
 @pytest.fixture

@@ -87,9 +87,9 @@ def test_the_next_command_beside_a_gateway_is_a_request_until_its_ledger_has_one
 def test_a_request_to_a_gateway_that_asks_for_keys_carries_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("run").mkdir()
-    keys = [""]
+    keys = ["run/keys.json"]
     serving = (Path("run"), ADDRESS, lambda: Path("run/router"), 1234)
-    with serving_file(*serving, learn="run/learn", keyed=lambda: bool(keys)) as loaded:
+    with serving_file(*serving, learn="run/learn", keys=lambda: "".join(keys)) as loaded:
         for said in (serve_command(Path("run/router")), status()):
             assert f"curl {ADDRESS}/v1/chat/completions -H 'Authorization: Bearer YOUR_KEY' -H " in said
         keys.clear()  # they are taken out of the settings, which are read again
@@ -161,9 +161,9 @@ def test_the_next_gateway_of_a_router_begins_as_its_last_one_did(
     Path("run").mkdir()
     Path("own.toml").write_text('port = 8222\nrouter = "run/other"\n[weak]\nmodel = "small"\n')
 
-    def serve_once(router: str, port: int, config: str = "", learn: str = "") -> None:
-        address = f"http://127.0.0.1:{port}"
-        with serving_file(Path("run"), address, lambda: Path(router), 1, port=port, config=config, learn=learn):
+    def serve_once(router: str, port: int, config: str = "", learn: str = "", keys: str = "") -> None:
+        where = (Path("run"), f"http://127.0.0.1:{port}", lambda: Path(router), 1)
+        with serving_file(*where, port=port, config=config, learn=learn, keys=lambda: keys):
             pass
 
     serve_once("run/other", 8222, "own.toml")
@@ -175,6 +175,11 @@ def test_the_next_gateway_of_a_router_begins_as_its_last_one_did(
     serve_once("run/router", 8222, "own.toml")
     assert serve_command(Path("run/router")) == "demur serve run/router --config own.toml"
     assert served_before(Path("run/learn")).options == " --port 8444"
+    serve_once("run/router", 8444, keys="run/keys.json")
+    assert serve_command(Path("run/router")) == "demur serve --port 8444 --keys run/keys.json"  # not open to everybody
+    Path("own.toml").write_text('keys = "run/keys.json"\n')
+    serve_once("run/router", 8111, "own.toml", keys="run/keys.json")
+    assert serve_command(Path("run/router")) == "demur serve --config own.toml"
     Path("linked").symlink_to("run")
     assert served_before(Path("linked/../run/other")) == served_before(Path("run/other"))
     Path("own.toml").unlink()

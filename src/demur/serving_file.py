@@ -20,13 +20,13 @@ from typing import Any
 
 from demur.errors import DemurError
 from demur.files import hash_of_file, is_same_path, named_from_here, read_mapping, write_whole
-from demur.records import content_hash
+from demur.records import content_hash, count_of
 
 LOADED = ("router.json", "policy.json")  # of a saved router: its weights' hash and threshold, and its gate
 MADE, PROPOSED = "made.json", "proposed command"  # in a run's folder: what its stages made, and left for a gateway
 ANYWAY_KEY = "`anyway = true`"  # in a settings file: a router that was not shown to beat random is served, too
 USUAL_PORT = 8111  # of a gateway
-LAST = "served.json"  # by router: the port, target and settings file that it was served with last
+LAST = "served.json"  # by router: the port, target, settings file and file of keys that it was served with last
 USUAL_ROUTER, USUAL_LEDGER, USUAL_LEARN = Path("run/router"), Path("run/ledger.sqlite"), Path("run/learn")
 MODELS = frozenset({"weak", "strong", "models", "allow_endpoints"})  # settings that name them, or where they are
 # Of a ledger's rows: what demur asked by itself begins its reason so.
@@ -125,7 +125,7 @@ def serving_file(
     ledger: str = "",
     config: str = "",
     learn: str = "",
-    keyed: Callable[[], bool] = lambda: False,
+    keys: Callable[[], str] = str,
     anyway: Callable[[], bool] = lambda: False,
     *,
     operator: str = "",
@@ -136,9 +136,9 @@ def serving_file(
 
     ``router``: its folder; ``pid``: of the process that takes SIGHUP; ``operator``: address of its routes;
     ``port``: that was asked for, 0 for any; ``ledger``: its file, ``config``: its settings file, ``learn``: the folder
-    of what it learns, each empty for none; ``target``: that it holds. A reload may change ``keyed``, whether clients
-    need a key, and ``anyway``, whether it serves a router that was not shown to beat random, too. A folder that is not
-    there or cannot be written gets no file, and the gateway serves as well.
+    of what it learns, each empty for none; ``target``: that it holds. A reload may change ``keys``, the file of
+    clients' keys, empty where they need none, and ``anyway``, whether it serves a router that was not shown to beat
+    random, too. A folder that is not there or cannot be written gets no file, and the gateway serves as well.
     """
     path, since = folder / f"serving-{address.rpartition(':')[2]}.json", time.time()
     held = _lock(path)
@@ -148,7 +148,7 @@ def serving_file(
             found = router().absolute()
             state = (str(found), _time_saved(found), _content(found, held=bool(target)))
             kept_in, learns, file = map(_absolute, (ledger, learn, config))
-            changing = (keyed(), file, anyway())
+            changing = (bool(keys()), file, anyway())
             written = ServingGateway(address, pid, since, *state, operator, kept_in, target, learns, *changing)
             with suppress(OSError):  # the disk is full
                 data = json.dumps(asdict(written)).encode()
@@ -159,7 +159,8 @@ def serving_file(
         keep()
         if held is not None:
             served = _absolute(learn) or str(router().absolute())
-            _keep_last(folder / LAST, served, {"port": port, "config": _absolute(config), "target": target})
+            files = {"config": _absolute(config), "keys": _absolute(keys())}
+            _keep_last(folder / LAST, served, {"port": port, "target": target, **files})
         yield keep
     finally:
         if held is not None:
@@ -198,7 +199,8 @@ def request_command(address: str, *, keyed: bool = False, question: str = "Why i
 class ServedBefore:
     """How a router was served last on this machine: what a command must say to serve it so again."""
 
-    options: str = ""  # after a space: the settings file; port and target where it, or what is usual, has another
+    # After a space: the settings file; port, target and file of keys where it, or what is usual, has another.
+    options: str = ""
     names_models: bool = False  # the settings file does, or says which endpoints may be asked
     names_another: bool = False  # router
     names_router: bool = False  # this one or another
@@ -218,12 +220,15 @@ def served_before(router: Path, folder: Path | None = None) -> ServedBefore:
         served = _read_served((folder or router.parent) / LAST)
         found = next(one for name, one in reversed(served.items()) if is_same_path(name, router))
         port, config, target = int(found["port"]), str(found["config"]), str(found["target"])
+        keys = str(found.get("keys", ""))  # none in a file of an earlier version
         said = read_mapping(Path(config), "settings file") if config else {}
     except (DemurError, OSError, ValueError, LookupError, TypeError, StopIteration):
         return ServedBefore()
     options = f" --config {shlex.quote(named_from_here(config))}" if config else ""
     options += f" --port {port}" if port not in (0, said.get("port", USUAL_PORT)) else ""
     options += f" --target {shlex.quote(target)}" if target and target != said.get("target") else ""
+    if keys and not ("keys" in said and is_same_path(keys, str(said["keys"]))):
+        options += f" --keys {_path_from_here(keys)}"
     another = "router" in said and not is_same_path(str(said["router"]), router)
     return ServedBefore(options, not MODELS.isdisjoint(said), another, "router" in said)
 
@@ -262,6 +267,16 @@ def requests_in(ledger: Path) -> int | None:
             return int(found.execute(query).fetchone()[0])
     except sqlite3.Error:
         return None
+
+
+def words_of_served(ledger: Path) -> str:
+    """How many requests a ledger holds; empty without one. A ledger may be a copy: it does not show that one serves."""
+    if not ledger.is_file():
+        return ""
+    requests = requests_in(ledger)
+    if requests is None:
+        return "; a ledger that cannot be read is there"
+    return f"; served before: {count_of(requests, 'request')}" if requests else ""
 
 
 def _absolute(path: str) -> str:

@@ -29,6 +29,7 @@ EXAMPLES = {
     "ledger": "demur ledger --by day --since 7d",
     "key": "demur key add alice --usd-per-month 20",
     "key add": "demur key add alice --usd-per-month 20",
+    "key set": "demur key set alice --usd-per-month 50",
     "key list": "demur key list",
     "key remove": "demur key remove alice",
     "key spend": "demur key spend alice",

@@ -256,7 +256,7 @@ def _serving_mark(
     ledger = "" if settings.ledger.startswith(SCHEMES) else settings.ledger
     where = (folder, address, lambda: Path(router_in_force(settings) or usual), pid)
     learn = settings.learn.folder if settings.learn else ""
-    what = (ledger, config, learn, lambda: bool(gateway.settings.keys))
+    what = (ledger, config, learn, lambda: gateway.settings.keys)
     return serving_file(
         *where, *what, lambda: gateway.settings.anyway, operator=operator, port=settings.port, target=settings.target
     )

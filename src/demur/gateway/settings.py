@@ -193,7 +193,9 @@ class GatewaySettings:
         "NAME of the variable with the URL that alarms and promotions are posted to; empty: none are.", ""
     )
     redact: str = setting("MODULE:FUNCTION that a prompt passes before it is kept.", "")
-    keys: str = setting("File of hashed client keys; empty: no key is asked.", "")
+    keys: str = field(
+        default="", metadata={"help": "File of hashed client keys (`demur key add`); without it no key is asked."}
+    )
     admin_key_env: str = setting(
         "NAME of the variable with the key of /, /metrics and /admin; empty: they answer this machine only.", ""
     )

@@ -40,8 +40,8 @@ from demur.serving_file import (
     command_beside,
     gateways_of,
     not_shown,
-    requests_in,
     served_before,
+    words_of_served,
 )
 from demur.statistics import LEVEL, binomial_cdf
 
@@ -92,16 +92,11 @@ def steps_of(folder: Path) -> tuple[Step, ...]:
     measured = [str(folder / name) for name in (REPORT, "graded.jsonl", GRADES_FILE) if (folder / name).is_file()]
     newer_than = newer_than_report(folder)
     ledger, gateways = folder / "ledger.sqlite", gateways_of(router)
-    before = served_before(router)
-    served = "; ".join(one.sentence for one in gateways)
     limit = f", at most {dollars(config.max_usd)} in all" if config and config.max_usd else ""
-    learn = "" if config else learning_again(folder)
-    named = f" {shlex.quote(str(router))}" if option or before.names_another else ""
     sample = (pair if "samples" in made else f"{pair}{limit}, {UNFINISHED}") if config else ""
     ask = results_command(folder) or (sample_command(folder)[1] if config else SAMPLE + option)
     older = older_stages(folder)
-    serving = _serving(config) if config and not before.names_models else ""
-    serve = f"demur serve{named}{serving}{_anyway(router)}{before.options}"
+    start = start_command(folder)
     newer_labels, newer = older.get("labels", ""), older.get("labels") or older.get("routers", "")
     return (
         Step("sample", "ask both models several times per prompt", sample, ask),
@@ -113,25 +108,26 @@ def steps_of(folder: Path) -> tuple[Step, ...]:
              calibrate_as_before(folder) or calibrate_command(prompts, router, strong_share), newer),
         Step("report", "see what it saves", str(folder / REPORT) if newer_than else ", ".join(measured),
              f"demur report{option}", newer or newer_than),
-        Step("serve", f"an OpenAI-compatible endpoint{_served_before(ledger)}", served,
-             command_beside(gateways, serve) or learn or serve),
+        Step("serve", f"an OpenAI-compatible endpoint{words_of_served(ledger)}",
+             "; ".join(one.sentence for one in gateways), command_beside(gateways, start) or start),
     )  # fmt: skip
+
+
+def start_command(folder: Path) -> str:
+    """The command that starts a gateway of a run's router in the way in which one was started last, if one was."""
+    config, router = config_of(folder), folder / "router"
+    if not config and (learn := learning_again(folder)):
+        return learn
+    before = served_before(router)
+    named = f" {shlex.quote(str(router))}" if run_option(folder) or before.names_another else ""
+    models = _serving(config) if config and not before.names_models else ""
+    return f"demur serve{named}{models}{_anyway(router)}{before.options}"
 
 
 def _held_words(gateways: Sequence[ServingGateway]) -> str:
     """That a gateway needs no threshold; empty where none serves, or one does by its router's own."""
     held = [one.target for one in gateways if one.target]
     return f"no threshold: the gateway holds the target {held[0]}" if held else ""
-
-
-def _served_before(ledger: Path) -> str:
-    """How many requests a ledger holds; empty without one. A ledger may be a copy: it does not show that one serves."""
-    if not ledger.is_file():
-        return ""
-    requests = requests_in(ledger)
-    if requests is None:
-        return "; a ledger that cannot be read is there"
-    return f"; served before: {count_of(requests, 'request')}" if requests else ""
 
 
 def prompts_of_run(router: Path, *, graded: bool = False) -> str:

@@ -22,7 +22,8 @@ from demur.config.store_url import SCHEMES
 from demur.errors import InputError
 from demur.files import read_mapping
 from demur.gateway.settings import USUAL_KEYS, GatewaySettings, read_settings
-from demur.serving_file import request_command
+from demur.runs.steps import is_router, start_command
+from demur.serving_file import request_command, serving_gateways
 
 
 class Recorded(StrEnum):
@@ -197,20 +198,24 @@ def _no_prompts(replayed: str) -> None:
 
 
 KeyFile = Annotated[Path, typer.Option(help="File of hashed keys.")]
-keys_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make, list or remove client keys.")
+PerMinute = Annotated[int | None, typer.Option(help="Rate limit.")]
+Usd = Annotated[float | None, typer.Option(help="Budget, counted over the whole ledger.")]
+UsdPerDay = Annotated[
+    float | None,
+    typer.Option(help="Budget per day (UTC); from 90 % of it on, fewer requests go to the strong model."),
+]
+UsdPerMonth = Annotated[float | None, typer.Option(help="Budget per month (UTC), likewise.")]
+keys_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make, change, list or remove client keys.")
 
 
 @keys_app.command("add")
 def add_key(
     name: Annotated[str, typer.Argument(help="Name of the client that gets the key.")],
     file: KeyFile = USUAL_KEYS,
-    requests_per_minute: Annotated[int | None, typer.Option(help="Rate limit.")] = None,
-    usd: Annotated[float | None, typer.Option(help="Budget, counted over the whole ledger.")] = None,
-    usd_per_day: Annotated[
-        float | None,
-        typer.Option(help="Budget per day (UTC); from 90 % of it on, fewer requests go to the strong model."),
-    ] = None,
-    usd_per_month: Annotated[float | None, typer.Option(help="Budget per month (UTC), likewise.")] = None,
+    requests_per_minute: PerMinute = None,
+    usd: Usd = None,
+    usd_per_day: UsdPerDay = None,
+    usd_per_month: UsdPerMonth = None,
 ) -> None:
     """Make a client key for the gateway. It is shown once and stored as a hash."""
     from demur.gateway.clients.keys import new_key
@@ -219,9 +224,42 @@ def add_key(
     typer.echo(new_key(file, name, requests_per_minute=requests_per_minute, **limits))
     printing.err.print(f"demur: kept as a hash in {file}", markup=False)
     printing.err.print("demur: clients send it as the header Authorization: Bearer KEY (an OpenAI client's api_key)")
-    printing.next_step(
-        f'demur serve --config FILE, with keys = "{file}" in it; a running gateway that has it: kill -HUP PID'
-    )
+    start, keys = start_command(_run_of(file)), f" --keys {shlex.quote(str(file))}"
+    _next_of_keys(file, "does not take the key", start if keys in start else start + keys)
+
+
+@keys_app.command("set")
+def set_limits(
+    name: Annotated[str, typer.Argument(help="Name of the key.")],
+    file: KeyFile = USUAL_KEYS,
+    requests_per_minute: PerMinute = None,
+    usd: Usd = None,
+    usd_per_day: UsdPerDay = None,
+    usd_per_month: UsdPerMonth = None,
+) -> None:
+    """Change a key's limits and keep the key. Limits that are not named stay; what was spent counts."""
+    from demur.gateway.clients.keys import key_command, set_limits
+
+    limits = {"usd": usd, "usd_per_day": usd_per_day, "usd_per_month": usd_per_month}
+    now = set_limits(file, name, requests_per_minute=requests_per_minute, **limits)
+    printing.table([{limit: value for limit, value in asdict(now).items() if limit != "sha256"}])
+    _next_of_keys(file, "keeps the earlier limits", key_command("spend", file))
+
+
+def _next_of_keys(file: Path, until_told: str, otherwise: str) -> None:
+    """The command that has the gateways which ask for keys read the file, and what each does ``until_told``; that which
+    comes next where there is none."""
+    gateways = [one for one in serving_gateways(_run_of(file)) if one.keyed]
+    for one in gateways:
+        printing.explanation(f"the gateway on {one.address} {until_told} until it is told:")
+    steps = [one.reload for one in gateways] or [otherwise]
+    printing.next_step(steps[0], others=steps[1:])
+
+
+def _run_of(file: Path) -> Path:
+    """The folder of the run whose gateway a file of keys is for: that of the file, if there is a router, or the usual
+    one."""
+    return file.parent if is_router(file.parent / "router") else USUAL_KEYS.parent
 
 
 @keys_app.command("list")
@@ -253,7 +291,9 @@ def remove_key(
 
     remove_key(file, name)
     typer.echo(f"{file}: {name} is removed")
-    printing.next_step("kill -HUP PID, or POST /admin/reload: a running gateway takes the key until then")
+    _next_of_keys(
+        file, "takes the key", "kill -HUP PID, or POST /admin/reload: a running gateway takes the key until then"
+    )
 
 
 @keys_app.command("spend")

@@ -73,9 +73,44 @@ def new_key(
         known = read_keys(path) if path.exists() else []
         if any(key.name == name for key in known):
             remove = key_command(f"remove {shlex.quote(name)}", file)
-            raise InputError(f"{path}: a key is called {name!r} already; choose another name, or `{remove}`")
+            again = f"choose another name, or `{remove}`"
+            if limits := _limits_of(made):
+                options = "".join(f" --{limit.replace('_', '-')} {value:.10g}" for limit, value in limits.items())
+                change = key_command(f"set {shlex.quote(name)}{options}", file)
+                again = f"`{change}` gives it these limits; for a key beside it choose another name"
+            raise InputError(f"{path}: a key is called {name!r} already; {again}")
         _write(path, [*known, made])
     return secret
+
+
+def set_limits(file: str | Path, name: str, **limits: float | None) -> ClientKey:
+    """Give a key of the file other limits, named as those of `new_key`; the key stays, and so do limits that are None.
+
+    Returns it as it is now; a running gateway keeps the earlier limits until it is reloaded. Raises InputError.
+    """
+    path, changed = Path(file).resolve(), {limit: value for limit, value in limits.items() if value is not None}
+    if not changed:
+        change = key_command(f"set {shlex.quote(name)} --usd 5", file)
+        raise InputError(f"no limit of {name!r} is named; give one, such as `{change}`")
+    read_keys(file)  # no folder is made for the lock of a file that is not there
+    with lock_file(path):
+        known = read_keys(path)
+        found = _key(asdict(_find_named(known, name, path)) | changed, str(file))
+        _write(path, [found if key.name == name else key for key in known])
+    return found
+
+
+def _find_named(known: Sequence[ClientKey], name: str, file: str | Path) -> ClientKey:
+    found = next((key for key in known if key.name == name), None)
+    if found is None:
+        raise InputError(f"{file}: no key is called {name!r}; `{key_command('list', file)}` shows them")
+    return found
+
+
+def _limits_of(key: ClientKey) -> dict[str, float]:
+    """The limits that a key has, by name."""
+    named = {limit: getattr(key, limit) for limit in ("requests_per_minute", "usd", "usd_per_day", "usd_per_month")}
+    return {limit: value for limit, value in named.items() if value is not None}
 
 
 def remove_key(file: str | Path, name: str) -> None:
@@ -84,8 +119,7 @@ def remove_key(file: str | Path, name: str) -> None:
     read_keys(file)  # no folder is made for the lock of a file that is not there
     with lock_file(path):
         known = read_keys(path)
-        if all(key.name != name for key in known):
-            raise InputError(f"{path}: no key is called {name!r}; `{key_command('list', file)}` shows them")
+        _find_named(known, name, path)
         _write(path, [key for key in known if key.name != name])
 
 
