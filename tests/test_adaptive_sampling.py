@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
@@ -79,6 +80,26 @@ def test_prompts_that_two_samples_settle_get_no_more(tmp_path: Path, pair: Pair)
     assert sorted(row.n for row in labels.preferences) == [2] * COLOURS + [5] * SUMS
     # What the weak model agrees about is confirmed, so lam is 1/2: where only the strong one is sure, it gains 1/2.
     assert all(row.target == (0.5 if row.n == 2 else 0.75) for row in labels.preferences)
+
+
+def test_the_bar_ends_full_where_prompts_repeat(tmp_path: Path, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies of a settled prompt are among later prompts, which are asked once the first ones are done."""
+    monkeypatch.setattr("demur.sampling.rounds.PROMPTS_AT_ONCE", 4)
+    questions, bars = write_questions(tmp_path / "p.jsonl", COLOURS + SUMS, gold=False), dict[str, list[int]]()
+    rows = [json.dumps({"prompt": json.loads(line)["prompt"]}) for line in questions.read_text().splitlines()]
+    questions.write_text("\n".join(2 * rows))
+    demur.sample(
+        questions,
+        **pair.names,
+        run=str(tmp_path / "run"),
+        n="2..5",
+        progress=lambda stage, done, total: bars.update({stage: [*bars.get(stage, []), total - done]}),
+    )
+    each = 2 * COLOURS + 5 * SUMS
+    assert choices(pair) == 2 * each
+    for left in (bars["sampling small"], bars["sampling large"]):
+        assert left[-1] == 0
+        assert left == sorted(left, reverse=True)  # so that it is never fuller than full
 
 
 def test_prompts_for_measuring_get_all_samples(tmp_path: Path, pair: Pair) -> None:
@@ -181,7 +202,10 @@ def test_what_is_expected_and_what_it_may_be_at_most_are_said(tmp_path: Path, pa
     answers = f"about {24 * (2 + UNSETTLED * 3):.0f} answers"  # how long they are, nothing tells yet
     assert said[0].sentence == f"to sample 12 prompts, {answers}: at most {dollars(most)}"
     facts = dict(said[0].facts)
-    assert facts["answers"] == "at most 120, if the first ones settle no prompt, of up to 64 tokens (--max-tokens)"
+    assert facts["answers"] == (
+        "about so many if the first ones settle 20% of the prompts, at most 120 if none, of up to 64 tokens "
+        "(--max-tokens)"
+    )
     assert facts["expected"].startswith("less where answers end before that length; known after 20 answers ")
     assert said[0].limit.startswith("--max-usd leaves $4.00, enough for the expected cost, not for the largest: ")
     assert said[1].limit.startswith("--max-usd leaves $2.00, less than it may cost: ")

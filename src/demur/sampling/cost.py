@@ -14,7 +14,7 @@ from demur.models.prices import COUNTED_PRIVATE, PRIVATE, UNKNOWN, UNPRICED, usd
 from demur.models.requests.cut_answers import CUT_SHARE, cut_answers, endpoint_words, limit_words, remedy_words
 from demur.records import Fact, Prompt, Sample, count_of, dollars
 from demur.sampling.earlier.answer_lengths import OBSERVED
-from demur.sampling.sample import Estimate, Samples, distinct_prompts
+from demur.sampling.sample import UNSETTLED, Estimate, Samples, distinct_prompts
 
 ASKED_BESIDE = "questions beside the samples, as to a judge"
 KEPT_LIMIT = "for this run in all, kept from an earlier command (--max-usd sets another)"
@@ -112,7 +112,8 @@ class PairEstimate:
             return ()
         asked = [side for side in self.all if side.missing]
         longest = max(side.completion_tokens // side.missing for side in asked)
-        most = f"at most {self.missing:,}, if the first ones settle no prompt, " if self._may_settle else ""
+        settled = f"about so many if the first ones settle {1 - UNSETTLED:.0%} of the prompts, at most"
+        most = f"{settled} {self.missing:,} if none, " if self._may_settle else ""
         tokens = [sum(each) for each in zip(*map(_tokens, self.all), strict=True)]
         return (
             *([("first", self.first)] if self.first else []),

@@ -207,7 +207,8 @@ class SideSampling:
         self._completer, self._endpoint, self._settings, self._store = completer, endpoint, settings, store
         self._budget, self._progress = budget or Budget(), progress
         self._samples = {prompt.key: list(have[prompt.id]) for prompt in asked}
-        self._done, self._total = sum(map(len, self._samples.values())), settings.most * len(asked)
+        self._expected = dict.fromkeys(self._samples, settings.most)  # samples, by prompt
+        self._done, self._total = sum(map(len, self._samples.values())), sum(self._expected.values())
         self._refusals = Refusals(endpoint, settings, store, answered=any(self._samples.values()))
         self._progress(self._stage, self._done, self._total)
 
@@ -228,6 +229,8 @@ class SideSampling:
         asked = distinct_prompts(prompts)
         known = refused_prompts(asked, self._endpoint, self._settings, self._store)
         waiting = [one for one in asked if len(self._samples[one.key]) < n[one.id] and one.id not in known]
+        for one in waiting:
+            self._expect(one, max(n[one.id], self._expected[one.key]))  # a copy of one that was skipped may need more
         claims = Claims(waiting, (self._endpoint.name, self._settings.key), self._store, self._budget)
 
         async def work() -> None:
@@ -246,8 +249,13 @@ class SideSampling:
 
     def skip(self, prompts: Sequence[Prompt]) -> None:
         """Expect no more samples of these prompts."""
-        self._total -= sum(self._settings.most - len(self._samples[one.key]) for one in distinct_prompts(prompts))
+        for prompt in prompts:  # copies of one may be skipped at different times
+            self._expect(prompt, len(self._samples[prompt.key]))
         self._progress(self._stage, self._done, self._total)
+
+    def _expect(self, prompt: Prompt, number: int) -> None:
+        self._total += number - self._expected[prompt.key]
+        self._expected[prompt.key] = number
 
     def refuse_useless(self, wanted: Wanted) -> None:
         """Raise UselessRepliesError where samples are missing and none of those that are there is of use."""
