@@ -54,7 +54,7 @@ def _served_row(found: Evaluation, curve: CostQualityCurve) -> tuple[str, ...]:
         number(line.quality[0]),
         _part(curve, line.quality[0]),
         usd(line.usd),
-        _saved(line.saved),
+        _shown_saving(line.saved),
     )
 
 
@@ -62,10 +62,10 @@ def _choice_row(line: Headline, point: KeptPoint, curve: CostQualityCurve) -> tu
     quality, saved = point.kept * curve.strong_quality, point.saved
     cost = None if saved is None or line.usd_strong is None else (1 - saved) * line.usd_strong
     share = f"{point.strong_share:.0%}"
-    return share, number(quality), _part(curve, quality), usd(cost), _saved(saved)
+    return share, number(quality), _part(curve, quality), usd(cost), _shown_saving(saved)
 
 
-def _saved(share: float | None) -> str:
+def _shown_saving(share: float | None) -> str:
     return "unknown" if share is None else percent(share)
 
 
