@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from demur.cli.main import app
 from demur.errors import ArtifactError, EndpointError, InputError
+from demur.gate.router import Router
 from demur.gateway import reload as reloading
 from demur.gateway.clients.keys import ClientKey
 from demur.gateway.decision.router_identity import trained_identity
@@ -474,7 +475,21 @@ async def test_explain_takes_the_id_of_an_answer_for_the_decision_that_the_ledge
     for words in (headers["x-demur-reason"], "It was not asked.", str(tmp_path / "ledger.sqlite")):
         assert words in said.output
     assert ("strong share" in said.output) is recorded  # at which another model would answer, by the prompt
-    assert json.loads(CliRunner().invoke(app, ["explain", name, "--router", router, "--json"]).stdout)["id"] == name
+    shown = json.loads(CliRunner().invoke(app, ["explain", name, "--router", router, "--json"]).stdout)
+    assert shown["id"] == name
+    assert shown["total_seconds"] > shown["embed_seconds"] > 0
+    # Where the time went, and the training prompts that are most like it, as its page says.
+    assert re.search(r"^  time spent +[\d.]+ ms \w+$", said.output, re.M), said.output
+    assert re.search(r"^ +[\d.]+ ms in all$", said.output, re.M), said.output
+    nearest = Router.load(router).explain(HARD).decision.neighbours
+    assert nearest
+    for one in nearest:
+        assert (f"{one.similarity:.2f}" in said.output and one.prompt[:40] in said.output) is recorded
+    named = [one.prompt for one in nearest]
+    assert (shown["neighbours"] and [one["training"]["prompt"] for one in shown["neighbours"]]) == (
+        named if recorded else None
+    )
+    assert ("record_prompts = false" in said.output) is not recorded
     other = name[:-1] + "f"  # that no request has
     ledger = str(tmp_path / "ledger.sqlite")
     listed = f"{ledger}: `demur ledger {ledger} --json` lists the ids"

@@ -6,8 +6,9 @@ import re
 import shlex
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from demur.config.named_run import of_router, run_folder_of
 from demur.errors import InputError, StoreError
@@ -15,6 +16,7 @@ from demur.records import Fact, fact_lines
 from demur.serving_file import serving_gateways
 
 if TYPE_CHECKING:
+    from demur.gate.explanation import Explanation
     from demur.gateway.ledger.record import LedgerRecord
 
 # The x-demur-decision-id that gateways give: twenty characters of a random UUID, of which two are fixed in part, and a
@@ -73,12 +75,32 @@ def _fault(ledger: str) -> str:
 
 
 def decided_lines(record: LedgerRecord, router: str, ledger: str) -> Iterator[str]:
-    """Why a model answered a request, what its gate did, what it cost and what was asked, as its page says it."""
-    from demur.gate.router import Router
-    from demur.gateway.operator.decision_page import explain_record, facts, gate_sentence, money_sentence, why
+    """Why a model answered a request, what its gate did, what it cost, what was asked, where the time went and which
+    training prompts are most like it, as its page says it."""
+    from demur.gateway.operator import decision_page as page
 
-    explained = explain_record(record, Router.load(router)) if record.prompt else None
+    explained = _explained(record, router)
     yield f"{record.role}: {record.model or 'no model'}"
-    reasons: list[Fact] = [("" if at else "why", line) for at, line in enumerate(why(record, explained))]
-    own = [("gate", gate_sentence(record, explained)), ("cost", money_sentence(record)), *facts(record)]
-    yield from fact_lines([*reasons, *own, ("ledger", ledger)])
+    reasons: list[Fact] = [("" if at else "why", line) for at, line in enumerate(page.why(record, explained))]
+    gate, cost = page.gate_sentence(record, explained), page.money_sentence(record)
+    own = [("gate", gate), ("cost", cost), *page.facts(record)]
+    spent = [("" if at else "time spent", f"{took} {stage}") for at, (stage, took) in enumerate(page.times(record))]
+    unlike = [] if explained else [("prompts like it", page.why_not_near(record))]
+    yield from fact_lines([*reasons, *own, *spent, *unlike, ("ledger", ledger)])
+    yield from explained.near_lines if explained else ()
+
+
+def decided_as_dict(record: LedgerRecord, router: str) -> dict[str, Any]:
+    """The same as JSON has it: the record, its times among it, and the training prompts that are most like it; null
+    where they cannot be named."""
+    explained = _explained(record, router)
+    made = explained.decision if explained else None
+    near = {"neighbours": made and made.neighbours, "unknown_neighbour": made and made.unknown_neighbour}
+    return {**asdict(record), **near}
+
+
+def _explained(record: LedgerRecord, router: str) -> Explanation | None:
+    from demur.gate.router import Router
+    from demur.gateway.operator.decision_page import explain_record
+
+    return explain_record(record, Router.load(router)) if record.prompt else None

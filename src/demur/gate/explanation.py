@@ -46,13 +46,17 @@ class Explanation:
     @property
     def lines(self) -> tuple[str, ...]:
         """The result as lines of text."""
+        return (f"{self.decision.role}: {self.decision.model}", *fact_lines(self._facts), *self.near_lines)
+
+    @property
+    def near_lines(self) -> tuple[str, ...]:
+        """The training prompts that are most like it, and what their figures mean; none where they were not looked
+        for."""
         made = self.decision
         near = [line for one in made.neighbours for line in _neighbour(one.similarity, one.training)]
         if made.unknown_neighbour:
             near = [*_unknown_lines(made.unknown_neighbour), *near]
         return (
-            f"{made.role}: {made.model}",
-            *fact_lines(self._facts),
             *(["", "the most similar training prompts, each after its cosine:", *near] if near else []),
             *(["", *self.glossary] if made.neighbours else []),
         )

@@ -12,7 +12,7 @@ import typer
 from demur.cli import printing
 from demur.cli.advice import after_replay_with_others
 from demur.cli.options import Images, PromptArgument, read_prompt
-from demur.cli.past_decision import check_prompt, decided_lines, find_decision, may_be_id
+from demur.cli.past_decision import check_prompt, decided_as_dict, decided_lines, find_decision, may_be_id
 from demur.cli.progress import FILES_KEPT, NOTHING_KEPT, progress_bar
 from demur.config import A_MODEL, ANYWAY
 from demur.config.named_run import of_router, router_option
@@ -106,7 +106,7 @@ def explain(
 def _explain_decided(name: str, router: str, *, json: bool) -> None:
     record, ledger = find_decision(name, router)
     if json:
-        return printing.as_json(record)
+        return printing.as_json(decided_as_dict(record, router))
     printing.lines(decided_lines(record, router, ledger))
     return printing.next_step(f"demur ledger {shlex.quote(ledger)}")
 

@@ -137,16 +137,20 @@ def times(record: LedgerRecord) -> list[Fact]:
 
 def _near(record: LedgerRecord, explanation: Explanation | None) -> list[str]:
     if explanation is None:
-        told = (
-            "They cannot be read now; the log says why."
-            if record.prompt
-            else "The ledger does not keep prompts (record_prompts = false), so they cannot be named. `demur explain` "
-            "names them for a prompt that you give."
-        )
-        return [f"<p>{escape(told)}</p>"]
+        return [f"<p>{escape(why_not_near(record))}</p>"]
     about = [f'<p class="faint">{escape(_sentence(one))}</p>' for one in explanation.glossary]
     unknown, shown = explanation.decision.unknown_neighbour, map(_neighbour, explanation.decision.neighbours)
     return [f'<ul class="near">{_unlabelled_item(unknown) if unknown else ""}{"".join(shown)}</ul>', *about]
+
+
+def why_not_near(record: LedgerRecord) -> str:
+    """Why the training prompts that are most like it cannot be named."""
+    if record.prompt:
+        return "They cannot be read now; the log says why."
+    return (
+        "The ledger does not keep prompts (record_prompts = false), so they cannot be named. `demur explain` names "
+        "them for a prompt that you give."
+    )
 
 
 def _unlabelled_item(one: UnknownNeighbour) -> str:
