@@ -8,11 +8,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 import demur
 from demur.cli.main import app
+from demur.config import load_run
 from demur.evaluation.report.cautions import cautions_of
 from demur.evaluation.report.headline import training_headline
 from demur.evaluation.report.kinds_table import columns_of, kinds_table, meaning_of
@@ -21,6 +23,7 @@ from demur.evaluation.thresholds.criterion import Criterion
 from demur.gate.quality.believed_quality import believed_at, believed_of_learned, shown_by_samples
 from demur.gate.router import Router
 from demur.labels.beliefs.unknown import GUESSED, told_by
+from demur.labels.label_run import believed_needs
 from demur.labels.preference_files import read_preferences
 from demur.models.encoders.encoder import LetterEncoder
 from demur.records import OnUnknown
@@ -99,6 +102,19 @@ def test_the_kinds_of_prompts_are_counted_by_the_samples_whoever_labels_them(tmp
     )
     caution = next(one for one in cautions_of(router) if "Samples rarely show" in one)
     assert re.match(r"Trust it on .* \(\d+% of the prompts\).* no further than the judge wise\. ", caution)
+
+
+def test_a_score_is_a_chance_by_those_prompts_alone(tmp_path: Path) -> None:
+    """Prompts whose samples show nothing counted as answered right by the small model as often: the more of them, the
+    smaller every score became."""
+    _, run = with_texts(tmp_path)
+    router = judged_again(run).prompt_router
+    with opened.open_run(load_run(run)) as found:
+        needs = believed_needs(found, [one.prompt for one in router.training])
+    assert needs is not None
+    shown = np.array([not one.prompt.startswith("Write") for one in router.training])
+    assert needs[~shown].max() == 0
+    assert router.training_scores[shown].mean() == pytest.approx(needs[shown].mean(), abs=0.08)
 
 
 def test_new_prompts_are_believed_by_those_that_samples_can_judge(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from demur.records import Fact, count_of, dollars, fact_lines, on_one_line
 from demur.routing.decision import UnknownNeighbour
 from demur.routing.prompt_router import Decision, PromptRouter, TrainingPrompt
 
-TARGET = "target: what a training prompt's samples showed, from 0 (small model better) over 0.5 to 1 (large one better)"
+TARGET = "target: what a training prompt's label says, from 0 (small model better) over 0.5 to 1 (large one better)"
 CHANCE = "score: the chance that the large model is right and the small one wrong; near 0 where neither is better"
 SMOOTHED = "score: on the scale of the targets, learned from all training prompts"
 ENTROPY = "nats: the semantic entropy of a model's samples, 0 where all mean the same, log n where all n differ"

@@ -214,9 +214,11 @@ def _familiar_similarity(training: NearestTraining) -> float:
 
 def with_probabilities(router: PromptRouter, believed: Sequence[float] | FloatArray) -> PromptRouter:
     """The same router, whose scores are P(strong right and weak wrong); ``believed`` (n,): that of its training
-    prompts, as both models' samples let one believe it. The order of prompts stays as it was."""
-    groups = first_rows([one.prompt for one in router.training])
-    curve = fit_curve(router.training_scores, np.asarray(believed, dtype=float), groups)
+    prompts, as both models' samples let one believe it, not a number where they tell nothing. The order of prompts
+    stays as it was."""
+    groups, needs = first_rows([one.prompt for one in router.training]), np.asarray(believed, dtype=float)
+    told = ~np.isnan(needs)
+    curve = fit_curve(router.training_scores[told], needs[told], groups[told])
     unknown = router.unknown
     if unknown and unknown.scores is not None:
         unknown = replace(unknown, scores=curve(unknown.scores))

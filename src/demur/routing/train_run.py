@@ -45,16 +45,19 @@ def train_run(run: Run) -> tuple[dict[str, PromptRouter], PromptRouter]:
     """A router per method, and the one to serve, which of several models decides among all of them."""
     config, served = run.config, run.config.router.served
     preferences, unknown = read_preferences(config.preferences), read_unknown(config.folder / UNKNOWN_FILE)
+    reasons = untold_reasons(run, preferences)
     fitted = train_routers(
         *(preferences, run.encoder, _methods_of(run), run.mapping),
-        record=_router_record(run, preferences, unknown),
+        record=_router_record(run, preferences, unknown, reasons),
         unknown=unknown,
         on_unknown=config.router.unknown,
         progress=run.progress,
     )
     needs = believed_needs(run, [row.prompt for row in preferences])
     routers = fitted
-    if needs is not None:
+    told = [not why for why in reasons] or [True] * len(preferences)
+    if needs is not None and any(told):
+        needs = np.where(told, needs, np.nan)
         routers = {name: with_probabilities(router, needs) for name, router in fitted.items()}
     serving = add_tiers(run, preferences, fitted[served]) if config.between else routers[served]
     lengths = answer_lengths(run)
@@ -74,10 +77,11 @@ def _methods_of(run: Run) -> dict[str, Any]:
     return {name: run.own.methods.get(name, method_of(name, run.config.router)) for name in run.config.router.methods}
 
 
-def _router_record(run: Run, preferences: Sequence[Preference], unknown: Sequence[UnknownPrompt]) -> dict[str, Any]:
-    """What a router keeps of the run that it was trained in."""
+def _router_record(
+    run: Run, preferences: Sequence[Preference], unknown: Sequence[UnknownPrompt], reasons: Sequence[str]
+) -> dict[str, Any]:
+    """What a router keeps of the run that it was trained in; ``reasons``: `untold_reasons`."""
     record = record_of(run, preferences) | {"serving_cost": serving_costs(run)}
-    reasons = untold_reasons(run, preferences)
     told = {"told": told_by(preferences, unknown, reasons), "unlike": run.config.router.unlike}
     kinds = kinds_of_run(run, preferences, unknown, reasons)
     return record | told | (kinds.as_record() if kinds else {}) | _cut_record(run)
