@@ -79,7 +79,7 @@ def decided_lines(record: LedgerRecord, router: str, ledger: str) -> Iterator[st
     training prompts are most like it, as its page says it."""
     from demur.gateway.operator import decision_page as page
 
-    explained = _explained(record, router)
+    explained = _explanation_of(record, router)
     yield f"{record.role}: {record.model or 'no model'}"
     reasons: list[Fact] = [("" if at else "why", line) for at, line in enumerate(page.why(record, explained))]
     gate, cost = page.gate_sentence(record, explained), page.money_sentence(record)
@@ -93,13 +93,13 @@ def decided_lines(record: LedgerRecord, router: str, ledger: str) -> Iterator[st
 def decided_as_dict(record: LedgerRecord, router: str) -> dict[str, Any]:
     """The same as JSON has it: the record, its times among it, and the training prompts that are most like it; null
     where they cannot be named."""
-    explained = _explained(record, router)
+    explained = _explanation_of(record, router)
     made = explained.decision if explained else None
     near = {"neighbours": made and made.neighbours, "unknown_neighbour": made and made.unknown_neighbour}
     return {**asdict(record), **near}
 
 
-def _explained(record: LedgerRecord, router: str) -> Explanation | None:
+def _explanation_of(record: LedgerRecord, router: str) -> Explanation | None:
     from demur.gate.router import Router
     from demur.gateway.operator.decision_page import explain_record
 
