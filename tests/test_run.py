@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 
 import demur
+from demur.config import LabelConfig, RouterConfig, RunConfig
 from demur.errors import EndpointError, InputError
 from demur.evaluation.report.headline import training_headline
 from demur.gate.router import Router
@@ -30,11 +31,14 @@ from demur.meaning import meanings as kept
 from demur.meaning.clusters import meaning_clusters
 from demur.meaning.meanings import Meanings
 from demur.models.encoders.encoder import LetterEncoder
+from demur.models.local import parse_model
+from demur.pipeline import run_config
 from demur.prompts import absolute_prompts, load_prompts
-from demur.records import Entailment, FloatArray, Sample
+from demur.records import Entailment, FloatArray, Sample, SamplingSettings
 from demur.routing import prompt_router, restoring
 from demur.runs import run as opened
 from demur.runs.lineage import outdated_stages
+from demur.runs.lock import work_on
 from demur.runs.steps import next_command
 from demur.store import Store
 from demur.store.sqlite import SqliteDatabase
@@ -362,6 +366,26 @@ def test_labels_and_routers_of_files_that_were_changed_by_hand_are_not_out_of_da
 
 HOLD = "import sys; from pathlib import Path; from demur.runs.lock import lock_run\n"
 HOLD += "with lock_run(Path(sys.argv[1]), 'sample'): print('held', flush=True); sys.stdin.read()"
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_the_command_that_is_at_work_is_the_one_that_was_given(tmp_path: Path, pair: Pair, whole: bool) -> None:
+    """`demur run` was called `demur sample`."""
+    prompts, run = write_questions(tmp_path / "p.jsonl", gold=False), str(tmp_path / "run")
+    seen = set[str]()
+
+    def look(stage: str, done: int, total: int) -> None:
+        seen.add(work_on(Path(run)).split(" (")[0])
+
+    if whole:
+        weak, strong = map(parse_model, (pair.names["weak"], pair.names["strong"]))
+        sampling, label = SamplingSettings(n=2), LabelConfig(entailment="exact")
+        router = RouterConfig(methods=("logistic",), serve="logistic", gate="off")
+        config = RunConfig(str(prompts), weak, strong, run=run, sampling=sampling, label=label, router=router)
+        run_config(config, progress=look)
+    else:
+        demur.sample(prompts, **pair.names, run=run, n=2, progress=look)
+    assert seen - {""} == {"`demur run`" if whole else "`demur sample`"}
 
 
 def test_one_command_at_a_time_works_on_a_run(tmp_path: Path, pair: Pair) -> None:

@@ -97,7 +97,7 @@ def run_config(
     before = threshold_there(config, again=again)
     with workers_at(ray) as workers, open_run(config, progress=progress, workers=workers) as run:
         check_sets(run)  # before anything is paid for
-        sample_stage(run, announce)  # ask both models n times per prompt; keep every answer
+        sample_stage(run, announce, "run")  # ask both models n times per prompt; keep every answer
         labels = label_stage(run)  # meanings -> entropy -> preferences; or another source of labels
         router = train_stage(run)  # fit every router on the train prompts
         config.save()  # only now: a run that failed must leave the record of what is there
@@ -116,10 +116,10 @@ def run_config(
     return Outcome(config.run, spend, labels, calibration, by_gold, verdict, in_line, graded, kept, sets)
 
 
-def sample_stage(run: Run, announce: Announce | None) -> PairSpend:
+def sample_stage(run: Run, announce: Announce | None, command: str = "sample") -> PairSpend:
     """Both models' samples of every prompt, from the store or by asking; returns what they cost in all."""
     check_training(run.prompts, run.config.test_share)
-    announce = begin_sampling(run, announce)
+    announce = begin_sampling(run, announce, command=command)
     run.samples = sample_run(run, settle_of(run), announce)
     keep_made(run.config.folder, "samples", run.samples_hash)
     return spend_of(run.config, run.pair, run.prompts, run.samples, run.store)

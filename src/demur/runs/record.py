@@ -120,14 +120,17 @@ def _with_prices(model: ModelConfig, given: ModelConfig, before: ModelConfig) ->
     return replace(model, **{name: getattr(priced, name) for name in PRICES})
 
 
-def begin_sampling(run: Run, announce: Announce | None, *, ask: bool = True) -> Announce | None:
+def begin_sampling(
+    run: Run, announce: Announce | None, *, ask: bool = True, command: str = "sample"
+) -> Announce | None:
     """Lock a run, ask for a few longer answers first where that is why it is begun again, and write its record: before
     anything else is paid for, so that a sampling that is interrupted can be labelled. Returns whom the estimate is yet
     to be announced to.
 
-    ``ask``: requests are made now. Raises EndpointError where no longer answers are to be had.
+    ``ask``: requests are made now; ``command``: that samples, as the lock names it. Raises EndpointError where no
+    longer answers are to be had.
     """
-    run.lock("sample")
+    run.lock(command)
     trial = longer_trial(run) if ask else None
     if trial:
         if announce:
