@@ -144,7 +144,7 @@ async def test_a_decision_is_explained_with_prompts_like_it_where_the_ledger_has
     assert f"In full, the score is {float(score):.6f}, at or above the threshold of 0.500000." in shown
     assert shown.count("cosine") == shown.count("showed: ") == 3
     assert "zzz zzz?" in shown  # the training prompt nearest to it
-    assert "It was not asked." in shown
+    assert "There is none: " in shown
     assert "always strong" in shown
 
 
@@ -472,7 +472,8 @@ async def test_explain_takes_the_id_of_an_answer_for_the_decision_that_the_ledge
     said = CliRunner().invoke(app, ["explain", name, "--router", router])
     assert said.exit_code == 0, said.output
     assert said.output.startswith("strong: large\n")
-    for words in (headers["x-demur-reason"], "It was not asked.", str(tmp_path / "ledger.sqlite")):
+    gate = "There is none: " if recorded else "It was not asked."  # the record alone does not know why
+    for words in (headers["x-demur-reason"], gate, str(tmp_path / "ledger.sqlite")):
         assert words in said.output
     assert ("strong share" in said.output) is recorded  # at which another model would answer, by the prompt
     shown = json.loads(CliRunner().invoke(app, ["explain", name, "--router", router, "--json"]).stdout)
