@@ -82,7 +82,8 @@ async def test_the_page_shows_what_happens(tmp_path: Path, scheme: str) -> None:
         await page.mouse.move(box["x"] + 5, box["y"] + 20)
         await page.mouse.down()
         await page.mouse.move(box["x"] + box["width"] - 1, box["y"] + 20)
-        assert ", 0.0 %" in await page.inner_text("#whatif")  # the line was dragged to the right end
+        shown = await page.inner_text("#whatif")  # the line was dragged to the right end
+        assert ", 1.7 % of the 60 requests" in shown  # but for one, which the weak model failed
         await page.mouse.up()
         await page.locator("#threshold").evaluate("e => { e.value = 0.5; e.dispatchEvent(new Event('input')) }")
         await asyncio.sleep(0.1)
@@ -133,6 +134,20 @@ async def test_the_page_waits_for_its_figures_and_says_where_there_are_none(tmp_
         assert await page.inner_text("#curve_words") == (
             "2 routers were learned, 1 promoted. The newest, from 108 prompts, is believed to give 4.2 right answers "
             "more per 100 prompts than choosing at random (95 % interval 1.3 to 7.1)."
+        )
+        # Four of ten stay strong, for $0.40; of the others three go by their score to either model, which would cost
+        # $0.001 each at the weak one.
+        await page.evaluate(
+            """() => { Object.assign(stats, { routed: 10, strong_share: 0.7, unknown: 3, priced: true,
+              settled: { requests: 4, strong: 4, usd: 0.4 }, scores: [[0.2, 3, 3, 0.003, 0.3], [0.7, 3, 0, 0, 0.3]] });
+              const slider = $("threshold"); [slider.min, slider.max, slider.value] = [0, 1, 0.9];
+              touched = true; draw() }"""
+        )
+        assert await page.inner_text("#whatif") == (
+            "At 0.900, 40.0 % of the 10 requests that this service has routed in the last hour would have gone to the "
+            "strong model, for about $0.406. In fact the strong model answered 70.0 % of them. Whatever the threshold, "
+            "4 keep their model: 3 unknown prompts, which go by the setting `unknown`; 1 by a threshold of the "
+            "client's own, a conversation, a failure, or what a model or a budget cannot do."
         )
         assert await page.evaluate(INKED, "#curve_chart canvas") > 40  # the promoted one
         await browser.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from demur.gateway.ledger.record import DECIDED, LedgerRecord
 from demur.gateway.operator.last_hour import BYTES, Hour, dashboard_figures
 from demur.gateway.workers.shared_state import SharedBuckets, map_file
 from gateways import RECORD
@@ -28,8 +30,37 @@ def test_shares_and_money_are_those_of_the_requests() -> None:
     assert found["unknown"] == 1
     assert (found["usd"], found["usd_strong"]) == (10.0, 16.0)
     assert (found["errors"], found["fallbacks"]) == (0.25, 0.25)
-    assert found["scores"] == [[0.2, 1, 1, 1.0, 4.0], [0.7, 2, 0, 0.0, 8.0]]
+    assert found["scores"] == [[0.2, 1, 1, 1.0, 4.0], [0.7, 1, 0, 0.0, 4.0]]
+    assert found["settled"] == {"requests": 1, "strong": 1, "usd": 4.0}  # the unknown one
     assert found["priced"]
+
+
+@pytest.mark.parametrize(
+    ("settled", "strong"),
+    [
+        (replace(PLAIN, score=0.2, role="strong", stage="unknown"), 1),
+        (replace(PLAIN, score=0.2, role="strong", reason="score .2 < threshold .5; the conversation stays"), 1),
+        (replace(PLAIN, score=0.2, role="strong", reason="score .2 < threshold .5; the weak answer is of no use"), 1),
+        (replace(PLAIN, score=0.7, role="weak", outcome="fallback"), 0),  # the strong model is down
+        (replace(PLAIN, score=0.7, role="weak", threshold=math.inf), 0),  # a spent budget
+        (replace(PLAIN, score=0.7, role="strong", reason="score .7 >= threshold .5 (as asked)"), 1),
+        (replace(PLAIN, score=0.7, role="", status=502), 0),
+    ],
+)
+def test_what_no_threshold_moves_keeps_its_model_and_its_cost(settled: LedgerRecord, strong: int) -> None:
+    hour = Hour()
+    for one in (settled, replace(PLAIN, score=0.2, role="weak"), replace(PLAIN, score=0.7, role="strong", usd=4.0)):
+        hour.add(one)
+    found = dashboard_figures(hour.total())
+    assert found["settled"] == {"requests": 1, "strong": strong, "usd": 1.0}
+    assert [row[:2] for row in found["scores"]] == [[0.2, 1], [0.7, 1]]
+
+
+def test_a_decision_alone_is_no_request_that_a_threshold_moves() -> None:
+    hour = Hour()
+    hour.add(replace(PLAIN, role=DECIDED, outcome=DECIDED))
+    found = dashboard_figures(hour.total())
+    assert (found["routed"], found["scores"], found["settled"]["requests"]) == (0, [], 0)
 
 
 def test_a_request_without_a_price_makes_the_cost_unknown() -> None:

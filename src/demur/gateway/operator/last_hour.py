@@ -6,6 +6,7 @@ Minutes are monotonic: a clock that is set does not touch them.
 
 from __future__ import annotations
 
+import math
 import mmap
 import time
 from collections.abc import Callable
@@ -14,16 +15,17 @@ from typing import Any
 import numpy as np
 
 from demur.gateway.latencies import BINS, latency_bin, percentiles
-from demur.gateway.ledger.record import LedgerRecord
+from demur.gateway.ledger.record import DECIDED, LedgerRecord
 from demur.gateway.ledger.totals.bills import SUMS, bill_of_sums, sums_of
 from demur.records import FloatArray
+from demur.routing.decision import AS_ASKED
 
 MINUTES = 60
 STAGES = ("queue", "embed", "score", "gate", "first_byte", "total")
 SCORES = 1000  # bins of scores; the last holds 1 too
 
 # Columns of a minute: its number, sums, then bins.
-MINUTE, ERRORS, FALLBACKS, UNPRICED, UNKNOWN, FIRST_SUM = range(6)
+MINUTE, ERRORS, FALLBACKS, UNPRICED, UNKNOWN, SETTLED, SETTLED_STRONG, SETTLED_USD, FIRST_SUM = range(9)
 FIRST_STAGE = FIRST_SUM + SUMS  # the sums are those of a `Bill`
 START_OF = {stage: FIRST_STAGE + i * BINS for i, stage in enumerate(STAGES)}
 FIRST_SCORE = FIRST_STAGE + len(STAGES) * BINS
@@ -58,7 +60,7 @@ class Hour:
         cells[row + FALLBACKS] += record.outcome == "fallback"
         for stage, seconds in stages_of(record):
             cells[row + START_OF[stage] + latency_bin(seconds)] += 1
-        if record.score is not None:
+        if record.score is not None and record.role != DECIDED:
             self._add_score(row, record, record.score)
 
     def _add_score(self, row: int, record: LedgerRecord, score: float) -> None:
@@ -66,6 +68,11 @@ class Hour:
         cells[row + UNKNOWN] += record.stage == "unknown"
         if record.usd is None or record.usd_strong is None:
             cells[row + UNPRICED] += 1
+        if not goes_by_score(record):
+            cells[row + SETTLED] += 1
+            cells[row + SETTLED_STRONG] += record.role not in ("", "weak")
+            cells[row + SETTLED_USD] += record.usd or 0.0
+            return
         at = row + FIRST_SCORE + PER_SCORE * min(SCORES - 1, max(0, int(score * SCORES)))
         cells[at + COUNT] += 1
         cells[at + ALWAYS_STRONG_USD] += record.usd_strong or 0.0
@@ -86,6 +93,20 @@ class Hour:
         """The sum of the last hour's minutes, (WIDTH,)."""
         alive = self._rows[:, MINUTE] > self._minute() - MINUTES
         return np.asarray(self._rows[alive & (self._rows[:, MINUTE] > 0)].sum(axis=0))
+
+
+def goes_by_score(record: LedgerRecord) -> bool:
+    """Whether another threshold could have sent a scored request to the other model.
+
+    It could not where the setting `unknown` or the client's own threshold decided, and is taken not to where another
+    model answered than the score asked for: because of a conversation, a model that was down or of no use, a limit, or
+    a spent budget.
+    """
+    if record.score is None or record.threshold is None or record.stage == "unknown" or not record.role:
+        return False
+    if math.isinf(record.threshold) or f"({AS_ASKED})" in record.reason:
+        return False
+    return (record.role != "weak") == (record.score >= record.threshold)
 
 
 def stages_of(record: LedgerRecord) -> list[tuple[str, float]]:
@@ -114,7 +135,13 @@ def dashboard_figures(total: FloatArray) -> dict[str, Any]:
         "latency_ms": {stage: percentiles(_stage(total, stage)) for stage in STAGES},
         "measured": {stage: int(_stage(total, stage).sum()) for stage in STAGES},  # requests that met a stage
         "priced": bool(total[UNPRICED] == 0),
-        # [score, requests, of them answered weak, their USD, USD of always-strong]
+        # Routed ones that another threshold would not have moved: how many, of them not answered weak, and their USD.
+        "settled": {
+            "requests": int(total[SETTLED]),
+            "strong": int(total[SETTLED_STRONG]),
+            "usd": float(total[SETTLED_USD]),
+        },
+        # Of the others: [score, requests, of them answered weak, their USD, USD of always-strong]
         "scores": [[i / SCORES, *map(float, bins[i])] for i in np.flatnonzero(bins[:, COUNT]).tolist()],
     }
 

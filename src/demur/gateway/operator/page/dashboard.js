@@ -153,7 +153,7 @@ function range() {
   const margin = 0.05 * (high - low) || 0.05;
   return [Math.min(low, Math.max(0, low - margin)), Math.max(high, Math.min(1, high + margin))];
 }
-// Each bin: [score, requests, of them answered by the weak model, their USD, USD of always-strong].
+// Each bin, of the requests that a threshold moves: [score, requests, of them answered by the weak model, their USD, USD of always-strong].
 function sum(bins, column) { return bins.reduce((total, bin) => total + bin[column], 0); }
 function draw() {
   if (!stats) return;
@@ -170,11 +170,18 @@ function draw() {
   $("threshold_value").textContent = at.toFixed(3) + (touched ? " (in force: " + stats.threshold.toFixed(3) + ")" : " (in force)");
   if (!stats.routed) { $("whatif").textContent = "No request was routed in the last hour."; return; }
   const strong = stats.scores.filter(bin => bin[0] >= at - 1e-9), weak = stats.scores.filter(bin => bin[0] < at - 1e-9);
-  const mean = sum(stats.scores, 3) / (sum(stats.scores, 2) || 1);
-  const cost = sum(strong, 4) + sum(weak, 3) + (sum(weak, 1) - sum(weak, 2)) * mean;
-  $("whatif").textContent = "By their scores alone, " + percent(sum(strong, 1) / stats.routed) + " of the " + count(stats.routed) +
-    " requests that this service has routed in the last hour would have gone to the strong model at " + at.toFixed(3) + (stats.priced ? ", for about " + money(cost) : "; a price is unknown") + ". In fact the strong model answered " + percent(stats.strong_share) +
-    " of these requests: " + (stats.unknown ? count(stats.unknown) + (stats.unknown === 1 ? " unknown prompt, which goes" : " unknown prompts, which go") + " by the setting `unknown`, " : "") + "conversations that stay with their model, failures and what a model cannot do count as well.";
+  const mean = sum(stats.scores, 3) / (sum(stats.scores, 2) || 1), settled = stats.settled;
+  const cost = settled.usd + sum(strong, 4) + sum(weak, 3) + (sum(weak, 1) - sum(weak, 2)) * mean;
+  $("whatif").textContent = "At " + at.toFixed(3) + ", " + percent((settled.strong + sum(strong, 1)) / stats.routed) + " of the " + count(stats.routed) +
+    " requests that this service has routed in the last hour would have gone to the strong model" + (stats.priced ? ", for about " + money(cost) : "; a price is unknown") + ". In fact the strong model answered " + percent(stats.strong_share) + " of them." + unmoved(settled.requests, stats.unknown);
+}
+// The requests that no threshold moves, and why.
+function unmoved(all, unknown) {
+  if (!all) return "";
+  const others = all - unknown, why = [];
+  if (unknown) why.push(count(unknown) + (unknown === 1 ? " unknown prompt, which goes" : " unknown prompts, which go") + " by the setting `unknown`");
+  if (others) why.push(count(others) + " by a threshold of the client's own, a conversation, a failure, or what a model or a budget cannot do");
+  return " Whatever the threshold, " + count(all) + (all === 1 ? " keeps its model: " : " keep their model: ") + why.join("; ") + ".";
 }
 
 // -- what is asked of the gateway --------------------------------------------------------------------------------
