@@ -101,7 +101,7 @@ def test_the_kinds_of_prompts_are_counted_by_the_samples_whoever_labels_them(tmp
         "All have a label by the judge wise; the counts are by the samples alone. Shown:"
     )
     caution = next(one for one in cautions_of(router) if "Samples rarely show" in one)
-    assert re.match(r"Trust it on .* \(\d+% of the prompts\).* no further than the judge wise\. ", caution)
+    assert re.match(r"Trust it on .* \(\d+% of the training prompts\).* no further than the judge wise\. ", caution)
 
 
 def test_a_score_is_a_chance_by_those_prompts_alone(tmp_path: Path) -> None:

@@ -279,6 +279,26 @@ def test_the_nearest_prompts_are_several_labelled_or_not_and_their_lengths_are_a
     assert cost.answer_length("new", ("not sampled", TEXTS[0])) == pytest.approx(90)
 
 
+def test_replay_by_another_threshold_says_what_stays_local_at_that_one(tmp_path: Path) -> None:
+    routed("score").prompt_router.save(tmp_path / "router")
+    asked = tmp_path / "new.jsonl"
+    asked.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in NEW_TEXTS))
+    for threshold, local in ((-1.0, "0%"), (2.0, "100%")):
+        found = replay(asked, router=str(tmp_path / "router"), encoder=LetterEncoder(), threshold=threshold)
+        (note,) = [one for one in found.block.cautions if "Samples rarely show" in one]
+        assert f"and {local} of them stay local" in note and "of the training prompts" in note
+
+
+def test_without_a_quality_new_prompts_are_forecast_for_and_nothing_is_measured(tmp_path: Path) -> None:
+    """All are unknown, so that no quality is told; what they cost is expected by other prompts' answers."""
+    routed().prompt_router.save(tmp_path / "router")
+    asked = tmp_path / "new.jsonl"
+    asked.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in NEW_TEXTS))
+    found = replay(asked, router=str(tmp_path / "router"), encoder=LetterEncoder())
+    assert found.headline.quality is None
+    assert "forecast for" in dict(found.block.notes) and "measured on" not in dict(found.block.notes)
+
+
 def test_a_prompt_that_repeats_is_one_of_the_nearest_labelled_or_not() -> None:
     """Three copies of the nearest one would bring back its answers alone."""
     router = routed().prompt_router
@@ -342,11 +362,14 @@ def test_a_kind_that_is_graded_often_enough_has_a_measured_quality() -> None:
 
 def test_kinds_that_are_mostly_unknown_are_named_after_training() -> None:
     said = kinds_note(routed())
-    assert "sentences and texts (50% of the prompts)" in said
+    assert "sentences and texts (50% of the training prompts)" in said
     assert "0% of them stay local" in said
     assert "short answers" not in said
     assert said.endswith("`demur report`")
     assert "100% of them stay local" in kinds_note(routed("weak"))
+    by_score = routed("score")  # unknown ones, too: which of them stay local is a matter of the threshold
+    assert "0% of them stay local" in kinds_note(by_score, -1.0)
+    assert "100% of them stay local" in kinds_note(by_score, 2.0)
     router = routed()
     before = replace(router, prompt_router=replace(router.prompt_router, calibration=None))
     assert "stay local" not in kinds_note(before)
@@ -354,7 +377,7 @@ def test_kinds_that_are_mostly_unknown_are_named_after_training() -> None:
     three = PromptKinds((PromptKind(SHORT, 299, 0, 0), PromptKind(LONG, 100, 0, 0), PromptKind(CODE, 50, 0, 0), rare))
     said = kinds_note(replace(before, prompt_router=replace(before.prompt_router, record=three.as_record())))
     assert said.startswith(
-        "Do not trust it on short answers (66% of the prompts), sentences and texts (22%) and code (11%)."
+        "Do not trust it on short answers (66% of the training prompts), sentences and texts (22%) and code (11%)."
     )
     few = PromptKinds((PromptKind(SHORT, 19, 19, 0), PromptKind(LONG, 1, 0, 0)))
     assert kinds_note(replace(router, prompt_router=replace(router.prompt_router, record=few.as_record()))) == ""
@@ -382,7 +405,8 @@ def test_of_new_prompts_it_is_said_what_they_alone_show() -> None:
         "answers are short or texts is guessed by the nearest training prompt"
     )
     assert (
-        "as long as those to the nearest training prompt (the strong model's, means by kind: 10 to 90 tokens)" in cost
+        "as long as those to the three nearest training prompts (the strong model's, means by kind: 10 to 90 tokens)"
+        in cost
     )
     same = new_kinds_notes(routed(), new[:3], priced=False)
     assert len(same) == 1

@@ -235,7 +235,7 @@ def replay_with(
         quality=_mean_quality(line, graded) if graded and not several else None,
         headline=line,
         unlike=unlike_setting_note(prompt_router, looked),
-        cautions=cautions_of(loaded, looked, folder=run_folder_of(router), priced=priced),
+        cautions=cautions_of(loaded, looked, threshold=threshold, folder=run_folder_of(router), priced=priced),
         kinds=new_kinds_notes(loaded, asked.prompts, priced=priced),
         gold_unused="" if graded or _are_of_run(asked.file, router) else _gold_unused(asked),
     )

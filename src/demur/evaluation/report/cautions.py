@@ -62,21 +62,23 @@ def cautions_of(
     router: Router,
     looked: Looked | None = None,
     *,
+    threshold: float | None = None,
     folder: Path | None = None,
     priced: bool = True,
     graded: bool = False,
 ) -> tuple[str, ...]:
     """What holds of a router whatever it is asked, and of new prompts, ``looked`` at, that many are unlike all.
 
-    ``folder``: of the run that it is of; ``priced``: their cost is expected by the samples, not measured; ``graded``:
-    by grades it is told whether the router beats random, which is then the verdict.
+    ``threshold``: another one than the router's; ``folder``: of the run that it is of; ``priced``: their cost is
+    expected by the samples, not measured; ``graded``: by grades it is told whether the router beats random, which is
+    then the verdict.
     """
     first = router.prompt_router
     verdict = None if graded else recorded_verdict(first.record)
     found = [verdict.sentence] if verdict and not verdict.learned else []
     unlike = unlike_setting_note(first, looked) if looked else ""
     cut = cut_notes(first.record, {"weak": first.weak, "strong": first.strong}, folder) if priced else ()
-    return tuple(filter(None, [*found, kinds_note(router), unlike, *cut]))
+    return tuple(filter(None, [*found, kinds_note(router, threshold), unlike, *cut]))
 
 
 def unlike_setting_note(router: PromptRouter, looked: Looked) -> str:

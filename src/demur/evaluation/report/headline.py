@@ -69,8 +69,9 @@ def headline(
 
 
 def _is_forecast(router: PromptRouter, texts: Sequence[str], judged: BoolArray) -> bool:
-    """Whether most of the prompts that quality is of have no samples, as training prompts have."""
-    own = set(training_texts(router))
+    """Whether most of the prompts that quality is of have no samples, as training prompts have; of all where it is of
+    none."""
+    own, judged = set(training_texts(router)), judged if judged.any() else np.ones(len(texts), dtype=bool)
     asked = sum(text in own for text, one in zip(texts, judged, strict=True) if one)
     return 2 * asked < int(judged.sum())
 

@@ -164,7 +164,7 @@ class Headline:
         kind = SIZES[self.setting]
         unknown = f"{self.by_setting:.0%} of the prompts go to the {kind} model whatever the threshold"
         return (
-            (FORECAST if self.forecast and self.quality else MEASURED, f"{self.prompts:,} {on}"),
+            (FORECAST if self.forecast else MEASURED, f"{self.prompts:,} {on}"),
             *((QUALITY, one) for one in self._quality_rests_on),
             *self._kept_notes,
             *([("labels", f"by {self.labels}")] if self.labels else []),

@@ -108,10 +108,14 @@ class _Served:
 
 
 def _serving_of(
-    router: Router, kinds: PromptKinds, texts: list[str], grades: Mapping[str, tuple[float, float]]
+    router: Router,
+    kinds: PromptKinds,
+    texts: list[str],
+    grades: Mapping[str, tuple[float, float]],
+    threshold: float | None = None,
 ) -> _Served:
     looked = learned_prompts(router.prompt_router)[1]
-    use = expected_use(router, looked)
+    use = expected_use(router, looked, threshold)
     strong, (weak_usd, strong_usd) = use.strong.mean(axis=1), expected_costs(router, texts)
     usd = None if weak_usd is None or strong_usd is None else use.cost(weak_usd, strong_usd)
     believed = np.full((2, len(texts)), np.nan)
@@ -125,8 +129,9 @@ def _serving_of(
     return _Served(np.array(kinds.of), strong, usd, routed, graded, first_rows(texts))
 
 
-def kinds_note(router: Router) -> str:
-    """Which kinds, of a tenth of the prompts or more, are mostly unknown, and how many stay local; empty without."""
+def kinds_note(router: Router, threshold: float | None = None) -> str:
+    """Which kinds, of a tenth of the training prompts or more, are mostly unknown, and how many of them stay local at
+    the router's threshold or another; empty without."""
     first = router.prompt_router
     kinds = PromptKinds.from_record(first.record)
     if kinds is None:
@@ -134,23 +139,24 @@ def kinds_note(router: Router) -> str:
     lost = [] if labels_from(first.record) == BY_GOLD else [one for one in kinds.common if one.mostly_untold]
     if sum(one.prompts for one in lost) < WORTH_SAYING * kinds.prompts:
         return ""
-    whole = [" of the prompts", *[""] * (len(lost) - 1)]
+    whole = [" of the training prompts", *[""] * (len(lost) - 1)]
     each = [f"{one.shown} ({one.prompts / kinds.prompts:.0%}{of})" for one, of in zip(lost, whole, strict=True)]
     named = " and ".join(filter(None, [", ".join(each[:-1]), each[-1]]))
-    rarely = f"Samples rarely show which model they need{_local_of(router, kinds)}. {SEE_TABLE}"
+    rarely = f"Samples rarely show which model they need{_local_of(router, kinds, threshold)}. {SEE_TABLE}"
     labels = labels_from(first.record)
     if labels:
         return f"Trust it on {named} no further than {labels}. {rarely}"
     return f"Do not trust it on {named}. {rarely}"
 
 
-def _local_of(router: Router, kinds: PromptKinds) -> str:
+def _local_of(router: Router, kinds: PromptKinds, threshold: float | None) -> str:
     """How many of those kinds stay with the small model; empty where there is no threshold yet, or several models."""
     first = router.prompt_router
     texts = training_texts(first)
-    if first.tiers or first.calibration is None or len(kinds.of) != len(texts):
+    if first.tiers or (first.calibration is None and threshold is None) or len(kinds.of) != len(texts):
         return ""
-    served, lost = _serving_of(router, kinds, texts, {}), [i for i, one in enumerate(kinds.kinds) if one.mostly_untold]
+    served = _serving_of(router, kinds, texts, {}, threshold)
+    lost = [i for i, one in enumerate(kinds.kinds) if one.mostly_untold]
     return f", and {1 - served.strong[np.isin(served.of, lost)].mean():.0%} of them stay local"
 
 
@@ -178,9 +184,9 @@ def new_kinds_notes(router: Router, prompts: Sequence[Prompt], *, priced: bool) 
     lengths = [one.tokens[-1] for one in kinds.kinds if one.tokens]
     if priced and lengths and max(lengths) >= MUCH_LONGER * min(lengths):
         notes.append(
-            "the cost expects a new answer to be as long as those to the nearest training prompt (the strong model's, "
-            f"means by kind: {min(lengths):.0f} to {max(lengths):.0f} tokens); where that is of another kind, what is "
-            "saved differs"
+            "the cost expects a new answer to be as long as those to the three nearest training prompts (the strong "
+            f"model's, means by kind: {min(lengths):.0f} to {max(lengths):.0f} tokens); where these are of another "
+            "kind, what is saved differs"
         )
     return tuple(notes)
 
