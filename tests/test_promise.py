@@ -15,6 +15,7 @@ from databases import Postgres
 from demur.cli.main import app
 from demur.cli.promise import promise_of
 from demur.evaluation.report.headline_record import Headline
+from demur.gateway.ledger.export import bill_page
 from demur.gateway.ledger.ledger import open_backend
 from demur.gateway.ledger.record import LedgerRecord
 from demur.gateway.ledger.totals.saved_so_far import saved_so_far
@@ -99,6 +100,42 @@ def test_an_outage_does_not_move_what_a_threshold_saved_so_far(tmp_path: Path, i
     assert after is not None
     assert before.share == after.share == pytest.approx(0.2)
     assert not after.loses
+
+
+@pytest.mark.parametrize("outcome", ["fallback", "ok"])  # an empty answer; one of another form than was asked for
+def test_an_answer_of_no_use_counts_as_what_it_cost(tmp_path: Path, outcome: str) -> None:
+    """The small model was up and was paid: one of five saved nothing and cost half more, two saved a half."""
+    reason = "score 0.2 < threshold 0.5; the weak answer is of no use: it is empty, so the strong model answers"
+    useless = replace(LOCAL, stage="prompt", role="strong", usd=1.5, outcome=outcome, reason=reason)
+    rows = [replace(one, stage="prompt") for one in (*[LARGE] * 2, *[replace(LOCAL, usd=0.5)] * 2)] + [useless]
+    found = saved_so_far(written(tmp_path / "a.sqlite", rows), 0.5)
+    assert found is not None
+    assert found.share == pytest.approx((0.5 + 0.5 - 0.5) / 5)
+    assert found.loses
+    # An outage counts as those did that asked the small model first: 0.5 of $3 saved.
+    down = replace(useless, usd=1.0, outcome="fallback", reason="small: could not be reached")
+    after = saved_so_far(written(tmp_path / "b.sqlite", [*rows, down]), 0.5)
+    assert after is not None
+    assert after.share == pytest.approx((0.5 + 0.5 / 3) / 6)
+
+
+@pytest.mark.parametrize(
+    ("empty", "down", "said"),
+    [
+        (2, 0, "2 of 3 requests were answered by another model than the chosen one, which gave an empty answer"),
+        (0, 1, "1 of 2 requests was answered by another model than the chosen one, which failed"),
+        (
+            *(2, 1),
+            "3 of 4 requests were answered by another model than the chosen one, which failed or gave an empty answer "
+            "(2 of them)",
+        ),
+    ],
+)
+def test_the_ledger_tells_an_empty_answer_from_a_failure(tmp_path: Path, empty: int, down: int, said: str) -> None:
+    instead = replace(LARGE, outcome="fallback", reason="small: could not be reached, so the strong model answers")
+    useless = replace(instead, reason="the weak answer is of no use: it is empty, so the strong model answers")
+    page = bill_page(written(tmp_path / "l.sqlite", [LOCAL, *[useless] * empty, *[instead] * down]), "day")
+    assert page.lines[-1] == said
 
 
 def test_nobody_may_save_more_than_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ from demur.gate.answer import Answered, Ask, asking_the_pair
 from demur.gate.cascade.fit_cascade import read_answers
 from demur.gate.drafts import Drafts, draft_orders, read_drafts
 from demur.gate.explanation import Explanation, scores_are_chances, second_stage
-from demur.gate.form.requested_form import empty_problem, form_problem
+from demur.gate.form.requested_form import OF_NO_USE, empty_problem, form_problem
 from demur.gate.gate import HEAD_TOKENS, Gate, GateStep, read_head, read_signals
 from demur.gate.quality.extra_samples import ExtraSamplesTrial
 from demur.gate.quality.two_stages import Rehearsal, StagedScores, Use, without_gate
@@ -188,7 +188,7 @@ class Router:
 
     def without_use(self, decision: Decision, problem: str) -> Decision:
         """The strong model's answer instead, since the client cannot use the weak model's; the score stays."""
-        reason = f"the weak answer is of no use: {problem}"
+        reason = f"{OF_NO_USE}: {problem}"
         return replace(decision, role="strong", model=self.prompt_router.strong, reason=reason, wants_samples=0)
 
     def check_head(self, decision: Decision, logprobs: Sequence[float]) -> Decision:

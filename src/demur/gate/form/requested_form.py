@@ -16,6 +16,7 @@ from demur.prompts.tool_calls import ToolCall, calls_of
 from demur.records import Sample
 
 EMPTY = "it is empty"
+OF_NO_USE = "the weak answer is of no use"  # what the reason of a decision holds; ledgers are searched for it
 CUT = ("length", "content_filter")  # ends of an answer that another model would meet, too
 
 

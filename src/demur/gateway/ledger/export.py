@@ -166,9 +166,11 @@ class BillPage:
     whole: Bill
     by: str
     recorded: bool = False  # at least one of the ledger's records holds its prompt
-    # By the names of the bills: requests that another model answered than the chosen one, which failed.
+    # By the names of the bills: requests that another model answered than the chosen one, which failed or gave an empty
+    # answer.
     replaced: Mapping[str, int] = field(default_factory=dict)
     replaced_by_weak: int = 0  # of them by the weak model, in place of a dearer one
+    replaced_empty: int = 0  # of them because the chosen one's answer was empty
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -195,7 +197,11 @@ class BillPage:
             return ()
         of = f"{number:,} of {count_of(self.whole.requests, 'request')} {'was' if number == 1 else 'were'}"
         cheaper = f" (by the weak model in place of a dearer one: {self.replaced_by_weak:,})"
-        return (f"{of} answered {INSTEAD}, which failed{cheaper if self.replaced_by_weak else ''}",)
+        failed = "" if self.replaced_empty == number else "failed"
+        nothing = "gave an empty answer" if self.replaced_empty else ""
+        mixed = f" ({self.replaced_empty:,} of them)" if failed and nothing else ""
+        why = " or ".join(filter(None, (failed, nothing))) + mixed
+        return (f"{of} answered {INSTEAD}, which {why}{cheaper if self.replaced_by_weak else ''}",)
 
     @property
     def _unanswered(self) -> str:
@@ -213,8 +219,8 @@ def bill_page(url: str, by: str, *, since: str | None = None) -> BillPage:
     """What a ledger's requests cost and saved, ``since`` a day or a time ago; raises InputError, StoreError."""
     start = 0.0 if since is None else parse_since(since, now=time.time())
     found = tuple(bills(url, by=by, since=start))
-    replaced, by_weak = replaced_counts(url, by=by, since=start)
-    return BillPage(found, bills(url, since=start)[0], by, holds_prompts(url), replaced, by_weak)
+    replaced, by_weak, empty = replaced_counts(url, by=by, since=start)
+    return BillPage(found, bills(url, since=start)[0], by, holds_prompts(url), replaced, by_weak, empty)
 
 
 def holds_prompts(url: str) -> bool:

@@ -15,6 +15,7 @@ from operator import add
 from typing import Any, Literal, get_args
 
 from demur.errors import InputError
+from demur.gate.form.requested_form import OF_NO_USE
 from demur.gateway.decision.conversation_model import HELD_MARKS
 from demur.gateway.ledger.read import query_ledger
 from demur.gateway.ledger.record import DECIDED, LedgerRecord
@@ -182,6 +183,7 @@ def bill_of_sums(sums: Iterable[float], name: str = "") -> Bill:
 
 
 _COMPARED = "case when usd is not null and usd_strong is not null then {} else 0 end"
+IS_OF_NO_USE = f"replace(reason, '{OF_NO_USE}', '') <> reason"
 _HELD = " or ".join(f"replace(reason, '{mark}', '') <> reason" for mark in HELD_MARKS)
 _SUMS = (  # in the order of the fields of `Bill`
     f"sum(case when {IS_TEST} then 0 else 1 end)",
@@ -224,17 +226,19 @@ def bills(url: str, *, by: str | None = None, since: float = 0.0) -> list[Bill]:
     return sorted(found, key=lambda one: _place(one, by))
 
 
-def replaced_counts(url: str, *, by: str, since: float = 0.0) -> tuple[dict[str, int], int]:
-    """How many requests another model answered than the chosen one, which failed: by the names of the bills, and in all
-    by the weak model. Raises StoreError."""
+def replaced_counts(url: str, *, by: str, since: float = 0.0) -> tuple[dict[str, int], int, int]:
+    """How many requests another model answered than the chosen one, which failed or gave an empty answer: by the names
+    of the bills; in all by the weak model; and in all because of an empty answer. Raises StoreError."""
     which = f"at >= {float(since)!r} and outcome = 'fallback'"
-    query = f"select {_GROUP[by]}, role, count(*) from decisions where {which} group by 1, 2"
+    empties = f"sum(case when {IS_OF_NO_USE} then 1 else 0 end)"
+    query = f"select {_GROUP[by]}, role, count(*), {empties} from decisions where {which} group by 1, 2"
     found: Counter[str] = Counter()
-    weak = 0
-    for name, role, count in query_ledger(url, query):
+    weak = empty = 0
+    for name, role, count, of_no_use in query_ledger(url, query):
         found[_name(name, by)] += int(count)
         weak += int(count) if role == "weak" else 0
-    return dict(found), weak
+        empty += int(of_no_use)
+    return dict(found), weak, empty
 
 
 def _name(group: Any, by: str | None) -> str:

@@ -5,7 +5,8 @@ it also holds that other requests might have come: the residuals of a ratio esti
 section 6.4).
 
 An outage says nothing of a threshold. What was to go to the large model and could not counts as if it had, and saved
-nothing; what was to go to the small model counts as if it had saved what the others of its kind did.
+nothing; what was to go to the small model counts as if it had saved what the others of its kind did. A small model
+whose answer is of no use (empty, say) is up: that recurs, and counts with what it cost.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ from dataclasses import dataclass
 
 from demur.gateway.ledger.read import query_ledger
 from demur.gateway.ledger.record import DECIDED
-from demur.gateway.ledger.totals.bills import INTERVAL
+from demur.gateway.ledger.totals.bills import INTERVAL, IS_OF_NO_USE
 
 _WHICH = (
     f"threshold = ? and score is not null and role <> '{DECIDED}' and usd is not null and usd_strong is not null "
     "and at >= ?"
 )
-_WEAK_FIRST = "outcome <> 'fallback' and (role = 'weak' or stage = 'gate')"  # asked, and the weak model was up
-_WEAK_DOWN = "outcome = 'fallback' and role <> 'weak' and usd_spared = 0"
+# Asked, and the weak model was up.
+_WEAK_FIRST = f"(outcome <> 'fallback' and (role = 'weak' or stage = 'gate') or {IS_OF_NO_USE})"
+_WEAK_DOWN = f"outcome = 'fallback' and role <> 'weak' and usd_spared = 0 and not ({IS_OF_NO_USE})"
 _SAVED = f"case when {_WEAK_DOWN} then {{}} * usd_strong when usd_spared <> 0 then 0 else usd_strong - usd end"
 _SUMS = (  # of rows whose `saved` is given
     "count(*)",

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from demur.gate.form.requested_form import EMPTY
+from demur.gate.form.requested_form import EMPTY, OF_NO_USE
 from demur.gateway.decision.choose_model import Choice
 from demur.gateway.decision.draft.check_draft import Outgoing
 from demur.gateway.decision.draft.check_form import check_form, requested_form
@@ -47,7 +47,7 @@ async def usable_answer(upstreams: Mapping[Role, Upstream], found: Sent, sent: O
     found = replace(found, answer=formed.answer)
     if not formed.problem:
         return found
-    reason = f"{found.reason}; the weak answer is of no use: {formed.problem}"
+    reason = f"{found.reason}; {OF_NO_USE}: {formed.problem}"
     try:
         strong = await _strong(upstreams, f"{reason}, so the strong model answers", sent, calls)
     except ApiError as error:
