@@ -76,14 +76,14 @@ async def behind(recipe: str, folder: Path, found: Running) -> AsyncIterator[str
     home = {"HOME": str(folder), "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"}
     child = await asyncio.create_subprocess_exec(*command, env=home, stdout=-1, stderr=asyncio.subprocess.STDOUT)
     try:
-        for _ in range(200):
+        for _ in range(500):  # until it has found the gateway well, too: before, it answers for itself
             try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-                writer.close()
-                break
+                async with found.session.get(f"http://127.0.0.1:{port}/health") as health:
+                    if health.status == 200:
+                        break
             except OSError:
                 assert child.returncode is None, (await child.communicate())[0].decode()
-                await asyncio.sleep(0.02)
+            await asyncio.sleep(0.02)
         yield f"http://127.0.0.1:{port}"
     finally:
         if child.returncode is None:

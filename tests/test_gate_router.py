@@ -293,9 +293,12 @@ def test_an_explanation_has_the_shares_at_which_it_turns_and_what_the_gate_would
     found = router.explain("0.5")
     assert found.decision.wants_samples == 1
     assert found.flips == (4 / 10, 7 / 10)
+    looked = "the weak model's answer and at most 2 extra samples are looked at; it "
     assert found.second_stage == (
-        "the weak model's answer and at most 2 extra samples are looked at; it goes on to the strong model where they "
-        "lift the score, by at most 0.150, over the threshold"
+        f"{looked}stays with the weak model only where they lower the score, by at most 0.150, below the threshold"
+    )
+    assert router.explain("0.4").second_stage == (
+        f"{looked}goes on to the strong model where they lift the score, by at most 0.150, over the threshold"
     )
     assert (found.usd, found.usd_other, found.usd_checked) == (None, None, None)
     far = router.explain("0.9")

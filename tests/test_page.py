@@ -302,6 +302,7 @@ def test_a_score_just_below_the_threshold_is_told_from_it() -> None:
 
 def test_a_believed_quality_is_not_taken_for_that_of_the_answer_beside_it() -> None:
     assert "small said (agreement with the strong samples)" in page(believed([0.4, 0.6]))
+    assert "by a fit that had not seen the prompt" in page(believed([0.4, 0.6]))  # explain scores it as served
     assert "small said (quality)" in page(evaluation())
 
 

@@ -56,10 +56,16 @@ class Explanation:
         near = [line for one in made.neighbours for line in _neighbour(one.similarity, one.training)]
         if made.unknown_neighbour:
             near = [*_unknown_lines(made.unknown_neighbour), *near]
+        own = " (it is one: `demur report` may score it otherwise)" if self._is_learned else ""
         return (
-            *(["", "the most similar training prompts, each after its cosine:", *near] if near else []),
+            *(["", f"the most similar training prompts, each after its cosine{own}:", *near] if near else []),
             *(["", *self.glossary] if made.neighbours else []),
         )
+
+    @property
+    def _is_learned(self) -> bool:
+        """Whether the prompt is itself a training prompt, which the report scores by a fit without it."""
+        return any(one.prompt == self.prompt for one in self.decision.neighbours)
 
     @property
     def _facts(self) -> list[Fact]:
@@ -134,9 +140,16 @@ def second_stage(gate: Gate | None, decision: Decision, without: str) -> str:
     if decision.wants_samples and gate.scorer:
         return "a cascade: the weak model answers first, and the words of its answer decide"
     if decision.wants_samples:
+        above = decision.score >= decision.threshold
+        moves = (
+            "stays with the weak model only where they lower"
+            if above
+            else "goes on to the strong model where they lift"
+        )
+        side = "below" if above else "over"
         return (
-            f"the weak model's answer and at most {count_of(gate.samples, 'extra sample')} are looked at; it goes on "
-            f"to the strong model where they lift the score, by at most {gate.band:.3f}, over the threshold"
+            f"the weak model's answer and at most {count_of(gate.samples, 'extra sample')} are looked at; it {moves} "
+            f"the score, by at most {gate.band:.3f}, {side} the threshold"
         )
     return f"not asked, the score is further than {gate.band:.3f} from the threshold"
 

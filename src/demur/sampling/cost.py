@@ -112,8 +112,7 @@ class PairEstimate:
             return ()
         asked = [side for side in self.all if side.missing]
         longest = max(side.completion_tokens // side.missing for side in asked)
-        settled = f"about so many if the first ones settle {1 - UNSETTLED:.0%} of the prompts, at most"
-        most = f"{settled} {self.missing:,} if none, " if self._may_settle else ""
+        most = f"if {1 - UNSETTLED:.0%} of the prompts need few; at most {self.missing:,}, " if self._may_settle else ""
         tokens = [sum(each) for each in zip(*map(_tokens, self.all), strict=True)]
         return (
             *([("first", self.first)] if self.first else []),

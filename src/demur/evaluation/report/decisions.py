@@ -13,6 +13,11 @@ from demur.routing.decision import digits_apart
 
 SHOWN_EXAMPLES = 12  # of each kind: right and wrong, or far from and near to the threshold
 SHOWN = 160  # characters of a text in an example
+HELD_OUT = (
+    "By the prompt alone, before any gate, and by a fit that had not seen the prompt, as new prompts are decided. The "
+    "served router has seen these prompts: `demur explain` and the gateway may give one of them another score and "
+    "another model."
+)
 
 
 def decisions_html(found: Evaluation) -> str:
@@ -22,7 +27,7 @@ def decisions_html(found: Evaluation) -> str:
     distinct = list({_decision(one): one for one in found.examples}.values())
     if found.believed:
         about = (
-            "By the prompt alone, before any gate. Each answer is the first that was sampled; beside it stands how far "
+            f"{HELD_OUT} Each answer is the first that was sampled; beside it stands how far "
             "the samples of its prompt agree, the weak model's with the strong one's, the strong one's with each "
             "other. Quality is believed by this over many prompts; of one prompt's few samples it is no verdict."
         )
