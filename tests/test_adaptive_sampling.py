@@ -202,7 +202,9 @@ def test_what_is_expected_and_what_it_may_be_at_most_are_said(tmp_path: Path, pa
     answers = f"about {24 * (2 + UNSETTLED * 3):.0f} answers"  # how long they are, nothing tells yet
     assert said[0].sentence == f"to sample 12 prompts, {answers}: at most {dollars(most)}"
     facts = dict(said[0].facts)
-    assert facts["answers"] == ("if 20% of the prompts need few; at most 120, of up to 64 tokens (--max-tokens)")
+    assert facts["answers"] == (
+        "so many if 20% of the prompts need few, at most 120; each of up to 64 tokens (--max-tokens)"
+    )
     assert facts["expected"].startswith("less where answers end before that length; known after 20 answers ")
     assert said[0].limit.startswith("--max-usd leaves $4.00, enough for the expected cost, not for the largest: ")
     assert said[1].limit.startswith("--max-usd leaves $2.00, less than it may cost: ")

@@ -112,11 +112,12 @@ class PairEstimate:
             return ()
         asked = [side for side in self.all if side.missing]
         longest = max(side.completion_tokens // side.missing for side in asked)
-        most = f"if {1 - UNSETTLED:.0%} of the prompts need few; at most {self.missing:,}, " if self._may_settle else ""
+        settled = f"so many if {1 - UNSETTLED:.0%} of the prompts need few, at most {self.missing:,}; "
+        most = settled if self._may_settle else ""
         tokens = [sum(each) for each in zip(*map(_tokens, self.all), strict=True)]
         return (
             *([("first", self.first)] if self.first else []),
-            ("answers", f"{most}of up to {longest:,} tokens (--max-tokens)"),
+            ("answers", f"{most}each of up to {longest:,} tokens (--max-tokens)"),
             ("tokens", f"about {tokens[0]:,} of prompts and at most {tokens[1]:,} of answers"),
             *([("expected", self._basis)] if any(side.usd for side in asked) else []),
             *([("paid so far", f"{dollars(self.usd_spent)} by this run")] if self.usd_spent else []),
